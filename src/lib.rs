@@ -1,17 +1,18 @@
 //! m2m-sidecar: issues, verifies and injects machine-to-machine OAuth tokens beside a service.
 //!
-//! The house has eight floors; an arrow may only go down, and siblings on a floor never import each
+//! The house has nine floors; an arrow may only go down, and siblings on a floor never import each
 //! other (`tests/it/tidy.rs` reads the sources and fails otherwise):
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 7 | `main`, `cli`: arguments and exit codes |
-//! | 6 | `app`: the composition root; the only place that names everything and spawns tasks |
-//! | 5 | `config`: file and environment → a validated `config::Config` |
-//! | 4 | `proxy`: the only floor, with `app`, that knows pingora |
-//! | 3 | `endpoints`: HTTP answers of our own, as axum handlers |
-//! | 2 | `issuer`, `verifier`, `token_source`: authorization server, resource server, client |
-//! | 1 | `jose`, `store`, `http_client`, `files`, `limits`, `telemetry`: keys and signatures, persistence, I/O, limits, measurement |
+//! | 8 | `main`, `cli`: arguments and exit codes |
+//! | 7 | `app`: the composition root; the only place that names everything and spawns tasks |
+//! | 6 | `config`: file and environment → a validated `config::Config` |
+//! | 5 | `proxy`: the only floor, with `app`, that uses pingora |
+//! | 4 | `endpoints`: HTTP answers of our own, as axum handlers |
+//! | 3 | `issuer`, `verifier`, `token_source`: authorization server, resource server, client |
+//! | 2 | `jose`, `store`, `http_client`, `limits`, `telemetry`: keys and signatures, persistence, HTTP, limits, measurement |
+//! | 1 | `files`: reading, watching and privately writing small files |
 //! | 0 | `domain`: OAuth words, secrets, claims, scopes, paths, reason codes, the clock |
 //!
 //! ARCHITECTURE.md walks a request through it.

@@ -1,21 +1,17 @@
 //! The management API's token: the operator's own, or one that is generated once and kept.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::{StartError, unusable};
 use crate::config::AdminRole;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{ExposeSecret, SecretString, generate};
 use crate::endpoints::admin::{Guard, is_admin_token};
+use crate::files::private::{self, Trusted};
 use crate::files::{self, MAX_SECRET};
-use crate::jose::kept_file::Trusted;
 
 /// By which people and scanners recognise a generated token.
 const PREFIX: &str = "m2ma_";
@@ -87,42 +83,15 @@ fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         kept => return kept,
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state_dir)?;
-    let token = generate()?;
-    // Under another name first: nobody ever reads half a token, and of two processes that start at
-    // once both take the one that was first.
-    let path = token_file(state_dir);
-    let new = state_dir.join(format!("admin-token.{}", uuid::Uuid::new_v4()));
-    let written = write(&new, &token).and_then(|()| match std::fs::hard_link(&new, &path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    });
-    let _ = std::fs::remove_file(&new);
-    written?;
+    private::make_dir(state_dir)?;
+    let token = generate(PREFIX);
+    let line = Zeroizing::new([token.expose_secret(), "\n"].concat());
+    // Of two processes that start at once, both use the token that is stored first.
+    match private::create(&token_file(state_dir), line.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     kept_token_of(state_dir, &Trusted::ourselves())
-}
-
-fn write(path: &Path, token: &SecretString) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(token.expose_secret().as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
-}
-
-fn generate() -> io::Result<SecretString> {
-    let mut bits = Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(&mut *bits).map_err(|_| io::Error::other("there is no randomness"))?;
-    let mut text = String::with_capacity(PREFIX.len() + 43);
-    text.push_str(PREFIX);
-    URL_SAFE_NO_PAD.encode_string(*bits, &mut text);
-    Ok(SecretString::from(text))
 }
 
 #[cfg(test)]

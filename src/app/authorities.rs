@@ -1,7 +1,6 @@
 //! The authorities of the listeners: their keys, and what they have revoked.
 
 use std::collections::HashMap;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -292,11 +291,7 @@ pub(super) fn introspection_client(
 
 /// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.
 fn make_state_dir(dir: &Path) {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    if let Err(error) = made {
+    if let Err(error) = crate::files::private::make_dir(dir) {
         tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
     }
 }

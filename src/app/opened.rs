@@ -1,8 +1,6 @@
 //! The store as it is found at the start: what is in it, and whether it is the one that was meant.
 
-use std::fs::DirBuilder;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +8,7 @@ use super::{StartError, unusable};
 use crate::config::Config;
 use crate::domain::printable::excerpt;
 use crate::files::blocking;
-use crate::jose::kept_file::{self, Trusted, Unusable};
+use crate::files::private::{self, Trusted, Unusable};
 use crate::store::{self, Store};
 use crate::token_source;
 
@@ -103,11 +101,8 @@ pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
 }
 
 fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state_dir)?;
-    kept_file::replace(&state_dir.join(LAST_STORE), store.as_bytes())
+    private::make_dir(state_dir)?;
+    private::replace(&state_dir.join(LAST_STORE), store.as_bytes())
 }
 
 /// What there is before the store is opened.
@@ -139,7 +134,7 @@ impl Found {
             shown: file.display().to_string(),
             is_new: std::fs::metadata(file).map_or(true, |metadata| metadata.len() == 0),
             has_traces: entries(state_dir).iter().any(|path| is_trace(path)),
-            last: kept_file::read(&state_dir.join(LAST_STORE), 4096)
+            last: private::read(&state_dir.join(LAST_STORE), 4096)
                 .ok()
                 .flatten()
                 .map(|path| excerpt(&path, 4096).into_owned()),

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,15 @@ use anyhow::{Context, ensure};
 use axum::extract::Request;
 use axum::{Json, Router};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::run::Signals;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{self, ExposeSecret, SecretString};
+use crate::files::private;
 use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Workers};
@@ -183,16 +184,8 @@ impl DemoDir {
             .create(&dir)
             .with_context(|| format!("cannot make {}", dir.display()))?;
         let made = Self(dir);
-        let mut bytes = [0; 24];
-        aws_lc_rs::rand::fill(&mut bytes)
-            .ok()
-            .context("no random numbers to be had")?;
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(made.secret_file())?;
-        std::io::Write::write_all(&mut file, URL_SAFE_NO_PAD.encode(bytes).as_bytes())?;
+        let secret = secret::generate("");
+        private::create(&made.secret_file(), secret.expose_secret().as_bytes())?;
         Ok(made)
     }
 

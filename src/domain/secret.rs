@@ -10,6 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
 
 use super::hash::sha256;
 
@@ -67,6 +70,23 @@ impl LineEnd {
             Self::CrLf => "\r\n",
         }
     }
+}
+
+/// Fills bytes with random bits. The library ends the process rather than fail.
+pub fn fill(bytes: &mut [u8]) {
+    while aws_lc_rs::rand::fill(bytes).is_err() {}
+}
+
+/// A new secret: a prefix by which people and scanners recognise it, and 256 random bits.
+#[must_use]
+pub fn generate(prefix: &str) -> SecretString {
+    let mut bits = Zeroizing::new([0; 32]);
+    fill(&mut *bits);
+    // Large enough: a text that grows leaves a copy of the secret behind.
+    let mut text = String::with_capacity(prefix.len() + 43);
+    text.push_str(prefix);
+    URL_SAFE_NO_PAD.encode_string(*bits, &mut text);
+    SecretString::from(text)
 }
 
 /// Whether a presented secret is the expected one.

@@ -7,12 +7,11 @@
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use zeroize::Zeroizing;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::store::StoredSecret;
 
 /// By which people and scanners recognise a generated secret.
@@ -81,16 +80,11 @@ pub fn is_beyond_guessing(text: &SecretString) -> bool {
 /// A new secret of 256 random bits, and what is to be stored of it.
 #[must_use]
 pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, StoredSecret) {
-    let mut bits = Zeroizing::new([0; 32]);
-    fill(&mut *bits);
-    let mut text = String::with_capacity(PREFIX.len() + 43);
-    text.push_str(PREFIX);
-    URL_SAFE_NO_PAD.encode_string(*bits, &mut text);
-    let digest = sha256(text.as_bytes());
+    let secret = secret::generate(PREFIX);
+    let digest = sha256(secret.expose_secret().as_bytes());
     let hash = digest.iter().fold(SHA256.to_owned(), |hash, byte| {
         hash + &format!("{byte:02x}")
     });
-    let secret = SecretString::from(text);
     let characters: Vec<_> = secret.expose_secret().chars().rev().take(4).collect();
     let last_four = Some(characters.into_iter().rev().collect());
     let stored = StoredSecret {
@@ -175,14 +169,8 @@ pub fn argon2id(secret: &SecretString, salt: &Salt) -> Option<Digest> {
 #[must_use]
 pub fn random_salt() -> Salt {
     let mut salt = Salt::default();
-    fill(&mut salt);
+    secret::fill(&mut salt);
     salt
-}
-
-/// Random bytes. The library ends the process rather than fail; should it ever say so instead, what
-/// is not random must not become a secret.
-pub(super) fn fill(bytes: &mut [u8]) {
-    while aws_lc_rs::rand::fill(bytes).is_err() {}
 }
 
 fn digest_from_hex(text: &str) -> Option<Digest> {
@@ -203,6 +191,8 @@ fn digest_from_hex(text: &str) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);

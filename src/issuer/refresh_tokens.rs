@@ -5,11 +5,7 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::rand;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::client_auth::AuthenticatedClient;
 use super::client_auth::exchange::Exchanged;
@@ -17,7 +13,7 @@ use super::error::TokenError;
 use super::policy::{Identity, Policy};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{ExposeSecret, SecretString, generate};
 use crate::store::tokens::{RefreshToken, TokenRecord};
 
 /// The lifetime of a family, which rotation does not extend. It ends earlier with its client, and
@@ -25,7 +21,6 @@ use crate::store::tokens::{RefreshToken, TokenRecord};
 const LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// The prefix by which secret scanners and this issuer recognise a refresh token.
 const PREFIX: &str = "m2mr_";
-const RANDOM_BYTES: usize = 32;
 
 /// What was granted with the first token of a family, as the store keeps it.
 #[derive(Serialize, Deserialize)]
@@ -123,7 +118,7 @@ fn row(
     client: &AuthenticatedClient,
     access: &TokenRecord,
 ) -> Result<(SecretString, RefreshToken), TokenError> {
-    let token = generate()?;
+    let token = generate(PREFIX);
     let assertion_end = client.exchanged().and_then(Exchanged::ends_by);
     let row = RefreshToken {
         hash: sha256(token.expose_secret().as_bytes()),
@@ -136,11 +131,4 @@ fn row(
         access_expires_at: access.expires_at.unwrap_or(UnixTime::NEVER),
     };
     Ok((token, row))
-}
-
-fn generate() -> Result<SecretString, TokenError> {
-    let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
-    rand::fill(&mut *bytes).map_err(|_| TokenError::Signing)?;
-    let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
-    Ok(SecretString::from([PREFIX, &encoded].concat()))
 }

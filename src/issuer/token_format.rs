@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Schema;
 
 use super::registration::seconds_schema;
 use super::{TokenError, uri};
@@ -37,8 +38,13 @@ pub struct AudienceSettings {
     pub scope_claims: Option<Vec<ScopeClaim>>,
     /// Their longest lifetime, 1s to 24h, and the lifetime for clients without their own.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
-    #[schema(schema_with = seconds_schema)]
+    #[schema(schema_with = lifetime_schema)]
     pub access_token_lifetime: Option<Duration>,
+}
+
+fn lifetime_schema() -> Schema {
+    let text = "Their longest lifetime, 1s to 24h, and the lifetime for clients without their own.";
+    seconds_schema(text)
 }
 
 impl AudienceSettings {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::kept_file;
 use super::key_set::KeySet;
 use super::live_keys::{Edition, Fetched};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
+use crate::files::private;
 
 /// Room for the largest document that is fetched and for the metadata beside it, both escaped.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
@@ -41,7 +41,7 @@ struct KeptSet {
 /// Why the file is not believed.
 pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, String> {
     let file = kept_at.file.clone();
-    let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE)).await;
+    let bytes = tokio::task::spawn_blocking(move || private::read(&file, MAX_FILE)).await;
     let Some(bytes) = bytes
         .map_err(|_| "it cannot be read")?
         .map_err(|why| why.to_string())?
@@ -85,7 +85,7 @@ pub(super) async fn keep(kept_at: &KeptAt, fetched: &Fetched, now: UnixTime) {
     let (Ok(bytes), file) = (serde_json::to_vec(&kept), kept_at.file.clone()) else {
         return;
     };
-    let written = tokio::task::spawn_blocking(move || kept_file::replace(&file, &bytes)).await;
+    let written = tokio::task::spawn_blocking(move || private::replace(&file, &bytes)).await;
     if !matches!(written, Ok(Ok(()))) {
         tracing::debug!(file = %kept_at.file.display(), "the last good keys could not be kept on disk");
     }

@@ -6,7 +6,6 @@
 //! once.
 
 mod asked;
-pub mod kept_file;
 mod kept_set;
 pub mod key_set;
 pub mod live_keys;

@@ -14,7 +14,7 @@ use crate::domain::hash::sha256_parts;
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files;
-use crate::jose::kept_file;
+use crate::files::private;
 
 /// The largest file: the longest token, encrypted and in base64.
 const MAX_FILE: u64 = 2 * MAX_TOKEN_SIZE as u64;
@@ -58,7 +58,7 @@ pub(super) fn load(
     identity: &[u8; 32],
     now: Moment,
 ) -> Option<Grant> {
-    let read = kept_file::read(&at.file, MAX_FILE).map_err(|why| why.to_string());
+    let read = private::read(&at.file, MAX_FILE).map_err(|why| why.to_string());
     let sealed = match read.and_then(|bytes| {
         bytes
             .map(|bytes| files::one_line(&bytes))
@@ -126,14 +126,10 @@ pub(super) fn keep(config: &Config, at: &KeptAt, token: &AccessToken) {
 }
 
 fn write(at: &KeptAt, sealed: &SecretString) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     if let Some(dir) = at.file.parent() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
+        private::make_dir(dir)?;
     }
-    kept_file::replace(&at.file, sealed.expose_secret().as_bytes())
+    private::replace(&at.file, sealed.expose_secret().as_bytes())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! note in the state directory. A lock on the file's directory keeps a second sidecar out.
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,9 +27,9 @@ use super::token_client::{Skew, TokenClient};
 use super::{Config, TokenSource, http_options};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
+use crate::files::private::{self, Access};
 use crate::files::{self, ReadError, blocking};
 use crate::http_client::{BuildError, Failed, HttpClient, HttpError};
-use crate::jose::kept_file::{self, Access};
 
 /// How soon a rotation that failed is tried again.
 const AGAIN: Duration = Duration::from_mins(10);
@@ -268,7 +268,7 @@ impl Note {
     /// Every note there is; what is none is passed over.
     async fn read_all(rotation: &RotationConfig) -> Vec<Self> {
         let file = rotation.note_file.clone();
-        let text = match blocking(move || kept_file::read(&file, files::MAX_SECRET)).await {
+        let text = match blocking(move || private::read(&file, files::MAX_SECRET)).await {
             Ok(text) => text.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(%error, "which old secrets are to be deleted is not known");
@@ -296,16 +296,13 @@ impl Note {
                 return std::fs::remove_file(&file);
             }
             if let Some(dir) = file.parent() {
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(dir)?;
+                private::make_dir(dir)?;
             }
             let lines: String = notes
                 .iter()
                 .map(|note| format!("{} {}\n", note.until.0, note.id))
                 .collect();
-            kept_file::replace(&file, lines.as_bytes())
+            private::replace(&file, lines.as_bytes())
         };
         blocking(write).await.map_err(RotationError::Note)
     }
@@ -370,9 +367,9 @@ impl Place {
         // Under the lock: what was read before it may have been replaced.
         let secret = files::read_secret(&file).map_err(|_| RotationError::Files)?;
         // A name that nothing has: what lies beside a secret is somebody's.
-        let trial = file.with_extension(format!("{:016x}", fastrand::u64(..)));
+        let trial = private::unique_beside(&file);
         let tried =
-            kept_file::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
+            private::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
         tried.map_err(RotationError::NotReplaced)?;
         Ok(Self {
             file,
@@ -392,7 +389,7 @@ impl Place {
         let end = if self.newline { "\n" } else { "" };
         let content = SecretString::from([secret.expose_secret(), end].concat());
         let replaced =
-            kept_file::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
+            private::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
         replaced.map_err(RotationError::NotReplaced)
     }
 }

@@ -163,7 +163,7 @@ fn kept(meaning: Meaning) -> RefOr<Schema> {
         Meaning::Nothing(reason) => ArrayBuilder::new()
             .items(text())
             .max_items(Some(0))
-            .description(Some(reason))
+            .description(Some(format!("Must be empty: {reason}.")))
             .into(),
         Meaning::Object => ObjectBuilder::new().into(),
         _ => text().max_length(Some(2048)).into(),

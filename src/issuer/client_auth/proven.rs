@@ -9,7 +9,6 @@ use moka::sync::Cache;
 
 use crate::domain::hash::sha256_parts;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::issuer::client_secret;
 
 /// So many clients at work are remembered, and so many pairs of a client and a network.
 const MOST: u64 = 10_000;
@@ -28,7 +27,7 @@ pub(super) struct Proven {
 impl Proven {
     pub(super) fn new() -> Self {
         let mut key = [0; 32];
-        client_secret::fill(&mut key);
+        crate::domain::secret::fill(&mut key);
         let cache = || {
             Cache::builder()
                 .max_capacity(MOST)

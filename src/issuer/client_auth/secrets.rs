@@ -72,7 +72,7 @@ struct Matched {
 impl Secrets {
     pub(super) fn new() -> Self {
         let mut digest = Digest::default();
-        client_secret::fill(&mut digest);
+        crate::domain::secret::fill(&mut digest);
         let random = Secret::configured(client_secret::generate(UnixTime(0), None).0);
         Self {
             slow: SlowHashes::new(),

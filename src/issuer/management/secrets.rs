@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Schema;
 
 use super::{CHANGED, ClientAdmin, ManagementError, TRIES};
 use crate::domain::clock::UnixTime;
@@ -186,16 +187,24 @@ pub struct SecretRequest {
     #[schema(value_type = Option<String>, min_length = 16, max_length = 256)]
     pub client_secret: Option<SecretString>,
     /// Its lifetime: seconds, or a duration such as `90d`.
-    #[schema(schema_with = seconds_schema)]
+    #[schema(schema_with = expires_in_schema)]
     pub expires_in: Option<Duration>,
     /// When it expires (RFC 3339), instead.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expiry: Option<UnixTime>,
     /// How long the client's other secrets stay valid; a day when left out.
-    #[schema(schema_with = seconds_schema)]
+    #[schema(schema_with = grace_schema)]
     pub grace: Option<Duration>,
     /// The other secrets stay as they are, instead.
     pub keep_others: bool,
+}
+
+fn expires_in_schema() -> Schema {
+    seconds_schema("Its lifetime: seconds, or a duration such as `90d`.")
+}
+
+fn grace_schema() -> Schema {
+    seconds_schema("How long the client's other secrets stay valid; a day when left out.")
 }
 
 impl SecretRequest {

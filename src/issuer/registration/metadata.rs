@@ -1,6 +1,7 @@
 //! The one shape of a client's metadata: as a request says it, the store keeps it, an answer shows
 //! it and the API description describes it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ pub struct ClientMetadata {
     pub client_name: Option<String>,
     /// Every client is a machine that can keep a secret: names for one thing.
     #[serde(default)]
-    #[schema(required, inline)]
+    #[schema(required)]
     pub client_type: ClientType,
     /// The grants it may use; `client_credentials` when left out.
     #[serde(default)]
@@ -54,9 +55,12 @@ pub struct ClientMetadata {
     /// configuration fills in what is left out. A request for several audiences whose settings
     /// differ is refused with `invalid_target`.
     #[serde(default, skip_serializing_if = "ByAudience::is_empty")]
-    #[schema(example = json!({
-        "https://devices.example": { "token_type": "JWT", "algorithm": "RS256" }
-    }))]
+    #[schema(
+        value_type = BTreeMap<String, AudienceSettings>,
+        example = json!({
+            "https://devices.example": { "token_type": "JWT", "algorithm": "RS256" }
+        })
+    )]
     pub audience_settings: ByAudience,
     /// The owner claim's value in its tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +69,7 @@ pub struct ClientMetadata {
     /// The lifetime of its access tokens, 1s to 366d: seconds, or a duration such as `1h30m`.
     /// The issuer's value when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(schema_with = seconds_schema)]
+    #[schema(schema_with = lifetime_schema)]
     pub access_token_lifetime: Option<u64>,
     /// Further claims of its tokens. Claims that the issuer sets itself are refused.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -138,13 +142,24 @@ impl AuthMethod {
     }
 }
 
-/// A length of time: whole seconds, or a duration such as `1h30m`.
-pub(in crate::issuer) fn seconds_schema() -> Schema {
+fn lifetime_schema() -> Schema {
+    let text = "The lifetime of its access tokens, 1s to 366d: seconds, or a duration such as \
+                `1h30m`. The issuer's value when left out.";
+    seconds_schema(text)
+}
+
+/// The description of a length of time: whole seconds, or a duration such as `1h30m`.
+pub(in crate::issuer) fn seconds_schema(description: &str) -> Schema {
     let number = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(0));
     let text = ObjectBuilder::new().schema_type(Type::String);
-    OneOfBuilder::new().item(number).item(text).build().into()
+    OneOfBuilder::new()
+        .item(number)
+        .item(text)
+        .description(Some(description))
+        .build()
+        .into()
 }
 
 impl ClientMetadata {
@@ -203,7 +218,13 @@ impl ClientMetadata {
             longest_token_lifetime: self.longest_token_lifetime,
             kept: self.kept.clone(),
         };
-        serde_json::to_value(document).map_err(|_| StoreError::Unreadable)
+        let mut document = serde_json::to_value(document).map_err(|_| StoreError::Unreadable)?;
+        if let Some(members) = document.as_object_mut() {
+            // They say the same as other members.
+            members.remove("scopes");
+            members.remove("client_type");
+        }
+        Ok(document)
     }
 
     /// The metadata of a client of the configuration.

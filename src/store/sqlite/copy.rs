@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use tokio::fs;
 
 use super::{MIGRATIONS, is_busy};
+use crate::files::{blocking, private};
 use crate::store::backup::{BackupError, Contents, beside};
 
 /// How long a copy waits for a writer. Readers of a database in WAL mode wait for none.
@@ -239,12 +240,8 @@ impl Unfinished {
         // One that a crash left behind would be in the way.
         remove(path).await?;
         // SQLite fills an empty file, and does not change its mode.
-        let made = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .await;
+        let new = path.clone();
+        let made = blocking(move || private::new_file(&new)).await;
         made.map_err(|error| file(path, error))?;
         let copied = sqlx::query("VACUUM INTO ?1")
             .bind(text)
@@ -299,11 +296,8 @@ async fn make_directory(path: &Path) -> Result<(), BackupError> {
     else {
         return Ok(());
     };
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .await;
+    let owned = directory.to_owned();
+    let made = blocking(move || private::make_dir(&owned)).await;
     made.map_err(|error| file(directory, error))
 }
 

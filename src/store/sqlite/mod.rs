@@ -24,6 +24,7 @@ use sqlx::{Row, SqlSafeStr, SqliteConnection};
 use self::writer::{AfterFailure, Writer};
 use super::{Revisions, Store, StoreError};
 use crate::domain::clock::UnixTime;
+use crate::files::{blocking, private};
 
 /// How long any call may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -280,41 +281,27 @@ async fn identity(path: &Path) -> Option<(u64, u64)> {
         .map(|found| (found.dev(), found.ino()))
 }
 
-/// Makes the file, and its directory, for this user only, and says which file it is. What is
-/// already there keeps its mode.
+/// Makes the file and its directory for this user only, and identifies the file. Existing ones keep
+/// their mode.
 async fn create_private(path: &Path) -> Result<(u64, u64), StoreError> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(directory) = directory {
-        let made = tokio::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .await;
-        made.map_err(|error| StoreError::Open {
-            path: directory.to_owned(),
-            cause: error.kind(),
-        })?;
-    }
-    // SQLite gives its `-wal` and `-shm` files the mode of the database file.
-    let file = tokio::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .await;
-    let found = match file {
-        Ok(file) => file.metadata().await,
-        Err(error) => Err(error),
-    };
-    let found = found.map_err(|error| StoreError::Open {
-        path: path.to_owned(),
-        cause: error.kind(),
-    })?;
-    Ok((found.dev(), found.ino()))
+    let path = path.to_owned();
+    blocking(move || {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error: std::io::Error| StoreError::Open {
+                path,
+                cause: error.kind(),
+            }
+        };
+        if let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+            private::make_dir(directory).map_err(failed(directory))?;
+        }
+        // SQLite gives its `-wal` and `-shm` files the mode of the database file.
+        let file = private::open_or_create(&path).map_err(failed(&path))?;
+        let found = file.metadata().map_err(failed(&path))?;
+        Ok((found.dev(), found.ino()))
+    })
+    .await
 }
 
 /// Why nothing can be written, by SQLite's extended result code.

@@ -13,7 +13,7 @@ use url::Url;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256_parts;
 use crate::files::blocking;
-use crate::jose::kept_file;
+use crate::files::private;
 
 /// Room for the largest list that is fetched, and what stands beside it.
 const MAX_FILE: u64 = 9 * 1024 * 1024;
@@ -65,7 +65,7 @@ impl KeptLists {
         now: UnixTime,
     ) -> Result<Option<Kept>, String> {
         let (file, identity) = self.place(issuer, url);
-        let read = blocking(move || kept_file::read(&file, MAX_FILE)).await;
+        let read = blocking(move || private::read(&file, MAX_FILE)).await;
         let Some(bytes) = read.map_err(|why| why.to_string())? else {
             return Ok(None);
         };
@@ -95,7 +95,7 @@ impl KeptLists {
             return;
         };
         let shown = file.display().to_string();
-        if blocking(move || kept_file::replace(&file, &bytes))
+        if blocking(move || private::replace(&file, &bytes))
             .await
             .is_err()
         {

@@ -1,13 +1,14 @@
-//! A small private file of our own: read only when no other user can have written it, and replaced
-//! as a whole, so that a kill at any moment leaves the old or the new content.
+//! The private files of this program, such as kept tokens and key sets: written by one writer, and
+//! read only when no other user can have written them.
 //!
-//! What we keep decides who is let in, so a file is believed only when it is an ordinary file of
-//! ours or of root that no other user may write, in a directory of which the same holds. Files that
-//! the configuration names are the operator's business: Kubernetes mounts them as links.
+//! A file is replaced as a whole, so that a kill at any moment leaves the old or the new content.
+//! It is trusted when it is an ordinary file of this user or of root that no other user may write,
+//! in such a directory. Files that the configuration names are not checked: Kubernetes mounts them
+//! as links.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -19,7 +20,7 @@ const WRITABLE_BY_GROUP: u32 = 0o020;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const PERMISSIONS: u32 = 0o7777;
 
-/// Why a file or a directory is not believed, with the command that mends it.
+/// Why a file or a directory is not trusted, with the command that mends it.
 #[derive(Debug, thiserror::Error)]
 #[error("{} {fault}{}", .path.display(), .fault.cure(.path))]
 pub struct Unusable {
@@ -33,9 +34,9 @@ enum Fault {
     Unreadable(io::Error),
     #[error("is a link, which may lead to another user's file")]
     Link,
-    #[error("is no ordinary file")]
+    #[error("is not an ordinary file")]
     NotAFile,
-    #[error("is no directory")]
+    #[error("is not a directory")]
     NotADirectory,
     #[error("belongs to user {of}, not to user {us}")]
     Owner { of: u32, us: u32 },
@@ -68,7 +69,7 @@ impl Fault {
     }
 }
 
-/// A path as a shell reads it.
+/// A path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
@@ -92,7 +93,7 @@ impl Unusable {
     }
 }
 
-/// Whose files are believed.
+/// The users whose files are trusted.
 #[derive(Clone, Debug)]
 pub struct Trusted {
     user: u32,
@@ -100,7 +101,7 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    /// Those of the user that this process runs as, and root's.
+    /// The user that this process runs as, and root.
     #[must_use]
     pub fn ourselves() -> Self {
         let mut groups: Vec<u32> = getgroups()
@@ -115,8 +116,8 @@ impl Trusted {
         }
     }
 
-    /// Those of the user whom a directory belongs to, and root's: for a command that one user runs
-    /// beside the sidecar of another.
+    /// The owner of a directory, and root: for a command that one user runs beside the sidecar of
+    /// another.
     ///
     /// # Errors
     /// When the directory cannot be looked at.
@@ -132,15 +133,15 @@ impl Trusted {
         user == self.user || user == 0
     }
 
-    /// Judges a directory. Gives the group whose members may write it: that of a volume that
-    /// Kubernetes hands to a pod (`fsGroup`), whose mark is the set-group-ID bit, where it is one
+    /// Checks a directory, and returns the group whose members may write it. That is the group of
+    /// a volume that Kubernetes gives to a pod (`fsGroup`): it has the set-group-ID bit, and is one
     /// of our own groups.
     ///
-    /// A link to it is believed when it is ours or root's: systemd makes one for `DynamicUser`.
+    /// A link of a trusted user is followed: systemd makes one for `DynamicUser`.
     ///
     /// # Errors
-    /// Why what lies in it is not believed. [`ErrorKind::NotFound`] is `Ok(None)`, as is a
-    /// directory that only its owner may write.
+    /// Why the directory is not trusted. A missing one is `Ok(None)`, as is one that only its owner
+    /// may write.
     pub fn directory(&self, directory: &Path) -> Result<Option<u32>, Unusable> {
         let directory = if directory.as_os_str().is_empty() {
             Path::new(".")
@@ -176,7 +177,7 @@ impl Trusted {
         Ok(None)
     }
 
-    /// Judges a file that was opened, in a directory that this group may write.
+    /// Checks an opened file, in a directory that this group may write.
     fn file(
         &self,
         path: &Path,
@@ -201,8 +202,8 @@ impl Trusted {
         Err(Unusable::new(path, fault))
     }
 
-    /// Opens a file and judges it and its directory; `None` when there is no file. Does not wait
-    /// for a pipe's other end.
+    /// Opens a file and checks it and its directory; `None` when there is no file. Does not wait
+    /// for the other end of a pipe.
     fn open(&self, path: &Path) -> Result<Option<File>, Unusable> {
         let group = self.directory(path.parent().unwrap_or(Path::new(".")))?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -210,7 +211,7 @@ impl Trusted {
             Ok(descriptor) => File::from(descriptor),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(rustix::io::Errno::LOOP) => return Err(Unusable::new(path, Fault::Link)),
-            // What a socket answers.
+            // The error of a socket.
             Err(rustix::io::Errno::NXIO) => return Err(Unusable::new(path, Fault::NotAFile)),
             Err(error) => return Err(Unusable::new(path, Fault::Unreadable(error.into()))),
         };
@@ -219,10 +220,10 @@ impl Trusted {
         Ok(Some(file))
     }
 
-    /// What is in `file`, at most `most` bytes; `None` when there is no file. Blocks.
+    /// The content of `file`, at most `most` bytes; `None` when there is no file. Blocks.
     ///
     /// # Errors
-    /// Why the file is not believed.
+    /// Why the file is not trusted.
     pub fn read(&self, file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
         let Some(opened) = self.open(file)? else {
             return Ok(None);
@@ -237,19 +238,19 @@ impl Trusted {
         }
     }
 
-    /// Judges a file that something else reads, and its directory. Blocks.
+    /// Checks a file that other code reads, and its directory. Blocks.
     ///
     /// # Errors
-    /// Why the file is not believed; that it is not there is no error.
+    /// Why the file is not trusted. A missing file is no error.
     pub fn check(&self, file: &Path) -> Result<(), Unusable> {
         self.open(file).map(drop)
     }
 }
 
-/// What is in a file of ours, at most `most` bytes; `None` when there is no file. Blocks.
+/// The content of a file of ours, at most `most` bytes; `None` when there is no file. Blocks.
 ///
 /// # Errors
-/// Why the file is not believed.
+/// Why the file is not trusted.
 pub fn read(file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
     Trusted::ourselves().read(file, most)
 }
@@ -269,8 +270,7 @@ pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     )
 }
 
-/// Gives a file to its owner; nothing is done where it is theirs, for not every file system lets
-/// one.
+/// Gives a file to its owner. One that has it is left alone: not every file system can change it.
 fn give(file: &File, owner: Option<(u32, u32)>) -> io::Result<()> {
     let Some((user, group)) = owner else {
         return Ok(());
@@ -283,7 +283,7 @@ fn give(file: &File, owner: Option<(u32, u32)>) -> io::Result<()> {
     }
 }
 
-/// Who may do what with a file.
+/// The mode and the owner of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// The permission bits.
@@ -297,25 +297,20 @@ pub struct Access {
 /// # Errors
 /// When the directory cannot be written, or the file cannot be given to its owner.
 pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    // A name of its own: another process, or another part of this one, may be replacing the same
-    // file.
-    let next = file.with_extension(format!("{:016x}", fastrand::u64(..)));
-    let mut opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&next)?;
+    // A unique name: other tasks and processes may be replacing the same file.
+    let next = unique_beside(file);
+    let mut opened = new_file(&next)?;
     let replaced = opened
         .write_all(content)
-        // Afterwards: what is asked for at the opening is cut by the process's mask.
+        // After the opening, whose mode the process's mask limits.
         .and_then(|()| opened.set_permissions(fs::Permissions::from_mode(access.mode)))
         .and_then(|()| give(&opened, access.owner))
         .and_then(|()| opened.sync_all())
         .and_then(|()| fs::rename(&next, file));
     match &replaced {
         Err(_) => drop(fs::remove_file(&next)),
-        // Otherwise a loss of power could bring the old one back. The new one is there all the
-        // same.
+        // Otherwise a power failure could bring the old file back. The new one is in place even
+        // if this fails.
         Ok(()) => {
             drop(File::open(file.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()))
         }
@@ -323,162 +318,60 @@ pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()
     replaced
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("kept");
-        replace(&file, b"content").unwrap();
-        (dir, file)
-    }
-
-    fn chmod(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    fn refused(file: &Path) -> String {
-        read(file, 100).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_file_of_ours_is_read_whoever_may_read_it_too() {
-        let (dir, file) = place();
-        for (of_dir, of_file) in [(0o700, 0o600), (0o755, 0o644), (0o500, 0o400)] {
-            chmod(&file, of_file);
-            chmod(dir.path(), of_dir);
-            assert_eq!(&**read(&file, 7).unwrap().unwrap(), b"content");
-        }
-        chmod(dir.path(), 0o700);
-        assert!(read(&dir.path().join("none"), 7).unwrap().is_none());
-        assert!(read(&dir.path().join("no/dir"), 7).unwrap().is_none());
-    }
-
-    #[test]
-    fn what_others_may_write_is_refused_with_the_command_that_mends_it() {
-        let (dir, file) = place();
-        for mode in [0o620, 0o602, 0o666, 0o777] {
-            chmod(&file, mode);
-            let said = refused(&file);
-            assert!(
-                said.contains(&format!("`chmod go-w {}`", file.display())),
-                "{said}"
-            );
-        }
-        chmod(&file, 0o600);
-        for mode in [0o770, 0o702, 0o777, 0o1777, 0o2777] {
-            chmod(dir.path(), mode);
-            let said = refused(&file);
-            assert!(
-                said.contains(&format!("`chmod go-w {}`", dir.path().display())),
-                "{mode:o} {said}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_volume_of_kubernetes_that_its_own_group_may_write_is_believed() {
-        let (dir, file) = place();
-        chmod(dir.path(), 0o2770);
-        chmod(&file, 0o660);
-        assert!(read(&file, 100).unwrap().is_some());
-        chmod(&file, 0o666);
-        assert!(refused(&file).contains("mode 0666"));
-        chmod(&file, 0o660);
-        let stranger = Trusted {
-            groups: Vec::new(),
-            ..Trusted::ourselves()
-        };
-        assert!(
-            stranger
-                .read(&file, 100)
-                .unwrap_err()
-                .to_string()
-                .contains("mode 2770")
-        );
-    }
-
-    #[test]
-    fn what_belongs_to_somebody_else_is_refused() {
-        let (dir, file) = place();
-        let stranger = Trusted {
-            user: 4_000_000,
-            groups: Vec::new(),
-        };
-        if geteuid().is_root() {
-            fchown(File::open(&file).unwrap(), Some(4_000_001), None).unwrap();
-            assert!(refused(&file).contains("`chown 0 "));
-            fchown(File::open(dir.path()).unwrap(), Some(4_000_000), None).unwrap();
-            fchown(File::open(&file).unwrap(), Some(0), None).unwrap();
-            assert!(
-                stranger.read(&file, 100).unwrap().is_some(),
-                "root may write what it wants"
-            );
-            assert!(
-                refused(&file).contains("belongs to user 4000000"),
-                "the directory"
-            );
-            assert!(
-                Trusted::owner_of(dir.path())
-                    .unwrap()
-                    .read(&file, 100)
-                    .is_ok()
-            );
-        } else {
-            let said = stranger.read(&file, 100).unwrap_err().to_string();
-            assert!(said.contains("`chown 4000000 "), "{said}");
-        }
-    }
-
-    #[test]
-    fn links_pipes_sockets_directories_and_large_files_are_refused_and_nothing_waits() {
-        let (dir, file) = place();
-        let at = |name: &str| dir.path().join(name);
-        std::os::unix::fs::symlink(&file, at("link")).unwrap();
-        std::os::unix::fs::symlink("nowhere", at("loose")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-        fs::create_dir(at("directory")).unwrap();
-        for (name, words) in [
-            ("link", "is a link"),
-            ("loose", "is a link"),
-            ("pipe", "is no ordinary file"),
-            ("socket", "is no ordinary file"),
-            ("directory", "is no ordinary file"),
-        ] {
-            let said = refused(&at(name));
-            assert!(said.contains(words), "{name}: {said}");
-        }
-        assert!(
-            read(&file, 6)
-                .unwrap_err()
-                .to_string()
-                .contains("larger than 6 bytes")
-        );
-    }
-
-    #[test]
-    fn a_directory_behind_a_link_of_ours_is_judged_itself() {
-        let (dir, file) = place();
-        let outer = tempfile::tempdir().unwrap();
-        let link = outer.path().join("state");
-        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
-        assert!(read(&link.join("kept"), 100).unwrap().is_some());
-        chmod(dir.path(), 0o777);
-        assert!(read(&link.join("kept"), 100).is_err());
-        assert!(
-            Trusted::ourselves()
-                .directory(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("is no directory")
-        );
-    }
-
-    #[test]
-    fn a_command_is_fit_for_a_shell() {
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
-        assert_eq!(quoted(Path::new("./data/x-1.json")), "./data/x-1.json");
-    }
+/// Writes a new file of mode 0600; one that exists stays as it is. Other processes never see a part
+/// of it. Blocks.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`], or when the directory cannot be written.
+pub fn create(file: &Path, content: &[u8]) -> io::Result<()> {
+    let next = unique_beside(file);
+    let written = new_file(&next)
+        .and_then(|mut opened| opened.write_all(content).and_then(|()| opened.sync_all()))
+        .and_then(|()| fs::hard_link(&next, file));
+    let _ = fs::remove_file(&next);
+    written
 }
+
+/// A new file of mode 0600, open for writing.
+///
+/// # Errors
+/// When it exists, or the directory cannot be written.
+pub fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A file, open for reading and writing: a new one has mode 0600, an existing one stays as it is.
+/// Blocks.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A name that no other file has, in the same directory.
+#[must_use]
+pub fn unique_beside(file: &Path) -> PathBuf {
+    file.with_extension(format!("{:016x}", fastrand::u64(..)))
+}
+
+/// Makes a directory and those above it, of mode 0700; existing ones stay as they are. Blocks.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(test)]
+mod tests;

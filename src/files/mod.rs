@@ -1,60 +1,53 @@
-//! Small files: read whole and no further than a limit, and noticed when they change.
-//!
-//! Looked at every second rather than watched through the kernel: that way a file that is replaced
-//! by rename, a link that is set anew (as Kubernetes does with mounted Secrets and ConfigMaps) and
-//! a network file system are all the same.
+//! Small files: read whole up to a limit, noticed when they change, and the private ones of this
+//! program, which are replaced as a whole.
+
+pub mod private;
+mod watched;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::domain::secret::{LineEnd, SecretString};
+pub use watched::{LOOK_EVERY, Watched};
 
-/// Far more than any secret or key; a file beyond it is the wrong file.
+/// Far more than any secret or key needs.
 pub const MAX_SECRET: u64 = 64 * 1024;
-/// Far more than the certificates of any platform, or than any key set.
+/// Far more than the certificates of any platform or any key set need.
 pub const MAX_PUBLIC: u64 = 4 * 1024 * 1024;
-/// How often watched files are looked at.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a file is of no use. Says nothing of what is in it.
+/// Why a file cannot be used. Never shows its content.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system does not let us.
+    /// The system refuses to open or read it.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// It is a directory, a device or a pipe: reading it might never end.
-    #[error("is a directory, a pipe or a device, and no ordinary file")]
+    /// Reading a directory, a device or a pipe might never end.
+    #[error("is a directory, a pipe or a device, not an ordinary file")]
     NotOrdinary,
     /// It is larger than it may be, in bytes.
     #[error("is larger than {} KiB", .0 / 1024)]
     TooLarge(u64),
-    /// There is nothing in it.
     #[error("is empty")]
     Empty,
-    /// It is no text.
     #[error("is not UTF-8 text")]
     NotText,
-    /// It is text in another encoding, as PowerShell's `>` writes it.
+    /// PowerShell's `>` writes this encoding.
     #[error("is UTF-16 text: save it as UTF-8 without a byte order mark")]
     Utf16,
-    /// An editor put a mark in front of the text.
     #[error(
         "begins with a byte order mark, which would be part of the secret: save it as UTF-8 without one"
     )]
     ByteOrderMark,
-    /// A secret has no line end in it, and only one behind it.
+    /// A secret is one line.
     #[error(
         "has more than one line: a secret is one line, with at most one line end (LF or CRLF) behind it"
     )]
     SeveralLines,
     /// No header and no form can carry it.
-    #[error("has a NUL character in it")]
+    #[error("contains a NUL character")]
     Nul,
 }
 
@@ -70,7 +63,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     read_any(File::open(path)?, limit)
 }
 
-/// The same for what may be a pipe, as a shell's `<(command)` is.
+/// The same for a file that may be a pipe, such as a shell's `<(command)`.
 ///
 /// # Errors
 /// [`ReadError`], also when it has more than `limit` bytes.
@@ -79,8 +72,7 @@ pub fn read_stream(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
 }
 
 fn read_any(file: File, limit: u64) -> Result<Vec<u8>, ReadError> {
-    // Room for small files from the start, so that a secret is not left behind where the buffer
-    // grew from.
+    // Large enough from the start: a buffer that grows leaves a copy of the secret behind.
     let mut bytes = Vec::with_capacity(if limit == MAX_SECRET {
         64 * 1024 + 1
     } else {
@@ -118,7 +110,7 @@ pub fn read_secret_with_line_end(path: &Path) -> Result<(SecretString, LineEnd),
     Ok((one_line(&bytes)?, line_end))
 }
 
-/// The same for what may be a pipe.
+/// The same for a file that may be a pipe.
 ///
 /// # Errors
 /// As [`read_secret`].
@@ -156,7 +148,7 @@ pub fn one_line(bytes: &[u8]) -> Result<SecretString, ReadError> {
 /// The text of a file of secrets.
 ///
 /// # Errors
-/// [`ReadError`] when it is empty, or in a form in which it would be a secret that nobody meant.
+/// [`ReadError`] when it is empty, or in an encoding that would change the secret.
 pub fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(ReadError::Utf16);
@@ -170,90 +162,16 @@ pub fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     }
 }
 
-/// Does blocking work, such as reading a file, where it delays nobody. A panic in it is one of the
-/// caller.
+/// Runs blocking work, such as reading a file, on a thread of its own. A panic in it continues in
+/// the caller.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is ending: nobody will look at it.
+            // The runtime is ending, and the result is not needed.
             Err(_) => std::future::pending().await,
         },
-    }
-}
-
-/// What tells one edition of a file from the next: device, inode, size, and both times in
-/// nanoseconds. `None`: there is no file.
-type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
-
-/// Of what the path leads to in the end, through all links.
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    let (modified, changed) = (
-        (metadata.mtime(), metadata.mtime_nsec()),
-        (metadata.ctime(), metadata.ctime_nsec()),
-    );
-    Some((
-        metadata.dev(),
-        metadata.ino(),
-        metadata.len(),
-        modified,
-        changed,
-    ))
-}
-
-/// Files that are looked at for changes.
-#[derive(Debug)]
-pub struct Watched {
-    paths: Vec<PathBuf>,
-    /// What they looked like when they were last noted.
-    noted: Mutex<Vec<Stamp>>,
-}
-
-impl Watched {
-    /// These files; nothing is noted of them yet.
-    #[must_use]
-    pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Arc<Self> {
-        Arc::new(Self {
-            paths: paths.into_iter().collect(),
-            noted: Mutex::default(),
-        })
-    }
-
-    /// Notes what the files look like now. To be called before they are read: a change in between
-    /// is then seen by the next look. Blocks.
-    pub fn note(&self) {
-        let now = self.stamps();
-        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = now;
-    }
-
-    /// Waits until one of the files looks otherwise than it was noted; for ever when there are
-    /// none.
-    pub async fn changed(self: &Arc<Self>) {
-        if self.paths.is_empty() {
-            return std::future::pending().await;
-        }
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if self.differ_now().await {
-                return;
-            }
-        }
-    }
-
-    /// Whether one of the files looks otherwise than it was noted.
-    pub async fn differ_now(self: &Arc<Self>) -> bool {
-        let looked = self.clone();
-        blocking(move || looked.differ()).await
-    }
-
-    fn differ(&self) -> bool {
-        self.stamps() != *self.noted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stamps(&self) -> Vec<Stamp> {
-        self.paths.iter().map(|path| stamp(path)).collect()
     }
 }
 
@@ -290,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_means_by_a_secret_is_refused_with_its_own_words() {
+    fn a_file_that_cannot_be_a_secret_is_refused_with_its_reason() {
         for (content, words) in [
             (&b"s\n\n"[..], "more than one line"),
             (b"s\r\n\r\n", "more than one line"),
@@ -356,42 +274,5 @@ mod tests {
             read_secret(Path::new("/")),
             Err(ReadError::NotOrdinary)
         ));
-    }
-
-    #[test]
-    fn a_change_in_whatever_way_is_a_difference_and_a_look_at_it_is_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret");
-        std::fs::write(&path, "one").unwrap();
-        let watched = Watched::new([path.clone()]);
-        assert!(watched.differ(), "nothing was noted yet");
-        watched.note();
-        let _ = read_secret(&path).unwrap();
-        assert!(!watched.differ());
-        let step = |change: &dyn Fn()| {
-            change();
-            assert!(watched.differ());
-            watched.note();
-            assert!(!watched.differ());
-        };
-        step(&|| std::fs::write(&path, "longer").unwrap());
-        step(&|| {
-            let other = dir.path().join("other");
-            std::fs::write(&other, "longer").unwrap();
-            std::fs::rename(&other, &path).unwrap();
-        });
-        step(&|| std::fs::remove_file(&path).unwrap());
-        // As Kubernetes does it: a link to a link to a directory.
-        for round in ["a", "b"] {
-            std::fs::create_dir(dir.path().join(round)).unwrap();
-            std::fs::write(dir.path().join(round).join("secret"), round).unwrap();
-        }
-        std::os::unix::fs::symlink("a", dir.path().join("data")).unwrap();
-        step(&|| std::os::unix::fs::symlink("data/secret", &path).unwrap());
-        step(&|| {
-            std::os::unix::fs::symlink("b", dir.path().join("next")).unwrap();
-            std::fs::rename(dir.path().join("next"), dir.path().join("data")).unwrap();
-        });
-        assert_eq!(read_secret(&path).unwrap().expose_secret(), "b");
     }
 }
