@@ -1,7 +1,6 @@
 //! The one shape of a client's metadata: as a request says it, the store keeps it, an answer shows
 //! it and the API description describes it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
