@@ -248,8 +248,8 @@ impl<'a> Page<'a> {
 
     fn not_served_yet(&mut self) {
         self.text.push_str(
-            "\n## Not served yet\n\nThese keys and values are reserved for what is on its way. A file that has one is \
-             refused with \"not supported yet\", so that nobody relies on what nothing does.\n\n| key | value |\n|---|---|\n",
+            "\n## Not served yet\n\nThese keys and values are reserved for planned features. A file that has one is \
+             refused with \"not supported yet\", so that no setting is silently ignored.\n\n| key | value |\n|---|---|\n",
         );
         let mut all: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, values) in config::not_served_yet() {

@@ -16,10 +16,10 @@ pub fn page() -> String {
         page.push_str(&row(*reason));
     }
     page.push_str(
-        "\n`Retry-After` is sent with every 429 and 503.\n\n## In the log and the metrics only\n\n",
+        "\nEvery 429 and 503 has `Retry-After`.\n\n## In the log and the metrics only\n\n",
     );
     page.push_str(
-        "The request passed, or nobody was there any more to be answered.\n\n| code | meaning |\n|---|---|\n",
+        "The request passed, or the client had disconnected.\n\n| code | meaning |\n|---|---|\n",
     );
     for reason in Reason::ALL.iter().filter(|reason| !answered(reason)) {
         page.push_str(&format!(
