@@ -300,6 +300,23 @@ fn links_have_targets() {
     }
 }
 
+#[test]
+fn files_that_contributors_are_sent_to_exist() {
+    let folders = ["src/", "tests/", "conf/", "docs/", "benches/", "fuzz/"];
+    for page in [
+        "CONTRIBUTING.md",
+        "docs/dev/benches.md",
+        "docs/dev/configuration-key.md",
+    ] {
+        let text = read(&root().join(page));
+        let code_spans = text.split('`').skip(1).step_by(2);
+        let is_path = |span: &&str| folders.iter().any(|folder| span.starts_with(folder));
+        for path in code_spans.filter(is_path) {
+            assert!(root().join(path).exists(), "{page}: there is no `{path}`");
+        }
+    }
+}
+
 /// The anchor of a heading in a rendered page: lower case, hyphens for spaces, no punctuation.
 fn heading_anchor(line: &str) -> Option<String> {
     let text = line.strip_prefix('#')?.trim_start_matches('#').trim();
