@@ -1,8 +1,8 @@
 """Runs the examples of a README: the `sh` blocks below each example's heading, and compares the `text output` blocks.
 `…` stands for anything. Usage: run.py README
 
-A program that gets its token itself is then run once more with a scope that its client may not have: it must say so and
-fail. Prints one line for each example; exit code 1 when one of them failed.
+A program that gets its token itself then runs again with a scope that its client may not have: it must fail, and name the
+reason. Prints one line per example; the exit code is 1 if one failed.
 """
 import os
 import re
@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import sys
 
-# Without these the check has checked too little.
+# These examples must always run.
 ALWAYS = {"curl", "python", "rust", "legacy-shell", "legacy-python"}
-PATIENCE = 600
+TIMEOUT = 600
 
 
 def needs(markdown):
-    """Each example of the table with the programs it needs."""
+    """The examples of the table, each with its required programs."""
     rows = re.findall(r"^\| \[([a-z-]+)\]\(#\1\) \|.*\| (.*) \|$", markdown, re.MULTILINE)
     return {name: re.findall(r"`(\S+)`", cell) for name, cell in rows}
 
@@ -31,7 +31,7 @@ def steps(markdown, name):
 
 def run(command, **environment):
     return subprocess.run(["bash", "-ec", command], env=os.environ | environment, stdin=subprocess.DEVNULL, text=True,
-                          capture_output=True, timeout=PATIENCE)
+                          capture_output=True, timeout=TIMEOUT)
 
 
 def matches(pattern, text):
@@ -39,7 +39,7 @@ def matches(pattern, text):
 
 
 def problem(example, gets_its_token):
-    """What is wrong with an example; nothing, when it does what the README shows."""
+    """The fault of an example, or None if it prints the output in the README."""
     for command, shown in example:
         done = run(command)
         if done.returncode or not matches(shown, done.stdout.strip("\n")):

@@ -1,4 +1,4 @@
-"""Prints what the metadata of M2M_ISSUER advertise, in the words of run.sh. Both documents must say the same."""
+"""Prints the parts that the metadata of M2M_ISSUER advertise, by the names of run.sh. Both documents must agree."""
 import os
 
 import requests

@@ -23,13 +23,13 @@ def content(variable):
 metadata = requests.get(get_well_known_url(issuer, external=True), timeout=5).json()
 server = AuthorizationServerMetadata(metadata)
 for check in AuthorizationServerMetadata.REGISTRY_KEYS:
-    # RFC 8414 wants https; everything but that must hold on the loopback address too.
+    # RFC 8414 requires https; all its other rules must hold on loopback too.
     try:
         getattr(server, f"validate_{check}")()
     except ValueError as error:
-        # There is no authorization endpoint, hence no response type: an empty list, which Authlib takes for none.
-        nobody_is_redirected = check in ("authorization_endpoint", "response_types_supported")
-        assert "https" in str(error) or nobody_is_redirected, (check, error)
+        # The list of response types is empty, which Authlib reads as missing.
+        is_about_logins = check in ("authorization_endpoint", "response_types_supported")
+        assert "https" in str(error) or is_about_logins, (check, error)
 endpoint = metadata["token_endpoint"]
 
 
@@ -63,7 +63,7 @@ for method in ("client_secret_basic", "client_secret_post"):
     refused("invalid_scope", session(method), scope="admin")
     refused("invalid_target", session(method), audience="https://other.example")
 refused("invalid_client", session("client_secret_basic", secret="wrong"))
-refused("invalid_client", session("client_secret_post", client_id="nobody-of-authlib"))
+refused("invalid_client", session("client_secret_post", client_id="unknown-of-authlib"))
 
 if "private_key_jwt" in parts:
     key = ECKey.import_key(content("M2M_KEY_FILE"))

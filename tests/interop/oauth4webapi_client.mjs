@@ -1,4 +1,4 @@
-// oauth4webapi, which checks every answer by the letter, as a client and (RFC 9068) as a resource server.
+// oauth4webapi, which checks every answer strictly, as a client and (RFC 9068) as a resource server.
 import assert from 'node:assert';
 import { readFileSync } from 'node:fs';
 import * as jose from 'jose';
@@ -33,10 +33,10 @@ async function accept(token, client) {
 for (const method of [oauth.ClientSecretBasic(secret), authentication]) {
   await accept(await grant(client, method), client);
 }
-const nobody = { client_id: 'nobody-of-oauth4webapi' };
-await assert.rejects(grant(nobody, authentication), { error: 'invalid_client', status: 401 });
+const unknown = { client_id: 'unknown-of-oauth4webapi' };
+await assert.rejects(grant(unknown, authentication), { error: 'invalid_client', status: 401 });
 // With Basic the answer must carry a challenge (RFC 6749 section 5.2), which oauth4webapi reads before the body.
-await assert.rejects(grant(nobody, oauth.ClientSecretBasic(secret)), (error) => {
+await assert.rejects(grant(unknown, oauth.ClientSecretBasic(secret)), (error) => {
   assert(error instanceof oauth.WWWAuthenticateChallengeError);
   assert.equal(error.cause[0].scheme, 'basic');
   return true;

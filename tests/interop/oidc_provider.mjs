@@ -1,5 +1,5 @@
-// An authority nobody here wrote: oidc-provider, for client_credentials alone. Its standard output says whom it granted
-// a token or refused one, and how the client authenticated. It takes Basic and form alike, whatever is registered.
+// An independent authority: oidc-provider, for client_credentials only. Its standard output names each client that it
+// granted or refused a token, and the authentication method. It accepts Basic and form for every client.
 import { readFileSync } from 'node:fs';
 import * as jose from 'jose';
 import Provider, { errors } from 'oidc-provider';
@@ -44,11 +44,11 @@ function method({ headers, oidc }) {
   if (oidc.params?.client_secret) return 'client_secret_post';
   return oidc.params?.client_assertion ? 'private_key_jwt' : 'none';
 }
-const told = (context) => `${context.oidc.client?.clientId} ${method(context)}`;
-provider.on('grant.success', (context) => console.log(`granted ${told(context)}`));
+const described = (context) => `${context.oidc.client?.clientId} ${method(context)}`;
+provider.on('grant.success', (context) => console.log(`granted ${described(context)}`));
 provider.on('grant.error', (context, error) => {
   const why = error.error_detail ?? error.error_description;
-  console.log(`refused ${told(context)} ${error.message}: ${why} ${error.cause ?? ''}`);
+  console.log(`refused ${described(context)} ${error.message}: ${why} ${error.cause ?? ''}`);
 });
 provider.on('server_error', (_context, error) => console.error(error));
 const { hostname, port } = new URL(issuer);

@@ -1,4 +1,4 @@
-// openid-client's flows, by both kinds of discovery; jose verifies the tokens.
+// The flows of openid-client, with both kinds of discovery; jose verifies the tokens.
 import assert from 'node:assert';
 import { readFileSync } from 'node:fs';
 import * as jose from 'jose';
@@ -38,7 +38,7 @@ const config = await discover('legacy', openid.ClientSecretPost(secret));
 const wrong = await discover('legacy', openid.ClientSecretPost('wrong'));
 await assert.rejects(openid.clientCredentialsGrant(wrong), { error: 'invalid_client', status: 401 });
 await assert.rejects(openid.clientCredentialsGrant(config, { scope: 'admin' }), { error: 'invalid_scope', status: 400 });
-await assert.rejects(openid.genericGrantRequest(config, 'urn:nobody:grant', {}), {
+await assert.rejects(openid.genericGrantRequest(config, 'urn:unknown:grant', {}), {
   error: 'unsupported_grant_type',
   status: 400,
 });

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Our client against an authority nobody here wrote: oidc-provider issues, the sidecar authenticates itself and attaches
-# the token, jose verifies it at the upstream. Usage: outbound.sh [basic] [post] [key], all of them when none is named.
+# The sidecar as a client of an independent authority: oidc-provider issues, the sidecar authenticates and attaches the
+# token, and jose verifies it at the upstream. Usage: outbound.sh [basic] [post] [key]; without arguments all of them.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
@@ -22,7 +22,7 @@ fail() {
 umask 077
 for proof in right wrong; do
   mkdir "$data/$proof"
-  # All that has to be escaped in a header or a form.
+  # Contains every character that a header or a form must escape.
   for client in basic post; do
     printf '%s+/ %%:&=' "$(head -c 24 /dev/urandom | base64)" >"$data/$proof/$client-secret"
   done
@@ -34,7 +34,7 @@ read -r authority upstream probes ports < <(free_ports $((3 + 2 * $#)))
 export M2M_AUTHORITY=http://127.0.0.1:$authority M2M_UPSTREAM=http://127.0.0.1:$upstream
 export M2M_AUDIENCE=https://devices.example M2M_CLIENTS=$data/right
 
-# serve NAME URL: runs NAME.mjs and waits for its first answer, whatever that is.
+# serve NAME URL: runs NAME.mjs and waits for its first answer of any status.
 serve() {
   node "$tools/$1.mjs" >"$data/$1-log" 2>&1 &
   running+=" $!"
@@ -48,7 +48,7 @@ serve() {
 serve oidc_provider "$M2M_AUTHORITY/.well-known/openid-configuration"
 serve resource_server "$M2M_UPSTREAM"
 
-# describe NAME PROOF: a credential, with the right proof of who its client is or a wrong one.
+# describe NAME PROOF: a credential with the right or a wrong proof of its client.
 describe() {
   case $1 in
     basic)
@@ -103,12 +103,12 @@ for name in "$@"; do
   done
   claims=$("$sidecar" token --config "$config" --credential "right-$name" --decode)
   grep -qF "\"$M2M_AUTHORITY\"" <<<"$claims" || fail "$name: the decoded token does not name the issuer: $claims"
-  # One token served both requests, the other is the command's.
+  # One token for both requests, and one for the command.
   is "$name: granted" "$(grep -cx "granted $client $method" "$data/oidc_provider-log")" 2
 
   url=$(cat "$data/wrong/$name-url")
   is "$name, wrong" "$(ask -o /dev/null -w '%{http_code} %header{x-m2m-reason}' "$url")" "503 token_unavailable"
   grep -q "^refused $client $method invalid_client:" "$data/oidc_provider-log" ||
-    fail "$name, wrong: the authority refused nobody"
+    fail "$name, wrong: the authority refused no request"
   echo "oidc-provider: accepted $method"
 done

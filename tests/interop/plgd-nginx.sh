@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# plgd's recorded exchanges and the models of its programs, through an nginx before the issuer: TLS for clients and HTTP/1.0
-# towards the issuer, as plgd's bundle has it. The tests are those of `make test`; M2M_PLGD_NGINX has them start nginx.
+# plgd's recorded exchanges and the models of its programs, through an nginx in front of the issuer: TLS for clients and
+# HTTP/1.0 towards the issuer, as in plgd's bundle. These are tests of `make test`; with M2M_PLGD_NGINX they start nginx.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

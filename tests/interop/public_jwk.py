@@ -1,4 +1,4 @@
-"""Prints the JWKS (RFC 7517) of a private key in PEM: its public half alone."""
+"""Prints the JWKS (RFC 7517) of a private key in PEM: only its public half."""
 import json
 import sys
 

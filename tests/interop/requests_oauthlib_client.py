@@ -1,5 +1,5 @@
-"""requests-oauthlib's client. It knows neither discovery nor introspection nor assertions of its own: those requests are
-made with what it offers (its parameters, its session), and PyJWT signs."""
+"""requests-oauthlib's client. It has no discovery, introspection or assertions: these requests use its parameters and its
+session, and PyJWT signs."""
 import os
 import time
 import uuid
@@ -48,7 +48,7 @@ def refused(error, ask):
 
 accept(session().fetch_token(endpoint, auth=basic), "legacy")
 accept(session().fetch_token(endpoint, client_secret=secret, include_client_id=True), "legacy")
-refused("invalid_client", lambda: session().fetch_token(endpoint, auth=HTTPBasicAuth("nobody-of-requests", secret)))
+refused("invalid_client", lambda: session().fetch_token(endpoint, auth=HTTPBasicAuth("unknown-of-requests", secret)))
 refused("invalid_scope", lambda: session(scope="admin").fetch_token(endpoint, auth=basic))
 refused("invalid_target", lambda: session().fetch_token(endpoint, auth=basic, audience="https://other.example"))
 
@@ -61,7 +61,7 @@ if "private_key_jwt" in parts:
     }
     ask = lambda: session("signer").fetch_token(endpoint, include_client_id=True, **assertion)
     accept(ask(), "signer")
-    refused("invalid_client", ask)  # the same assertion once more
+    refused("invalid_client", ask)  # the same assertion again
 
 client = session()
 token = client.fetch_token(endpoint, auth=basic)

@@ -1,4 +1,4 @@
-// An upstream that takes the tokens of M2M_AUTHORITY for M2M_AUDIENCE, as jose verifies them, and says whose they are.
+// An upstream that verifies the tokens of M2M_AUTHORITY for M2M_AUDIENCE with jose, and answers with their client.
 import { createServer } from 'node:http';
 import * as jose from 'jose';
 

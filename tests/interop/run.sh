@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Clients nobody here wrote, against our issuer, by discovery alone: Authlib and requests-oauthlib (Python), openid-client
-# and oauth4webapi with jose (Node), the `oauth2` crate (Rust). Each is told in M2M_PARTS what to try. That is decided
-# here and nowhere else: what the configuration accepts is configured, what the metadata then advertise is tried.
-# At the end outbound.sh turns the sides round.
+# Independent clients against the issuer, by discovery only: Authlib and requests-oauthlib (Python), openid-client and
+# oauth4webapi with jose (Node), the `oauth2` crate (Rust). M2M_PARTS lists the parts that each tries: those that the
+# configuration accepts and the metadata advertise. At the end outbound.sh tests the sidecar as a client.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
@@ -20,7 +19,7 @@ done
 read -r port probes < <(free_ports 2)
 export M2M_ISSUER=http://127.0.0.1:$port/m2m M2M_AUDIENCE=https://devices.example
 
-# configure PART...: a configuration with what these parts need beside client secrets.
+# configure PART...: a configuration with the keys that these parts need beside client secrets.
 configure() {
   local grants=client_credentials signer='' reader=''
   for part in "$@"; do
@@ -84,7 +83,7 @@ for part in client_secret_basic client_secret_post revocation introspection refr
 done
 export M2M_PARTS
 export M2M_SECRET_FILE=$data/legacy-secret M2M_KEY_FILE=$data/signer.pem
-# Introspection by a client that the token is neither of nor for.
+# Introspection by a client that is neither the token's client nor in its audience.
 export M2M_READER_SECRET_FILE=
 if has "$needed" introspection; then M2M_READER_SECRET_FILE=$data/reader-secret; fi
 echo "tried: $M2M_PARTS"

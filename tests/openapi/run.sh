@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Schemathesis, driven by /openapi.json of a running sidecar: no 5xx, no answer that the description does not know, no
-# request let in that it forbids.
+# Runs schemathesis with /openapi.json of a running sidecar. It finds any 5xx, answers that the description lacks, and
+# accepted requests that the description forbids.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -26,14 +26,15 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 
-# It keeps what it found beside where it runs.
+# It keeps its findings in the working directory.
 cd "$tools"
-# Left out: whether every request the description allows is taken (two members may contradict each other), whose objects
-# are whose (there is one administrator), and 405 for methods it does not name: the guards come first, and say 415 to a
-# POST that is not JSON wherever it goes.
+# Three checks are excluded:
+# - positive_data_acceptance: two members of an allowed request may contradict each other.
+# - object_level_authorization: there is one administrator.
+# - unsupported_method expects 405, but the guards come first, and answer 415 to every POST without JSON.
 "$tools/venv/bin/schemathesis" run "http://$admin/openapi.json" \
   --header "Authorization: Bearer $(cat "$dir/state/admin-token")" \
   --checks all --exclude-checks positive_data_acceptance,object_level_authorization,unsupported_method \
   --max-examples "${EXAMPLES:-100}" --seed "${SEED:-1}" --continue-on-failure --warnings off --no-color "$@"
-# A panic is answered by nobody: it would be found here.
+# A panic causes no answer, so look for it here.
 ! grep -q 'a task failed\|panicked' "$dir/log"

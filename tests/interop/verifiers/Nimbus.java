@@ -10,7 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Set;
 
-/** Nimbus JOSE+JWT, set up as its own documentation shows, against the four forms of token. Prints a row. */
+/** Nimbus JOSE+JWT, set up by its documentation, against the four forms of token. Prints a row. */
 class Nimbus {
     public static void main(String[] arguments) throws Exception {
         var issuer = System.getenv("M2M_ISSUER");

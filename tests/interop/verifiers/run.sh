@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Verifiers of other projects against the four forms of our tokens. Prints the table of docs/verifiers.md and fails when the
-# page shows another. Needs: node, npm, go, java, mvn, python3 with venv, curl.
+# Verifiers of other projects against the four forms of tokens. Prints the table of docs/verifiers.md, and fails if the page
+# has another one. Needs: node, npm, go, java, mvn, python3 with venv, curl.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../../.. && pwd)
@@ -85,7 +85,7 @@ table() {
   served "Spring Boot 3.5 (\`jwk-set-uri\`)" "${spring[@]}" --spring.config.location=optional:classpath:/none/ \
     --server.port="$server" --spring.security.oauth2.resourceserver.jwt.audiences="$M2M_AUDIENCE" \
     --spring.security.oauth2.resourceserver.jwt.jwk-set-uri="$M2M_ISSUER/.well-known/jwks.json"
-  # The examples that need no row: their libraries have one below.
+  # Examples without a row: their libraries have one below.
   local program row
   for program in "node $tools/node-example/server.js" "$tools/venv/bin/python $root/examples/verifiers/python/server.py" \
     "$tools/go-example/example"; do
@@ -100,6 +100,6 @@ table() {
 }
 table | tee "$data/table"
 diff <(sed -n '/^| verifier /,/^$/p' "$root/docs/verifiers.md" | sed '/^$/d') "$data/table" || {
-  echo "docs/verifiers.md shows another table" >&2
+  echo "docs/verifiers.md has another table" >&2
   exit 1
 }

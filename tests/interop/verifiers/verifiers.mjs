@@ -1,4 +1,4 @@
-// Verifiers of the Node world, each set up as its own README shows, against the four forms of token. Prints a row for each.
+// Node verifiers, each set up by its README, against the four forms of token. Prints a row for each.
 import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import express from 'express';
@@ -17,7 +17,7 @@ const audience = process.env.M2M_AUDIENCE;
 const jwksUri = `${issuer}/.well-known/jwks.json`;
 const forms = process.env.M2M_FORMS.split(' ').map((form) => readFileSync(`${process.env.M2M_TOKENS}/${form}`, 'utf8').trim());
 
-/** The status that a server answers a bearer token with. */
+/** The status of a server's answer to a bearer token. */
 async function ask(url, token) {
   const answer = await fetch(url, { headers: { authorization: `Bearer ${token}` } });
   return answer.status === 200;

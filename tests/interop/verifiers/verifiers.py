@@ -1,9 +1,9 @@
-"""Verifiers of the Python world, each set up as its own documentation shows, against the four forms of token. Prints a row for each."""
+"""Python verifiers, each set up by its documentation, against the four forms of token. Prints a row for each."""
 import os
 import urllib.request
 
 import jwt
-from authlib.jose import JsonWebToken  # The interface that its documentation shows.
+from authlib.jose import JsonWebToken  # The interface of its documentation.
 from joserfc import jwk
 from joserfc import jwt as joserfc_jwt
 from jose import jwt as python_jose

@@ -1,7 +1,7 @@
-//! The `oauth2` crate's client; jsonwebtoken verifies the tokens, and signs the assertion that the
-//! crate has no word for.
+//! The `oauth2` crate's client. jsonwebtoken verifies the tokens, and signs the assertion, which the
+//! crate does not support.
 //!
-//! The metadata document is read by hand: the crate knows no discovery.
+//! This program reads the metadata itself: the crate has no discovery.
 
 use std::error::Error;
 use std::fs::read_to_string;
@@ -20,8 +20,7 @@ use serde_json::{Value, json};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointSet, EndpointSet>;
 
-/// Sends a request. The crate insists on https for revocation; on the loopback address there is
-/// only http.
+/// Sends a request. The crate requires https for revocation, but loopback has http only.
 fn http(request: HttpRequest) -> std::result::Result<HttpResponse, ureq::Error> {
     let (mut head, body) = request.into_parts();
     let url = head.uri.to_string().replacen("https://", "http://", 1);
@@ -143,8 +142,8 @@ fn main() -> Result<()> {
         let wrong = client.exchange_client_credentials().add_scope(Scope::new("admin".to_owned())).request(&http);
         assert_eq!(refused(wrong)?, BasicErrorResponseType::InvalidScope);
     }
-    let nobody = world.client("nobody-of-rust", Some("wrong"), AuthType::BasicAuth)?;
-    assert_eq!(refused(nobody.exchange_client_credentials().request(&http))?, BasicErrorResponseType::InvalidClient);
+    let unknown = world.client("unknown-of-rust", Some("wrong"), AuthType::BasicAuth)?;
+    assert_eq!(refused(unknown.exchange_client_credentials().request(&http))?, BasicErrorResponseType::InvalidClient);
 
     if world.tries("private_key_jwt") {
         let signer = world.client("signer", None, AuthType::RequestBody)?;

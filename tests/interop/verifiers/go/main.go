@@ -1,5 +1,4 @@
-// Verifiers of the Go world, each set up as its own documentation shows, against the four forms of token. Prints a row for
-// each.
+// Go verifiers, each set up by its documentation, against the four forms of token. Prints a row for each.
 package main
 
 import (
@@ -24,7 +23,7 @@ var (
 	jwksURI  = issuer + "/.well-known/jwks.json"
 )
 
-// A verifier says why it refuses a token.
+// A verifier returns the reason of a refusal.
 type verifier func(token string) error
 
 func goOIDC() (verifier, error) {
