@@ -44,8 +44,8 @@ pub struct KeysFetched {
     pub error: Option<FetchError>,
 }
 
-/// How a request was judged.
-pub struct Judgement {
+/// How a request was evaluated.
+pub struct Evaluation {
     /// The decision, and the checks that led to it.
     pub outcome: Outcome,
     /// How it was found out whether the token is revoked; none: it did not come to that.
@@ -107,10 +107,10 @@ impl<'c> Explained<'c> {
     ///
     /// # Errors
     /// [`StartError`] when the issuer cannot be asked with this configuration.
-    pub async fn judge(&self, request: &Request<'_>) -> Result<Judgement, StartError> {
+    pub async fn evaluate(&self, request: &Request<'_>) -> Result<Evaluation, StartError> {
         let evaluation = request.evaluate(self.listener, &self.gate, &self.own);
         let Some(authority) = &self.authority else {
-            return Ok(Judgement {
+            return Ok(Evaluation {
                 outcome: evaluation.await,
                 revocation: None,
                 revocation_error: None,
@@ -124,7 +124,7 @@ impl<'c> Explained<'c> {
             *noted.lock().unwrap_or_else(PoisonError::into_inner) = result.err().map(str::to_owned);
         });
         let revocation = authority.revocation();
-        let judged = async {
+        let evaluated = async {
             revocation.first_known().await;
             evaluation.await
         };
@@ -136,11 +136,11 @@ impl<'c> Explained<'c> {
             std::future::pending::<Infallible>().await
         };
         let outcome = tokio::select! {
-            outcome = judged => outcome,
+            outcome = evaluated => outcome,
             never = asking => match never {},
         };
         let revocation_error = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Judgement {
+        Ok(Evaluation {
             outcome,
             revocation: Some(revocation.method().to_string()),
             revocation_error,

@@ -1,4 +1,4 @@
-//! `check`: a configuration, validated as `run` would.
+//! `check`: validates a configuration as `run` does.
 
 use std::path::Path;
 
@@ -11,14 +11,12 @@ use crate::verifier::{AuthorityConfig, KeySource};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Every error is printed at once, each with file, line and key. The files that the configuration names are read,
-and the variables that it uses must be set. Of each authority it says where its keys come from and how it is found out
-whether a token was revoked.
+Prints every error at once, each with file, line and key. The configured files must be readable, and the
+variables in the file must be set. For each authority it prints the source of the keys and the revocation method.
 
 Examples:
   m2m-sidecar check --config sidecar.yaml && systemctl restart m2m-sidecar";
 
-/// Which configuration.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -28,7 +26,7 @@ pub struct Options {
     json: bool,
 }
 
-/// Loads the configuration and says that it is good, or every error in it.
+/// Loads the configuration and prints that it is valid, or every error in it.
 pub fn check(options: &Options) -> anyhow::Result<()> {
     let file = &options.file.config;
     if options.json {
@@ -61,7 +59,7 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
     super::print(&text)
 }
 
-/// Where an authority's keys come from, and how it is found out whether its tokens are revoked.
+/// The source of an authority's keys, and its revocation method.
 fn described(authority: &AuthorityConfig) -> String {
     let keys = match &authority.keys {
         KeySource::OwnIssuer => "of the sidecar's own issuer, in process".to_owned(),

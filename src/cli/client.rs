@@ -563,7 +563,7 @@ fn print_new_secret(
     };
     if secret.is_some() && !was_supplied {
         let shown = shell_word(client_id);
-        super::complain(&format!(
+        super::report(&format!(
             "the secret was made but could not be shown ({why}), and cannot be shown again; make another one: \
              m2m-sidecar client rotate-secret {shown} --grace 0"
         ));

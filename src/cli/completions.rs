@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete our commands and options.
+//! `completions`: prints a script that completes commands and options in a shell.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -10,7 +10,6 @@ Examples:
   m2m-sidecar completions zsh > /usr/local/share/zsh/site-functions/_m2m-sidecar
   m2m-sidecar completions fish > ~/.config/fish/completions/m2m-sidecar.fish";
 
-/// For whom.
 #[derive(Args)]
 pub struct Options {
     /// The shell
@@ -18,7 +17,6 @@ pub struct Options {
     shell: Shell,
 }
 
-/// Prints the script.
 pub fn completions(options: &Options, command: &mut clap::Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, command, "m2m-sidecar", &mut script);

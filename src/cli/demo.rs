@@ -34,7 +34,7 @@ const CONFIGURATION: &str = include_str!("../../conf/quickstart.yaml");
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
 Runs conf/quickstart.yaml, which this binary holds. Without --port-base its ports are 8080 (issuer), 8081 (the protected
-API), 9000 (for the program that knows no OAuth), 9090 (the API itself) and 9900 (probes).
+API), 9000 (for the program without OAuth support), 9090 (the API itself) and 9900 (probes).
 
 Examples:
   m2m-sidecar demo
@@ -291,9 +291,7 @@ async fn issue(
 }
 
 async fn protect(client: &HttpClient, token: &SecretString, inbound: &str) -> anyhow::Result<()> {
-    super::print(
-        "\n2. PROTECT  The API behind the sidecar is reached with a token, and only so.\n",
-    )?;
+    super::print("\n2. PROTECT  The API behind the sidecar needs a token.\n")?;
     let url = Url::parse(&format!("{inbound}/api/v1/devices"))?;
     let refused = client.get(&url, HeaderMap::new()).await?;
     ensure!(
@@ -323,7 +321,7 @@ async fn protect(client: &HttpClient, token: &SecretString, inbound: &str) -> an
 
 async fn inject(client: &HttpClient, outbound: &str) -> anyhow::Result<()> {
     super::print(
-        "\n3. INJECT  A program that knows no OAuth calls localhost and is authenticated.\n",
+        "\n3. INJECT  A program without OAuth support calls localhost and is authenticated.\n",
     )?;
     let url = Url::parse(&format!("{outbound}/api/v1/devices"))?;
     let answer = client.get(&url, HeaderMap::new()).await?;

@@ -1,7 +1,7 @@
-//! `explain`: which rule and which check decide about a request, and why.
+//! `explain`: shows which rule and which check decide about a request, and why.
 //!
-//! The request is judged by the code that judges requests ([`dry_run`](crate::proxy::dry_run)),
-//! which also says which checks it made; here that is only put into words.
+//! The code that handles requests evaluates it ([`dry_run`](crate::proxy::dry_run)) and reports the
+//! checks; this file only formats them.
 
 mod lines;
 mod shown;
@@ -18,7 +18,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{ConfigFile, Ended};
-use crate::app::explain::{Explained, Judgement, KeysFetched, own_paths};
+use crate::app::explain::{Evaluation, Explained, KeysFetched, own_paths};
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
 use crate::domain::oauth::MAX_TOKEN_SIZE;
@@ -34,19 +34,18 @@ use shown::Shown;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Exits with 0 when the request would be let through, with 1 when it would be refused. The token is read from a file or
-from standard input, never printed; of its claims only iss, sub, client_id, aud, scope, exp, nbf and iat are. Its
-signature is checked with keys that are fetched for it, from where `run` would fetch them, and its issuer is asked
-whether it was revoked, as `run` would ask; the configuration's own issuer is asked at the sidecar that runs it.
-Without a token nothing is fetched. Of `limits` the counters of a running sidecar are not known: the request is judged
-as the first one. When no rule matches, the nearest one is named, and what differs.
+Exits with 0 when the request would pass, with 1 when it would be refused. The token is read from a file or from
+standard input and never printed. Of its claims only iss, sub, client_id, aud, scope, exp, nbf and iat are printed.
+As in `run`, its signature is verified with keys that are fetched for it, and its issuer is queried about revocation.
+The configuration's own issuer is queried at the running sidecar. Without a token nothing is fetched. For `limits`
+the request counts as the first one, because the counters of a running sidecar are not available. If no rule matches,
+the nearest one and the difference are printed.
 
 Examples:
   m2m-sidecar explain --config sidecar.yaml --listener devices --path /devices/7
   m2m-sidecar token --config client.yaml --credential reporting |
     m2m-sidecar explain --config sidecar.yaml --listener devices --method DELETE --path /devices/7 --token-file -";
 
-/// Which request.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -71,7 +70,7 @@ pub struct Options {
     json: bool,
 }
 
-/// Judges the request and prints why it is judged so.
+/// Evaluates the request and prints the decision with its reasons.
 pub fn explain(options: &Options) -> anyhow::Result<()> {
     let config = super::load(&options.file.config)?;
     let Some(listener) = config
@@ -92,7 +91,7 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
         .into());
     };
     let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let asked = Asked {
+    let asked = Explanation {
         config: &config,
         listener,
         request: Request {
@@ -117,7 +116,7 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
 
 fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     let mut bytes = Zeroizing::new(Vec::new());
-    // Longer than any token, so that one that is too long is still seen to be.
+    // Longer than any valid token, so that an oversized one is recognised.
     let most = 2 * MAX_TOKEN_SIZE as u64;
     let read = if file == Path::new("-") {
         std::io::stdin().take(most).read_to_end(&mut bytes)
@@ -132,7 +131,7 @@ fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     ))
 }
 
-/// The fields of the request: those that were asked for, and the token.
+/// The header fields of the request: the requested ones and the token.
 fn fields(
     headers: &[String],
     token: Option<&SecretString>,
@@ -165,14 +164,14 @@ fn fields(
 }
 
 /// A request to a listener.
-struct Asked<'a> {
+struct Explanation<'a> {
     config: &'a Config,
     listener: &'a inbound::Config,
     request: Request<'a>,
     token: Option<&'a SecretString>,
 }
 
-impl Asked<'_> {
+impl Explanation<'_> {
     async fn explain(&self) -> anyhow::Result<(Lines, bool)> {
         let mut lines = Lines::default();
         lines.listener(self.listener);
@@ -204,7 +203,7 @@ impl Asked<'_> {
             }
         };
         let shown = self.token.map(|token| Shown::read(token.expose_secret()));
-        // Only for a token that will be looked at is anything fetched.
+        // Nothing is fetched if no token has to be verified.
         let is_public = rule.is_some_and(|rule| rule.access == Access::Public);
         let is_read = matches!(path, Ok(Ok(_))) && !is_public;
         let issuer = shown
@@ -213,23 +212,23 @@ impl Asked<'_> {
             .filter(|_| is_read);
         let explained =
             Explained::new(self.config, self.listener, issuer, Arc::new(SystemClock)).await?;
-        let judgement = explained.judge(&self.request).await?;
-        if let (Some(shown), false) = (&shown, judgement.outcome.checks.is_empty()) {
+        let evaluation = explained.evaluate(&self.request).await?;
+        if let (Some(shown), false) = (&shown, evaluation.outcome.checks.is_empty()) {
             lines.add("token", shown.summary());
-            let words = Words {
+            let words = Checks {
                 asked: self,
                 shown,
                 rule,
                 keys: explained.keys(),
-                judgement: &judgement,
+                evaluation: &evaluation,
             };
             words.checks(&mut lines);
         }
-        let passes = lines.decision(self.listener, judgement.outcome.decision);
+        let passes = lines.decision(self.listener, evaluation.outcome.decision);
         Ok((lines, passes))
     }
 
-    /// Says which rule matches the request, or which comes nearest.
+    /// Names the rule that matches the request, or the nearest one.
     fn rule(
         &self,
         lines: &mut Lines,
@@ -260,23 +259,23 @@ impl Asked<'_> {
     }
 }
 
-/// What is known about the checks of a token.
-struct Words<'a> {
-    asked: &'a Asked<'a>,
+/// The information about the token checks.
+struct Checks<'a> {
+    asked: &'a Explanation<'a>,
     shown: &'a Shown,
     rule: Option<&'a RuleConfig>,
     keys: Option<&'a KeysFetched>,
-    judgement: &'a Judgement,
+    evaluation: &'a Evaluation,
 }
 
-impl Words<'_> {
-    /// The checks of the token up to the one that decided, as the verifier announced them.
+impl Checks<'_> {
+    /// Prints the token checks up to the one that decided, in the verifier's order.
     fn checks(&self, lines: &mut Lines) {
-        let outcome = &self.judgement.outcome;
+        let outcome = &self.evaluation.outcome;
         for check in &outcome.checks {
             let (name, detail) = self.words(*check);
             let refused = outcome.refused_by == Some(*check);
-            // Of a rule that asks for nothing there is nothing to say.
+            // A rule without requirements needs no line.
             let of_rule = matches!(check, Check::Rule | Check::Scopes | Check::RuleClaims);
             if of_rule && detail.is_empty() && !refused {
                 continue;
@@ -357,7 +356,7 @@ impl Words<'_> {
                 count: 0,
                 error: Some(why),
             }) => {
-                format!("{why} (a running sidecar may still have keys that it fetched before)")
+                format!("{why} (a running sidecar may have keys from an earlier fetch)")
             }
             Some(KeysFetched {
                 count,
@@ -384,10 +383,10 @@ impl Words<'_> {
     }
 
     fn revocation(&self) -> String {
-        let method = self.judgement.revocation.clone().unwrap_or_default();
-        match &self.judgement.revocation_error {
+        let method = self.evaluation.revocation.clone().unwrap_or_default();
+        match &self.evaluation.revocation_error {
             Some(why) => {
-                format!("{method}: {why} (a running sidecar may still know what it learnt before)")
+                format!("{method}: {why} (a running sidecar may have an earlier result)")
             }
             None => method,
         }

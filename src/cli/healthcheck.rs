@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the probes of a sidecar on this machine, for an image that has no shell.
+//! `healthcheck`: queries the probes of a sidecar on this machine, for an image without a shell.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -24,7 +24,6 @@ Examples:
   m2m-sidecar healthcheck --wait 10
   HEALTHCHECK CMD [\"/m2m-sidecar\", \"healthcheck\"]";
 
-/// Which sidecar.
 #[derive(Args)]
 pub struct Options {
     /// The configuration file, whose `probes.listen` is asked; without one it is 127.0.0.1:9900
@@ -44,7 +43,7 @@ pub struct Options {
     json: bool,
 }
 
-/// Succeeds when `/readyz` says so.
+/// Succeeds when `/readyz` reports readiness.
 pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
     let address = match &options.config {
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),

@@ -1,4 +1,4 @@
-//! `import-plgd`: a configuration of plgd's m2m-oauth-server as one of ours.
+//! `import-plgd`: converts a configuration of plgd's m2m-oauth-server.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,18 +11,17 @@ use crate::jose::provider;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-FILE is the configuration that the m2m-oauth-server of a plgd hub (2.x) is started with; or what `helm template` or
-`kubectl get configmap -o yaml` print, in which it is found; or values of the Helm chart (`global.m2mOAuthServer`, `m2moauthserver`).
-`-` is standard input. Ours goes to standard output. What
-could not be carried over goes to standard error, one line each: file, line, key, what it means and what to do. Files
-that the configuration names are looked at where they can be read, and never changed.
+FILE is the configuration of the m2m-oauth-server of a plgd hub (2.x), the output of `helm template` or
+`kubectl get configmap -o yaml` that contains it, or values of the Helm chart (`global.m2mOAuthServer`,
+`m2moauthserver`). `-` is standard input. The converted configuration goes to standard output. Everything that
+cannot be converted goes to standard error, one line each: file, line, key, meaning and remedy. Configured files are
+read where possible, and never changed.
 
 Examples:
   m2m-sidecar import-plgd m2m-oauth-server.yaml > sidecar.yaml && m2m-sidecar check --config sidecar.yaml
   kubectl get configmap NAME -o yaml | m2m-sidecar import-plgd -
   helm template plgd-hub -f values.yaml | m2m-sidecar import-plgd -";
 
-/// What is imported.
 #[derive(Args)]
 pub struct Options {
     /// The configuration of an m2m-oauth-server (YAML); `-` for standard input
@@ -33,8 +32,8 @@ pub struct Options {
     json: bool,
 }
 
-/// Prints our configuration, and what it lacks; a file that yields none is refused with every
-/// reason.
+/// Prints the converted configuration and the missing parts. Lists every reason when nothing can be
+/// converted.
 pub fn import_plgd(options: &Options) -> anyhow::Result<()> {
     provider::install();
     let imported = config::import_plgd(&options.file);

@@ -1,4 +1,4 @@
-//! `keygen`: a new private key.
+//! `keygen`: prints a new private key.
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -16,10 +16,9 @@ Examples:
   (umask 077; m2m-sidecar keygen > key.pem)
   (umask 077; m2m-sidecar keygen --algorithm RS256 > key.pem)";
 
-/// What key.
 #[derive(Args)]
 pub struct Options {
-    /// What the key is to sign with
+    /// The algorithm of the key
     #[arg(long, default_value = "ES256", value_parser = algorithms())]
     algorithm: Algorithm,
     /// Print the key and its algorithm as JSON
@@ -35,7 +34,7 @@ fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
         .try_map(|name| parse_algorithm(&name).ok_or("not an algorithm"))
 }
 
-/// Prints the key: this is the command's result, not a leak.
+/// Prints the key, which is the command's result.
 pub fn keygen(options: &Options) -> anyhow::Result<()> {
     provider::install();
     let key = SigningKey::generate(options.algorithm)?;

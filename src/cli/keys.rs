@@ -8,14 +8,13 @@ use super::client::{Connection, Management, shown};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-The sidecar is found as `client` finds it.
+The sidecar is located as by `client`.
 
 Examples:
   m2m-sidecar keys list --config sidecar.yaml
   m2m-sidecar keys rotate
   m2m-sidecar keys rotate --now --withdraw";
 
-/// What to do with the keys.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -43,7 +42,6 @@ struct Rotate {
     withdraw: bool,
 }
 
-/// Does what is asked for.
 pub fn keys(options: &Options) -> anyhow::Result<()> {
     let api = Management::open(&options.connection)?;
     super::runtime()?.block_on(async {

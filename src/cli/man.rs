@@ -12,7 +12,6 @@ Examples:
 const CONFIGURATION: &str = "The configuration is one YAML file. Its keys are described in docs/configuration.md of \
                              the project and in the JSON Schema that the command schema prints.";
 
-/// Prints it.
 pub fn man(command: clap::Command) -> anyhow::Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
@@ -39,7 +38,7 @@ pub fn man(command: clap::Command) -> anyhow::Result<()> {
     super::print(String::from_utf8(out)?.trim_end())
 }
 
-/// A command, then those below it.
+/// A command and its subcommands.
 fn section(page: &mut Roff, command: &clap::Command) {
     page.control(
         "SS",
@@ -51,7 +50,7 @@ fn section(page: &mut Roff, command: &clap::Command) {
     }
 }
 
-/// One command: what it does, its options, its notes and examples.
+/// One command with its options, notes and examples.
 fn one(page: &mut Roff, command: &clap::Command) {
     if let Some(about) = command.get_about() {
         page.text([roman(about.to_string())]);
@@ -100,7 +99,7 @@ fn one(page: &mut Roff, command: &clap::Command) {
     }
 }
 
-/// Lines that stay as they are.
+/// Lines without formatting.
 fn verbatim(page: &mut Roff, text: &str) {
     page.control("nf", []);
     for line in text.lines() {

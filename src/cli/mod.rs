@@ -1,7 +1,7 @@
-//! The command line: one file per command. Results go to standard output, everything else to
+//! The command line, one file per command. Results go to standard output, everything else to
 //! standard error.
 //!
-//! Exit codes: 0 done, 1 refused (bad configuration, not ready, no token), 2 wrong usage.
+//! Exit codes: 0 success, 1 refused (invalid configuration, not ready, no token), 2 wrong usage.
 
 mod check;
 mod client;
@@ -97,7 +97,6 @@ enum Command {
     Man,
 }
 
-/// Which configuration.
 #[derive(Args)]
 struct ConfigFile {
     /// The configuration file (YAML)
@@ -111,7 +110,7 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Parses the process's arguments and does what they say.
+/// Parses the process's arguments and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -133,10 +132,10 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Its result has said it.
+        // The command's result has reported it.
         Err(error) if matches!(error.downcast_ref(), Some(Ended::Refused)) => ExitCode::FAILURE,
         Err(error) => {
-            // `{:#}` joins the causes; no error of ours holds a secret.
+            // `{:#}` joins the causes; the errors contain no secret.
             let _ = writeln!(std::io::stderr(), "m2m-sidecar: {error:#}");
             if matches!(error.downcast_ref(), Some(Ended::Usage(_))) {
                 ExitCode::from(2)
@@ -147,18 +146,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// An end of a command that is no failure of what it does.
+/// An end of a command other than success or failure.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    /// The answer is no.
+    /// The answer is negative.
     #[error("refused")]
     Refused,
-    /// An argument names what is not there.
+    /// An argument names something that does not exist.
     #[error("{0}")]
     Usage(String),
 }
 
-/// Loads a configuration; its warnings go to standard error.
+/// Loads a configuration; prints its warnings to standard error.
 fn load(file: &Path) -> anyhow::Result<Config> {
     let loaded = config::load(file, &config::process_environment)?;
     for warning in &loaded.warnings {
@@ -167,33 +166,32 @@ fn load(file: &Path) -> anyhow::Result<Config> {
     Ok(loaded.config)
 }
 
-/// Writes a result, and says whether it could be written.
+/// Writes a result; returns write errors.
 fn write(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
-/// Whether what is written to standard output is read by no one. A program that was started without
-/// one has /dev/null.
+/// Whether standard output is discarded. A program that starts without one gets /dev/null.
 fn is_discarded() -> bool {
     let device = |path: &str| std::fs::metadata(path).ok().map(|found| found.rdev());
     let null = device("/dev/null");
     null.is_some() && device("/dev/stdout") == null
 }
 
-/// Says something on standard error.
-fn complain(text: &str) {
+/// Writes to standard error.
+fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "m2m-sidecar: {text}");
 }
 
-/// The one secret in a file, which may be a pipe.
+/// The single secret in a file, which may be a pipe.
 fn read_secret(file: &Path) -> anyhow::Result<SecretString> {
     let shown = file.display();
     files::read_secret_stream(file)
         .map_err(|error| Ended::Usage(format!("the file {shown} {error}")).into())
 }
 
-/// Writes a result. A reader that is gone is no error worth a message; a disk that is full is one.
+/// Writes a result. A closed pipe is ignored; a full disk is an error.
 fn print(text: &str) -> anyhow::Result<()> {
     match write(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -208,7 +206,7 @@ fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// The runtime for everything that is not the serving of requests.
+/// The runtime for all work except requests.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,4 +1,4 @@
-//! `run`: the roles that a configuration names, until a signal ends them.
+//! `run`: runs the configured roles until a signal ends them.
 
 use std::path::Path;
 
@@ -9,15 +9,17 @@ use crate::{app, telemetry};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-SIGTERM, SIGINT and SIGQUIT end the sidecar in order: not ready, `shutdown.delay`, then no new connections and at most
-`shutdown.gracePeriod` for what is under way. A second one ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 change nothing
-and leave a warning in the log: a changed configuration needs a restart, changed secret files do not.
+SIGTERM, SIGINT and SIGQUIT shut the sidecar down: it reports not ready, waits for `shutdown.delay`, accepts no
+more connections, and gives open requests `shutdown.gracePeriod`. A second signal ends it at once.
+SIGHUP, SIGUSR1 and SIGUSR2 only log a warning. A changed configuration needs a restart; changed secret files
+take effect without one.
 
 Examples:
   m2m-sidecar run --config /etc/m2m-sidecar/sidecar.yaml
   M2M_SIDECAR_CONFIG=sidecar.yaml m2m-sidecar run";
 
-/// Runs until SIGTERM, SIGINT or SIGQUIT, then ends in order; a second signal ends at once.
+/// Runs until SIGTERM, SIGINT or SIGQUIT, then shuts down in order. A second signal ends the
+/// process at once.
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let config = super::load(file)?;
     let _log = telemetry::start_logging(config.log);
@@ -34,12 +36,12 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })?;
-    // What is left is a lookup or a file that hangs: not worth waiting for.
+    // Only a name lookup or a hanging file operation can remain; neither is worth waiting for.
     runtime.shutdown_background();
     Ok(())
 }
 
-/// The signals that end the process, and those that must not.
+/// The signals that end the process, and those that are ignored.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -50,7 +52,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Installs the handlers.
     pub fn listen() -> anyhow::Result<Self> {
         let open = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
@@ -63,8 +65,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the next signal that ends the process. By default the others would end it too,
-    /// without a word.
+    /// Waits for the next signal that ends the process. By default the ignored ones would end it
+    /// too, without a message.
     pub async fn next(&mut self) {
         loop {
             let ignored = tokio::select! {

@@ -1,4 +1,4 @@
-//! `schema`: the JSON Schema of a configuration file.
+//! `schema`: prints the JSON Schema of a configuration file.
 
 use crate::config;
 
@@ -10,7 +10,6 @@ An editor with the YAML language server checks and completes a configuration tha
 Examples:
   m2m-sidecar schema > m2m-sidecar.schema.json";
 
-/// Prints it.
 pub fn schema() -> anyhow::Result<()> {
     super::print(&serde_json::to_string_pretty(&config::editor_schema())?)
 }

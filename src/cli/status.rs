@@ -1,4 +1,4 @@
-//! `status`: how the parts of a running sidecar are doing.
+//! `status`: shows the state of a running sidecar's parts.
 
 use clap::Args;
 use http::Method;
@@ -13,14 +13,13 @@ Examples:
   m2m-sidecar status --config sidecar.yaml
   m2m-sidecar status --json | jq '.credentials[] | select(.has_token | not)'";
 
-/// Which sidecar.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
     connection: Connection,
 }
 
-/// Prints what `/status` says.
+/// Prints the content of `/status`.
 pub fn status(options: &Options) -> anyhow::Result<()> {
     let api = Management::open(&options.connection)?;
     let status = super::runtime()?.block_on(api.call(Method::GET, "/status", None))?;

@@ -1,4 +1,4 @@
-//! `store`: copies of the issuer's store.
+//! `store`: backs up, restores and verifies the issuer's store.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::store::backup::{self, Contents};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Of the configuration only `store.url` is read. A backup is one file with everything: clients, hashes of their secrets, signing keys (sealed when
-`store.encryptionKeyFile` is set: keep that key elsewhere), kept tokens and revocations. Whoever reads it can sign tokens.
+Only `store.url` is read from the configuration. A backup is one file with clients, hashes of their secrets,
+signing keys, tokens and revocations. The keys are encrypted if `store.encryptionKeyFile` is set; store that key
+elsewhere. Otherwise anyone with read access to the backup can sign tokens.
 
 Examples:
   m2m-sidecar store backup /backup/m2m-$(date +%F).db --config sidecar.yaml
   m2m-sidecar store verify /backup/m2m-2027-01-01.db
   systemctl stop m2m-sidecar && m2m-sidecar store restore /backup/m2m-2027-01-01.db --config sidecar.yaml";
 
-/// What to do with the store.
 #[derive(Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -67,7 +67,6 @@ struct Verify {
     file: PathBuf,
 }
 
-/// Does what is asked for.
 pub fn store(options: &Options) -> anyhow::Result<()> {
     let store = |file: &ConfigFile| config::store(&file.config, &config::process_environment);
     super::runtime()?.block_on(async {

@@ -1,4 +1,4 @@
-//! `token`: an access token by hand; and those that an issuer keeps.
+//! `token`: fetches an access token, and lists or revokes the tokens that an issuer keeps.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use crate::token_source;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Without a command: the token is fetched anew each time, and only the token is printed; it needs --config and --credential.
-The commands ask a running sidecar's issuer, which is found as `client` finds it.
+Without a subcommand a new token is fetched and only the token is printed; this requires --config and --credential.
+The subcommands contact a running sidecar's issuer, which is located as by `client`.
 
 Examples:
   TOKEN=$(m2m-sidecar token --config sidecar.yaml --credential hub)
@@ -32,7 +32,6 @@ Examples:
   m2m-sidecar token list --client meter
   m2m-sidecar token revoke 5f0c2a0e-8b1c-4a53-9d61-3c1d8f0f2f3a";
 
-/// Whose token, or what to do with those that are kept.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -49,7 +48,7 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Action {
-    /// List the access tokens that the issuer keeps: named ones, and those that live long
+    /// List the access tokens that the issuer keeps: named ones and long-lived ones
     List(List),
     /// Revoke an access token that the issuer keeps
     Revoke(Revoke),
@@ -79,7 +78,7 @@ struct Revoke {
     file: Option<PathBuf>,
 }
 
-/// Fetches a token once and prints it, or does what the command says.
+/// Fetches a token once and prints it, or runs the subcommand.
 pub fn token(options: &Options) -> anyhow::Result<()> {
     let Some(action) = &options.action else {
         return fetch(options);
@@ -164,7 +163,7 @@ fn jti_of(file: &Path) -> anyhow::Result<String> {
         .unwrap_or_default();
     let jti = claims.get("jti").and_then(Value::as_str);
     jti.map(str::to_owned)
-        .with_context(|| format!("{} holds no JWT with a `jti`", file.display()))
+        .with_context(|| format!("{} contains no JWT with a `jti`", file.display()))
 }
 
 fn fetch(options: &Options) -> anyhow::Result<()> {
@@ -224,7 +223,7 @@ fn decode(token: &str) -> Option<String> {
     serde_json::to_string_pretty(&serde_json::json!({ "header": header, "claims": claims })).ok()
 }
 
-/// Header and claims of a JWT, whoever made it.
+/// Header and claims of a JWT, unverified.
 pub(super) fn parts(token: &str) -> Option<(Value, Value)> {
     let mut parts = token.split('.').map(|part| {
         let json = URL_SAFE_NO_PAD.decode(part).ok()?;

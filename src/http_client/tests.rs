@@ -64,7 +64,7 @@ async fn an_answer_of_any_status_is_an_answer() {
 }
 
 #[test]
-fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
+fn the_clock_difference_follows_date_and_age() {
     // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
     let now = 784_111_777;
     let answer = |headers| HttpAnswer {
@@ -263,7 +263,7 @@ async fn serve_tls() -> (SocketAddr, String) {
 }
 
 #[tokio::test]
-async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
+async fn client_urls_lead_to_public_addresses_over_https_only() {
     let (address, pem) = serve_tls().await;
     let options = HttpOptions {
         ca_pem: Some(pem.into()),
@@ -376,11 +376,11 @@ async fn an_authoritys_urls_lead_inside_only_where_it_is_itself() {
 async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
     let (address, pem) = serve_tls().await;
     let url = format!("https://{address}/").parse().unwrap();
-    let stranger = HttpClient::new(options())
+    let without_ca = HttpClient::new(options())
         .unwrap()
         .get(&url, HeaderMap::new())
         .await;
-    assert_eq!(stranger.unwrap_err().kind(), HttpError::Tls);
+    assert_eq!(without_ca.unwrap_err().kind(), HttpError::Tls);
     let trusting = HttpOptions {
         ca_pem: Some(pem.into()),
         ..options()
@@ -434,7 +434,7 @@ async fn serve_one_request_per_connection() -> (SocketAddr, Arc<std::sync::atomi
 }
 
 #[tokio::test]
-async fn a_get_that_an_idle_connection_swallows_is_sent_once_more_and_a_post_is_never_swallowed() {
+async fn a_swallowed_get_is_repeated_and_a_post_uses_a_new_connection() {
     let (address, read) = serve_one_request_per_connection().await;
     let url: Url = format!("http://{address}/").parse().unwrap();
     let client = HttpClient::new(options()).unwrap();

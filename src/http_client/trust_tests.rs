@@ -59,7 +59,7 @@ fn issued(params: &CertificateParams) -> (Made, Made) {
     )
 }
 
-/// What comes of a server that shows `shown` as its own, under the name `a.example`.
+/// The verification of a server that presents `shown` under the name `a.example`.
 fn verified(ca_pem: &str, shown: &Made) -> Result<(), String> {
     verified_at(ca_pem, shown, UnixTime::now())
 }
@@ -138,16 +138,16 @@ fn a_certificate_of_the_ca_file_must_be_the_very_one_of_this_name_and_valid() {
 fn each_refusal_says_what_is_wrong_with_the_certificate() {
     let good = self_signed(&params(&["other.example"]));
     let why = |made: &Made| verified(&good.pem, made).unwrap_err();
-    let stranger = self_signed(&params(&["a.example"]));
+    let self_signed_one = self_signed(&params(&["a.example"]));
     assert!(
-        why(&stranger).contains("no trusted authority has issued its certificate"),
+        why(&self_signed_one).contains("no trusted authority has issued its certificate"),
         "{}",
-        why(&stranger)
+        why(&self_signed_one)
     );
     let mut both = params(&["a.example"]);
     both.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     assert!(why(&self_signed(&both)).contains("CA:TRUE"));
-    // Made anew under the same name, while the file holds the old one.
+    // Issued again under the same name, while the file holds the old one.
     let mut plain = params(&["a.example"]);
     plain.is_ca = IsCa::NoCa;
     let (old, new) = (self_signed(&plain), self_signed(&plain));

@@ -28,7 +28,7 @@ const LONGEST_PATH: usize = 256;
 /// Longest logged claim or header field, in bytes.
 const LONGEST_TEXT: usize = 128;
 
-/// What is recorded about one request until it ends.
+/// The record of one request until it ends.
 pub struct Access {
     /// When the request head was complete.
     began: Instant,

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_another_program_has_on_one_of_the_two_is_an_error_that_names_the_address() {
+    fn a_port_in_use_on_one_address_is_an_error_that_names_it() {
         let v6_is_taken = |address: SocketAddr| {
             if address.is_ipv6() {
                 Err(taken())

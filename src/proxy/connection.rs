@@ -255,7 +255,7 @@ mod tests {
 
     /// A flood of connections must not end one whose request has arrived but is unread.
     #[tokio::test]
-    async fn a_request_that_waits_in_the_socket_is_served_although_its_connection_was_to_end() {
+    async fn an_unread_request_saves_its_dismissed_connection() {
         let (mut connection, mut client) = connected().await;
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         client.write_all(head).await.unwrap();
@@ -351,7 +351,7 @@ mod tests {
 
     /// The last response fills the system's buffer, so the refusal of the next head cannot be sent.
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_client_does_not_read_ends_at_once_when_its_seat_is_wanted() {
+    async fn a_blocked_connection_ends_at_once_when_dismissed() {
         let (mut connection, mut client) = connected().await;
         let socket = connection.io.get_ref();
         socket.writable().await.unwrap();

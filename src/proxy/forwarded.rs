@@ -291,7 +291,7 @@ mod tests {
     const TRUSTED: &[&str] = &["127.0.0.0/8", "10.0.0.0/8"];
 
     /// The headers that the upstream receives for a request from 127.0.0.1, and the client address.
-    fn told(claimed: &[(&'static str, &str)]) -> (String, [String; 5]) {
+    fn forwarded(claimed: &[(&'static str, &str)]) -> (String, [String; 5]) {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         request.insert_header("host", "in:80").unwrap();
         for (name, value) in claimed {
@@ -328,7 +328,7 @@ mod tests {
 
     fn expect(claimed: &[(&'static str, &str)], client: &str, seen: [&str; 5]) {
         assert_eq!(
-            told(claimed),
+            forwarded(claimed),
             (client.to_owned(), seen.map(str::to_owned)),
             "{claimed:?}"
         );
@@ -337,7 +337,7 @@ mod tests {
     const OURS: &str = "for=127.0.0.1;host=\"in:80\";proto=http";
 
     #[test]
-    fn the_family_that_is_missing_tells_the_story_of_the_other() {
+    fn a_missing_family_is_written_from_the_other() {
         expect(
             &[
                 ("x-forwarded-for", "203.0.113.7"),
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_last_address_that_is_no_trusted_proxys() {
+    fn the_client_is_the_last_untrusted_address() {
         for (list, client) in [
             ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
             ("1.2.3.4, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
@@ -399,13 +399,13 @@ mod tests {
             ("_hidden", "127.0.0.1"),
             ("203.0.113.7, <x>", "127.0.0.1"),
         ] {
-            assert_eq!(told(&[("x-forwarded-for", list)]).0, client, "{list}");
+            assert_eq!(forwarded(&[("x-forwarded-for", list)]).0, client, "{list}");
         }
     }
 
     #[test]
-    fn two_stories_become_that_of_x_forwarded() {
-        let (client, seen) = told(&[
+    fn x_forwarded_counts_when_the_families_differ() {
+        let (client, seen) = forwarded(&[
             ("x-forwarded-for", "203.0.113.7"),
             ("x-real-ip", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6;proto=https;host=evil"),
@@ -425,20 +425,20 @@ mod tests {
             "for=203.0.113.7 proto=https",
             "=x",
         ] {
-            let (_, seen) = told(&[("x-forwarded-for", "203.0.113.7"), ("forwarded", broken)]);
+            let (_, seen) = forwarded(&[("x-forwarded-for", "203.0.113.7"), ("forwarded", broken)]);
             assert_eq!(seen[4], format!("for=203.0.113.7, {OURS}"), "{broken}");
         }
     }
 
     /// A proxy appends its client's address to the line that the client sent.
     #[test]
-    fn what_a_client_sends_takes_nothing_away_from_what_its_proxy_appends() {
+    fn a_clients_list_cannot_invalidate_its_proxys_entry() {
         for sent in ["\u{e4}", "\u{80}, 6.6.6.6", "\"", "6.6.6.6;", "for=\""] {
             let (x_list, list) = (
                 format!("{sent}, 203.0.113.7"),
                 format!("{sent}, for=203.0.113.7"),
             );
-            let (client, seen) = told(&[
+            let (client, seen) = forwarded(&[
                 ("x-forwarded-for", &x_list),
                 ("forwarded", "for=6.6.6.6"),
                 ("x-real-ip", "6.6.6.6"),
@@ -448,14 +448,14 @@ mod tests {
                 ("203.0.113.7", "203.0.113.7"),
                 "{x_list}"
             );
-            let (client, _) = told(&[("forwarded", &list), ("x-real-ip", "6.6.6.6")]);
+            let (client, _) = forwarded(&[("forwarded", &list), ("x-real-ip", "6.6.6.6")]);
             assert_ne!(client, "6.6.6.6", "{list}");
         }
     }
 
     #[test]
-    fn one_story_in_both_families_is_extended_as_it_came() {
-        let (_, seen) = told(&[
+    fn agreeing_families_are_extended_unchanged() {
+        let (_, seen) = forwarded(&[
             ("x-forwarded-for", "203.0.113.7"),
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
@@ -479,7 +479,7 @@ mod tests {
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value.as_deref()?)))
                 .collect();
-            let (_, seen) = told(&claimed);
+            let (_, seen) = forwarded(&claimed);
             let x_nodes: Vec<_> = items(&seen[0]).map(parse_node).collect();
             let nodes: Vec<_> = parse_forwarded(&seen[4]).unwrap().into_iter().map(|element| element.node).collect();
             prop_assert_eq!(x_nodes, nodes);

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_knows_its_own_mark_behind_those_of_others() {
+    fn a_listener_detects_its_own_mark_among_others() {
         let (a, b) = (LoopMark::default(), LoopMark::default());
         assert_ne!(a.id, b.id);
         let mut request = headers(&[]);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mark_is_neither_judged_nor_passed_on() {
+    fn a_malformed_mark_is_ignored_and_dropped() {
         let mark = LoopMark::default();
         for odd in [
             &b"x"[..],

@@ -149,7 +149,7 @@ async fn our_own_endpoints_have_roles_of_their_own_and_are_answered_not_allowed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_nobody_refused_and_that_failed_is_an_error() {
+async fn a_failed_request_that_was_not_refused_is_an_error() {
     let world = world("    upstreamTimeouts: { read: 200ms }").await;
     let (answer, line) = world.sent("gone", "GET", "/x", &[]).await;
     assert_eq!(answer.status, 502);

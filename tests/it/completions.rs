@@ -1,4 +1,4 @@
-//! What packages take from the binary: shell completions, the manual page, the schema.
+//! The files that packages generate with the binary: shell completions, manual page, schema.
 
 use std::process::{Command, Stdio};
 

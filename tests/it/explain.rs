@@ -25,7 +25,7 @@ store: {{ url: "sqlite::memory:" }}
 issuer: {{ url: "http://issuer.test/m2m", listen: 127.0.0.1:0 }}
 authorities:
   users: {{ issuer: "{}" }}
-  others: {{ issuer: "https://nobody.test" }}
+  others: {{ issuer: "https://unused.test" }}
 inbound:
   - name: explained
     listen: 127.0.0.1:0
@@ -120,7 +120,7 @@ impl Explained {
         let _ = stdin.write_all(format!("{}\n", token.unwrap_or_default()).as_bytes());
         drop(stdin);
         let (code, out, err) = ended(&child.wait_with_output().expect("an end"));
-        // What it prints may be shared: it must hold no token.
+        // The output may be shared, so it must contain no token.
         logs::note(&out);
         (code, out, err)
     }
@@ -144,8 +144,8 @@ async fn what_is_explained_is_what_a_listener_does() {
     let running = Sidecar::start(&yaml).await;
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
     let explained = Explained::new(&yaml);
-    let stranger = TestKey::generate("stranger", Alg::ES256);
-    let mut known_kid = stranger.clone();
+    let unknown = TestKey::generate("unknown", Alg::ES256);
+    let mut known_kid = unknown.clone();
     known_kid.kid = "es256-1".to_owned();
     let token = || authority.token();
     let large = "x".repeat(9000);
@@ -286,7 +286,7 @@ async fn what_is_explained_is_what_a_listener_does() {
         (
             "GET",
             "/blue",
-            Some(token().signed_by(&stranger)),
+            Some(token().signed_by(&unknown)),
             "unknown_kid",
             "key",
         ),
@@ -490,7 +490,7 @@ async fn nothing_is_fetched_unless_a_signature_is_to_be_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_cannot_be_had_are_said_to_be_the_reason() {
+async fn unavailable_keys_are_named_as_the_reason() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let explained = Explained::new(&yaml(&authority, &upstream));
     let token = authority.token().sign();
@@ -505,8 +505,7 @@ async fn keys_that_cannot_be_had_are_said_to_be_the_reason() {
     assert!(line(&out, "key").starts_with(&expected), "{out}");
 }
 
-/// What each way of finding out revocations is called in the metadata, and where the fake authority
-/// answers it.
+/// Each revocation method: its name in the metadata, and its endpoint at the fake authority.
 const METHODS: [(&str, &str, Endpoint, &str); 3] = [
     (
         "revocation_list_uri",
@@ -599,7 +598,7 @@ async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
         );
         assert!(line(&out, "revocation").contains("status"), "{out}");
     }
-    // Where nobody is asked it says so.
+    // Without a query it says so.
     let authority = Authority::start();
     let explained = Explained::new(&yaml(&authority, &upstream));
     let (exit, out, _) = explained.explain(
@@ -687,7 +686,7 @@ async fn a_path_with_two_readings_is_explained_by_what_differs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn further_headers_and_the_limits_are_judged_too() {
+async fn further_headers_and_limits_are_evaluated() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let yaml = yaml(&authority, &upstream).replace("    mode: shadow\n", "    maxBody: 1KiB\n");
     let explained = Explained::new(&yaml);
@@ -735,7 +734,7 @@ async fn in_shadow_mode_it_says_what_enforcement_would_do() {
     assert_eq!(line(&out, "scopes"), "REFUSED: all of x");
     assert!(
         line(&out, "listener").contains("enforces nothing")
-            && line(&out, "limits").contains("not judged")
+            && line(&out, "limits").contains("not available here")
     );
 }
 

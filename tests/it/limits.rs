@@ -1,7 +1,7 @@
-//! Limits: whose requests are counted, what a stranger cannot use up, and that a request's end
-//! makes room.
+//! Limits: the counter of each request, the budget that unauthenticated clients cannot use up, and
+//! the end of a request.
 //!
-//! How many pass in which time is tested where time can be stopped, beside `src/limits.rs`.
+//! Rates over time are tested with paused time, beside `src/limits.rs`.
 
 use crate::rules::{World, world};
 use crate::support::behave::Gate;
@@ -14,7 +14,7 @@ const RULES: &str = r#"
       - { paths: [/public], access: public }
       - { paths: ["/**"], scopes: ["devices:read"] }"#;
 
-fn judged(answer: &RawAnswer) -> (u16, &str) {
+fn status_and_reason(answer: &RawAnswer) -> (u16, &str) {
     (answer.status, answer.header("x-m2m-reason").unwrap_or("-"))
 }
 
@@ -35,7 +35,7 @@ impl World {
         for passed in 0..1000 {
             let answer = self.as_client(client_id).await;
             if answer.status == 429 {
-                assert_eq!(judged(&answer), (429, "rate_limited"));
+                assert_eq!(status_and_reason(&answer), (429, "rate_limited"));
                 assert_eq!(answer.header("retry-after"), Some("1"));
                 assert_eq!(answer.json()["error"], "too_many_requests");
                 return passed;
@@ -65,7 +65,7 @@ impl World {
         until("a request passes again", async || {
             let answer = self.send("GET", "/public", &[]).await;
             answer.status == 200 || {
-                assert_eq!(judged(&answer), (429, "too_many_at_once"));
+                assert_eq!(status_and_reason(&answer), (429, "too_many_at_once"));
                 false
             }
         })
@@ -78,10 +78,13 @@ async fn a_client_over_its_rate_gets_429_and_another_client_does_not() {
     let world = world("    limits: { requestsPerSecond: 1, burst: 5 }", RULES).await;
     assert!(world.exhaust("loud").await >= 5);
     for _ in 0..5 {
-        assert_eq!(judged(&world.as_client("quiet").await), (200, "-"));
+        assert_eq!(
+            status_and_reason(&world.as_client("quiet").await),
+            (200, "-")
+        );
     }
     world.wait_for_count("deny", "rate_limited", 1).await;
-    // What was limited did not get through.
+    // A limited request does not reach the upstream.
     world
         .wait_for_count("allow", "permitted", world.upstream.received().len() as u64)
         .await;
@@ -90,11 +93,11 @@ async fn a_client_over_its_rate_gets_429_and_another_client_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_uses_up_nobodys_budget() {
     let world = world("    limits: { requestsPerSecond: 1, burst: 3 }", RULES).await;
-    let stranger = TestKey::generate("stranger", Alg::ES256);
+    let unknown = TestKey::generate("unknown", Alg::ES256);
     for _ in 0..20 {
         let victim = || world.token().claim("client_id", "victim");
         for (token, status) in [
-            (victim().signed_by(&stranger).header("kid", "es256-1"), 401),
+            (victim().signed_by(&unknown).header("kid", "es256-1"), 401),
             (victim().expires_in(-100), 401),
             (victim().claim("scope", "other"), 403),
         ] {
@@ -102,7 +105,10 @@ async fn what_is_refused_uses_up_nobodys_budget() {
         }
     }
     for _ in 0..3 {
-        assert_eq!(judged(&world.as_client("victim").await), (200, "-"));
+        assert_eq!(
+            status_and_reason(&world.as_client("victim").await),
+            (200, "-")
+        );
     }
 }
 
@@ -134,7 +140,7 @@ async fn requests_are_counted_together_by_what_the_listener_says() {
         } else {
             (200, "-")
         };
-        assert_eq!(judged(&other), expected, "{per}");
+        assert_eq!(status_and_reason(&other), expected, "{per}");
         gate.open();
         assert_eq!(held.answer().await.status, 200);
     }
@@ -151,16 +157,20 @@ async fn who_shows_no_client_is_counted_by_address() {
         let gate = Gate::closed();
         let mut held = world.held("/public", &[], &gate).await;
         assert_eq!(
-            judged(&world.send("GET", "/public", &[]).await),
+            status_and_reason(&world.send("GET", "/public", &[]).await),
             (429, "too_many_at_once")
         );
         let nameless = world.token().without("client_id").without("sub");
         assert_eq!(
-            judged(&world.send_token("GET", "/", nameless).await),
+            status_and_reason(&world.send_token("GET", "/", nameless).await),
             (429, "too_many_at_once"),
             "{per}"
         );
-        assert_eq!(judged(&world.as_client("named").await), (200, "-"), "{per}");
+        assert_eq!(
+            status_and_reason(&world.as_client("named").await),
+            (200, "-"),
+            "{per}"
+        );
         gate.open();
         assert_eq!(held.answer().await.status, 200);
     }
@@ -175,7 +185,11 @@ async fn as_many_as_may_be_are_under_way_and_every_way_to_end_makes_room() {
         let second = world.held("/public", &[], &gate).await;
         for _ in 0..3 {
             let answer = world.send("GET", "/public", &[]).await;
-            assert_eq!(judged(&answer), (429, "too_many_at_once"), "{ending}");
+            assert_eq!(
+                status_and_reason(&answer),
+                (429, "too_many_at_once"),
+                "{ending}"
+            );
             assert_eq!(answer.header("retry-after"), Some("1"));
         }
         match ending {

@@ -96,7 +96,7 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
             ),
         ] {
             if listener == "hub" && reason == "ambiguous_path" {
-                continue; // An outbound listener judges no paths.
+                continue; // An outbound listener checks no paths.
             }
             let answer = send_raw(address, bytes).await;
             let shown = String::from_utf8_lossy(bytes);
@@ -365,7 +365,7 @@ async fn draining_says_what_it_waits_for_and_frees_every_port_at_its_beginning()
     let stopping = tokio::spawn(sidecar.stop());
     logs::wait_for_line(mark, &["draining: 1 request, at most 47 s"]).await;
     for address in addresses {
-        // What a successor needs that is started while this one still works.
+        // The needs of a successor that starts while this sidecar still works.
         until("the port is free", async || {
             std::net::TcpListener::bind(address).is_ok()
         })
@@ -536,7 +536,7 @@ inbound:
         "GET http://evil.example/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     )
     .await;
-    assert_eq!(absolute.status, 403, "the target says whom it is for");
+    assert_eq!(absolute.status, 403, "the target names another host");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -343,7 +343,7 @@ async fn a_server_that_was_down_is_back_on_its_port() {
     authority.down().await;
     let refused = tokio::net::TcpStream::connect(authority.address())
         .await
-        .expect_err("nobody listens");
+        .expect_err("nothing listens");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     authority.up();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What `explain` prints, one thing a line.
+//! The output of `explain`, one fact per line.
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use crate::proxy::{inbound, respond};
 use crate::verifier::rules::Nearest;
 use crate::verifier::{Access, Mode, Needs, RuleConfig};
 
-/// The scopes that a rule asks for.
+/// The scopes that a rule requires.
 pub(super) fn scopes_of(needs: &Needs) -> String {
     let all = (!needs.scopes.is_empty()).then(|| format!("all of {}", needs.scopes));
     let any = (!needs.any_scope.is_empty()).then(|| format!("one of {}", needs.any_scope));
     all.into_iter().chain(any).collect::<Vec<_>>().join(" and ")
 }
 
-/// The claims that a rule asks for.
+/// The claims that a rule requires.
 pub(super) fn claims_of(needs: &Needs) -> String {
     let claim =
         |need: &crate::verifier::ClaimNeed| format!("{} = {}", need.name, need.values.join(" or "));
@@ -27,21 +27,19 @@ pub(super) fn claims_of(needs: &Needs) -> String {
         .join(", ")
 }
 
-/// So many characters stand before what is said.
+/// The width of the first column.
 const WIDTH: usize = 14;
 
-/// What is said, one thing a line.
+/// The output lines.
 #[derive(Default)]
 pub(super) struct Lines(String);
 
 impl Lines {
-    /// All of it.
     pub fn text(&self) -> &str {
         self.0.trim_end()
     }
 
-    /// The same as pairs of what is spoken of and what is said of it. A line that goes on with the
-    /// one before has its name.
+    /// The lines as pairs of subject and text. A continuation line repeats the subject.
     pub fn members(&self) -> Vec<Value> {
         let mut named = "";
         let pairs = self.text().lines().map(|line| {
@@ -54,10 +52,10 @@ impl Lines {
         pairs.collect()
     }
 
-    /// Which listener judges.
+    /// The listener that handles the request.
     pub fn listener(&mut self, listener: &inbound::Config) {
         let shadow = match listener.verifier.mode {
-            Mode::Shadow => ", in shadow mode: it enforces nothing",
+            Mode::Shadow => ", in shadow mode: nothing is enforced",
             Mode::Enforce => "",
         };
         self.add("listener", format!("{}{shadow}", listener.name));
@@ -99,7 +97,7 @@ impl Lines {
         self.add("needs", needs);
     }
 
-    /// The rule that comes nearest where none matches.
+    /// The nearest rule if none matches.
     pub fn nearest(&mut self, nearest: &Nearest, rule: &RuleConfig, count: usize) {
         let differences: Vec<_> = nearest
             .differences
@@ -115,7 +113,7 @@ impl Lines {
         self.add("nearest rule", text);
     }
 
-    /// Says what becomes of the request; whether it passes.
+    /// Prints the decision; returns whether the request passes.
     pub fn decision(&mut self, listener: &inbound::Config, decision: Decision) -> bool {
         let status = |reason| respond::table(reason).map_or(500, |row| row.status);
         let (text, passes, reason) = match decision {
@@ -137,8 +135,7 @@ impl Lines {
             ),
         };
         if passes && decision != Decision::Own && listener.limits.is_some() {
-            let text =
-                "one request is within them; how many others come is not known here, so not judged";
+            let text = "one request is within them; the counters of the running sidecar are not available here";
             self.add("limits", text.to_owned());
         }
         self.add("decision", text);

@@ -1,20 +1,20 @@
-//! What of a token `explain` shows: no more of its claims than who asks for what, and when.
+//! The parts of a token that `explain` prints: the issuer, subject, client, audience and times.
 
 use serde_json::Value;
 
 use crate::cli::token;
 use crate::domain::clock::{Clock, SystemClock};
 
-/// What may be shown of a token: header and claims as they stand in it, verified or not.
+/// The printable parts of a token: header and claims, verified or not.
 pub(super) struct Shown {
-    /// How long the token is.
+    /// The length of the token.
     pub bytes: usize,
     header: Value,
     claims: Value,
 }
 
 impl Shown {
-    /// Reads a token, whoever made it.
+    /// Reads a token without verifying it.
     pub fn read(token: &str) -> Self {
         let (header, claims) = token::parts(token).unwrap_or_default();
         Self {
@@ -24,17 +24,17 @@ impl Shown {
         }
     }
 
-    /// A claim that is a text.
+    /// A claim with a text value.
     pub fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim)?.as_str()
     }
 
-    /// A member of the header, for people.
+    /// A member of the header.
     pub fn header_text(&self, name: &str) -> String {
         self.header.get(name).map_or("none".to_owned(), plain)
     }
 
-    /// Who asks for what, as the token has it.
+    /// Issuer, subject, client and audience.
     pub fn summary(&self) -> String {
         let shown = ["iss", "sub", "client_id", "aud", "scope"];
         let shown = shown
@@ -48,7 +48,7 @@ impl Shown {
         }
     }
 
-    /// The times, seen from now.
+    /// The times, relative to now.
     pub fn times(&self) -> String {
         let now = SystemClock.now().0;
         let shown = ["exp", "nbf", "iat"].iter().filter_map(|name| {

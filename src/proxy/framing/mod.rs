@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reading_has_a_limit_of_its_own_also_for_its_next_request() {
+    fn each_parser_keeps_its_limit_for_later_requests() {
         let mut framing = Framing::with_heads_up_to(100);
         let head = |length: usize| {
             format!(

@@ -76,7 +76,7 @@ pub struct Context {
     access: Access,
     /// The destination; set when the request may be forwarded.
     route: Option<Route>,
-    /// What happens to the token header; set when the request may be forwarded.
+    /// The use of the token header; set when the request may be forwarded.
     credential: Option<Credential>,
     /// The current error repeats the request.
     replaying: bool,

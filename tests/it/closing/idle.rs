@@ -1,4 +1,4 @@
-//! How long an idle connection is kept, and how the client learns of it.
+//! The time that an idle connection is kept, and its announcement.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::upstream::{Answer, Upstream};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_listener_announces_how_long_it_keeps_an_idle_connection() {
     let world = World::new().await;
-    // What an upstream says of its own connection is not about the client's.
+    // The upstream's announcement concerns its own connection, not the client's.
     world
         .upstream
         .answer(|_| Answer::with_headers(&[("Keep-Alive", "timeout=3, max=7")], "{}"));

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(1500);
 struct World {
     upstream: Upstream,
     sidecar: Sidecar,
-    /// The listeners, one of each kind; their names are their own: the log is everybody's.
+    /// The listeners, one of each kind; with unique names, because all tests share the log.
     listeners: [String; 2],
 }
 
@@ -75,7 +75,7 @@ async fn an_upload_may_pause_for_longer_than_its_upstream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_is_silent_behind_an_upload_is_504_in_its_own_time() {
-    // Together they would be more than the test has patience for.
+    // All pauses together would exceed the test's time limit.
     let world = world("upstreamTimeouts: { read: 300ms }, downstreamTimeouts: { read: 1h }").await;
     for listener in &world.listeners {
         let address = world.sidecar.address(listener);

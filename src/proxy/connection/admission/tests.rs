@@ -79,7 +79,7 @@ async fn where_none_is_idle_a_new_connection_is_refused_at_once() {
 
 /// Its request may be in transit: a flood of new connections must not end it before that arrives.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_has_just_come_stays_for_a_moment() {
+async fn a_new_connection_is_kept_for_a_short_grace() {
     for (total, grace) in [(64, GRACE), (200, GRACE), (16, GRACE / 4), (1, GRACE / 64)] {
         let (seats, ended) = (seats(total, total), Arc::new(AtomicUsize::new(0)));
         for _ in 0..total {
@@ -98,7 +98,7 @@ async fn a_connection_that_has_just_come_stays_for_a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_end_is_not_waited_for_without_end() {
+async fn the_wait_for_a_dismissed_connection_is_bounded() {
     let seats = seats(1, 1);
     let _stuck = seats.admit(ip(1), || ()).await.unwrap();
     tokio::time::advance(GRACE).await;
@@ -148,7 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// Compares with a model that examines every connection: the choice, and the counters.
     #[test]
-    fn the_one_that_gives_way_is_the_one_that_a_look_at_all_would_find(steps in prop::collection::vec(step(), 1..80)) {
+    fn the_dismissed_connection_is_the_one_of_the_model(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let seats = seats(5, 5);
