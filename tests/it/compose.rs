@@ -1,7 +1,6 @@
-//! docker-compose.yml, played: the same file, the same configurations, no Docker.
-//!
-//! The test starts itself again in namespaces of its own, where it may make networks and mounts;
-//! they vanish with it.
+//! Plays docker-compose.yml with its own configurations, without Docker.
+//! The test starts itself again in new namespaces, where it may create networks and mounts. They
+//! end with the test.
 
 mod engine;
 mod project;
@@ -20,7 +19,7 @@ use project::{Mount, Project, Service};
 const INSIDE: &str = "M2M_SIDECAR_COMPOSE_INSIDE";
 /// A plain user's `PATH` may lack the directories of `ip` and `chroot`.
 const SYSTEM_PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
-/// What is needed, and the Debian package that has it.
+/// The required programs, each with its Debian package.
 const TOOLS: &[(&str, &str)] = &[
     ("bash", "bash"),
     ("chroot", "coreutils"),
@@ -33,7 +32,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
 ];
 
-/// With root in a user namespace, as plain users can; else as the root one is.
+/// As root of a user namespace, which plain users may be; else as real root.
 const WAYS: &[&[&str]] = &[&["--map-root-user"], &[]];
 
 fn root() -> &'static Path {
@@ -66,7 +65,7 @@ fn in_namespaces(way: &[&str]) -> Command {
     command
 }
 
-/// The options of `unshare` that this machine allows; a clear word when it allows none.
+/// The options of `unshare` that this machine allows; panics with the reason when it allows none.
 fn way() -> &'static [&'static str] {
     let has = |tool: &str| {
         let found = shell(&format!("PATH=$PATH:{SYSTEM_PATH}; command -v {tool}"))
@@ -127,7 +126,7 @@ fn docker_compose_is_played_with_its_own_configuration_files() {
     );
 }
 
-/// The command that makes the secrets, as the file shows it.
+/// The command that creates the secrets, from the file.
 fn secrets_command(file: &str) -> String {
     let line = file
         .lines()
@@ -155,7 +154,7 @@ fn play() {
             .mode()
             & 0o777
     };
-    // For the container's user, and for nobody else on the host.
+    // Only the container's user can read them.
     assert_eq!((mode("secrets"), mode("secrets/legacy")), (0o700, 0o444));
 
     let mut world = World {
@@ -176,16 +175,16 @@ fn play() {
     }
 }
 
-/// What is shown, and how.
+/// A step of the scenario.
 type Part = (&'static str, fn(&mut World));
 
-/// In order: each begins with everything up and served, and leaves it so.
+/// The steps in order. Each begins and ends with all services running.
 const PARTS: &[Part] = &[
     (
         "every service starts, and the legacy service is served",
         start,
     ),
-    ("nobody else is", refuse_strangers),
+    ("other clients are refused", refuse_unauthenticated_clients),
     ("services are restarted", restart_services),
     ("the devices move to another address", move_devices),
     ("the issuer goes, and comes back elsewhere", lose_issuer),
@@ -195,12 +194,12 @@ const PARTS: &[Part] = &[
 
 struct World {
     engine: Engine,
-    /// How much of the legacy service's log has been looked at.
+    /// The length of the legacy service's log that was read.
     seen: usize,
 }
 
 impl World {
-    /// What the legacy service got since the last call: statuses with bodies.
+    /// The answers to the legacy service since the last call: statuses with bodies.
     fn answers(&mut self) -> Vec<(u16, String)> {
         let log = self.engine.log("legacy");
         let (mut answers, mut body) = (Vec::new(), String::new());
@@ -222,12 +221,12 @@ impl World {
         answers
     }
 
-    /// From now on.
+    /// Forgets the answers up to now.
     fn forget(&mut self) {
         self.answers();
     }
 
-    /// Waits until it is served again.
+    /// Waits until the service gets answers again.
     fn recovers(&mut self) {
         until("the legacy service is served", || {
             self.answers()
@@ -237,7 +236,7 @@ impl World {
         });
     }
 
-    /// Some calls, and each is served.
+    /// Checks that some calls succeed.
     fn is_served_without_a_gap(&mut self) {
         let mut served = 0;
         until("three calls of the legacy service", || {
@@ -249,7 +248,7 @@ impl World {
         });
     }
 
-    /// A command of our binary in a sidecar.
+    /// A command of the binary in a sidecar's container.
     fn command(&self, sidecar: &str, arguments: &[&str]) -> Result<String, String> {
         let program = self.engine.service(sidecar).command[0].clone();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned());
@@ -281,7 +280,7 @@ fn is_legacy(body: &str) -> bool {
         && body.contains(r#""x-m2m-scope": "devices:read""#)
 }
 
-/// What an outsider on the network gets: status (000: no answer) and body.
+/// The answer to a client on the network: status (000: no answer) and body.
 fn curl(host: &str, rest: &str, more: &[&str]) -> (String, String) {
     let url = format!("http://{host}{rest}");
     let output = Command::new("curl")
@@ -313,11 +312,11 @@ fn start(world: &mut World) {
     world.is_served_without_a_gap();
 }
 
-fn refuse_strangers(world: &mut World) {
+fn refuse_unauthenticated_clients(world: &mut World) {
     let devices = world.engine.address("devices-sidecar");
     assert_eq!(curl(devices, ":8081/api/v1/devices", &[]).0, "401");
     assert_eq!(curl(devices, ":8081/healthz", &[]).0, "200");
-    // The API and the probes are for their own namespace, and so is what attaches tokens.
+    // The API, the probes and the outbound listener are reachable only in their own namespace.
     for (host, port) in [(devices, ":9090/"), (devices, ":9900/metrics")] {
         assert_eq!(curl(host, port, &[]).0, "000", "{port}");
     }
@@ -383,13 +382,13 @@ fn lose_issuer(world: &mut World) {
     );
     world.engine.stop("issuer");
     world.forget();
-    // Known keys, and a token that is still good.
+    // The keys are known, and the token is still valid.
     world.is_served_without_a_gap();
-    // A sidecar that starts meanwhile knows the keys from its volume.
+    // A sidecar that starts meanwhile has the keys from its volume.
     world.engine.restart("devices-sidecar");
     world.forget();
     world.recovers();
-    // One that needs a token starts too, is healthy, and says 503 until there is one.
+    // A sidecar that needs a token starts too, is healthy, and answers 503 until it has one.
     world.engine.restart("legacy-sidecar");
     world.forget();
     until("the legacy service is told that there is no token", || {
@@ -421,8 +420,8 @@ fn lose_issuer(world: &mut World) {
         .expect("a token");
 }
 
-/// Inbound in front of outbound, on a root where nothing can be written: not the working directory,
-/// not `stateDir`.
+/// Inbound in front of outbound, on a read-only root: neither the working directory nor `stateDir`
+/// is writable.
 fn run_read_only(world: &mut World) {
     let service = world.engine.service("legacy-sidecar");
     let config = root()

@@ -1,4 +1,4 @@
-//! The configurations of `examples/` that no command of its README runs.
+//! Checks the configurations of `examples/` that no command of its README runs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ fn example(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The text of a ConfigMap's key that is written as a block (`key: |`).
+/// The text of a ConfigMap's key, written as a block (`key: |`).
 fn block<'a>(manifest: &'a str, key: &str) -> Vec<&'a str> {
     let mut lines = manifest
         .lines()
@@ -41,8 +41,7 @@ fn secret_file(dir: &TempDir, name: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
 }
 
-/// Checks a configuration as `m2m-sidecar check` does, with `dir` for the directories its
-/// environment names.
+/// Runs `m2m-sidecar check` on a configuration, with `dir` as the directories of the environment.
 fn check(dir: &TempDir, configuration: &str) {
     let file = dir.path().join("m2m-sidecar.yaml");
     fs::write(&file, configuration).expect("a writable directory");

@@ -1,7 +1,5 @@
-//! Files that are made from the code, compared with what the code says now.
-//!
-//! `make docs` writes them anew (`BLESS=1`); what changed then stands in the diff, where somebody
-//! looks at it.
+//! Compares generated files with the output of the code.
+//! `make docs` generates them again (`BLESS=1`); the diff then shows the changes.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,7 +15,7 @@ use crate::reference::{configuration, reasons};
 use crate::support::client::{RawAnswer, get, post_form, request};
 use crate::support::sidecar::Sidecar;
 
-/// Compares a text with a committed file, or writes that.
+/// Compares a text with a committed file, or writes the file.
 pub fn assert_golden(file: &str, actual: &str) {
     let actual = format!("{}\n", actual.trim_end());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -37,7 +35,7 @@ pub fn assert_golden(file: &str, actual: &str) {
     );
     assert!(
         expected == actual,
-        "{file}:{}: no longer what the code says; `make docs` writes it anew\n- {}\n+ {}",
+        "{file}:{}: differs from the code; `make docs` generates it\n- {}\n+ {}",
         line + 1,
         expected.lines().nth(line).unwrap_or_default(),
         actual.lines().nth(line).unwrap_or_default(),
@@ -113,7 +111,7 @@ fn the_help_of_every_command() {
     assert_golden("docs/commands.md", &page);
 }
 
-/// Every answer that a proxy listener writes for itself.
+/// Every answer that a proxy listener writes itself.
 #[test]
 fn the_answers_of_the_proxy() {
     let mut all = String::new();

@@ -1,4 +1,4 @@
-//! What the Dockerfile takes for granted of the sources.
+//! Checks the Dockerfile's assumptions about the sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every file that a source takes in when it is compiled, from the top of the repository.
+/// Every file that a source includes when it is compiled, from the top of the repository.
 fn included() -> Vec<String> {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
@@ -51,7 +51,7 @@ fn included() -> Vec<String> {
 }
 
 #[test]
-fn what_the_sources_include_reaches_the_image_build() {
+fn included_files_reach_the_image_build() {
     let ignore = fs::read_to_string(root().join(".dockerignore")).expect(".dockerignore");
     let kept: Vec<_> = ignore
         .lines()

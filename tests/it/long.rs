@@ -1,4 +1,4 @@
-//! Long tests, ignored by default: `make test-long` runs them. They print what they find.
+//! Long tests, ignored by default: `make test-long` runs them. They print their results.
 
 mod connections;
 mod issuer;
@@ -15,13 +15,13 @@ use crate::support::client::Connection;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
 
-/// Good clients, each with a connection of its own.
+/// Valid clients, each with its own connection.
 const CLIENTS: u64 = 20;
-/// Good requests per second, of all of them.
+/// Valid requests per second of all clients.
 const RATE: u64 = 200;
 const CONNECTIONS: usize = 8;
 
-/// Good traffic at a fixed rate for so long: latencies, from when each request was due.
+/// Sends valid requests at a fixed rate for so long, and returns the latencies from each due time.
 async fn good_traffic(sidecar: &Sidecar, token: &str, length: Duration) -> Vec<Duration> {
     let clients = (0..CLIENTS).map(|_| good_client(sidecar, token, length));
     let mut latencies = futures_util::future::join_all(clients).await.concat();
@@ -36,7 +36,7 @@ async fn good_client(sidecar: &Sidecar, token: &str, length: Duration) -> Vec<Du
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (began, mut latencies) = (Instant::now(), Vec::new());
     while began.elapsed() < length {
-        // When it was due, not when it was sent: a queue that builds up counts as latency.
+        // From the due time, not the time of sending, so that a queue counts as latency.
         let due = ticks.tick().await;
         assert_eq!(ask_on(&mut open, address, token).await, 200);
         latencies.push(due.elapsed());
@@ -64,7 +64,7 @@ fn percentiles(latencies: &[Duration]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a minute of floods; prints the latency of good requests"]
-async fn good_requests_are_answered_during_a_flood_and_the_authority_is_left_alone() {
+async fn valid_requests_are_answered_during_a_flood_without_extra_fetches() {
     let length = Duration::from_secs(8);
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let start = crate::authorities::yaml(

@@ -1,10 +1,8 @@
-//! A container engine for one scenario: namespaces, roots, names and secrets as Compose would make
-//! them.
-//!
-//! Every service that owns a network namespace gets a new address each time it starts, on one
-//! bridge whose other side is the test. Names are a hosts file that every root shares. What is
-//! played: network namespaces and who shares them, start order and health, mounts, secrets,
-//! read-only roots, no capabilities. What is not: image layers, and the user's number.
+//! A container engine for one scenario, with the namespaces, roots, names and secrets of Compose.
+//! Each start of a service with its own network namespace gives it a new address on one bridge. The
+//! test is on the other side of the bridge. All roots share one hosts file for the names. The
+//! engine covers shared network namespaces, start order and health, mounts, secrets, read-only
+//! roots and capabilities. It does not cover image layers and the user's number.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,12 +14,12 @@ use std::time::Duration;
 use super::project::{Project, Service};
 
 const STEP: Duration = Duration::from_millis(100);
-/// How long a fact may take to hold. Only bounds a test that has already failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for a condition. It is generous, because it only ends failed tests.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Waits until a fact holds, or tells why it does not.
+/// Waits until there is a value.
 pub fn until<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
-    try_until(PATIENCE, &mut fact).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+    try_until(WAIT_LIMIT, &mut fact).unwrap_or_else(|| panic!("not within {WAIT_LIMIT:?}: {what}"))
 }
 
 fn try_until<T>(limit: Duration, fact: &mut impl FnMut() -> Option<T>) -> Option<T> {
@@ -35,7 +33,7 @@ fn try_until<T>(limit: Duration, fact: &mut impl FnMut() -> Option<T>) -> Option
     })
 }
 
-/// Runs a command that must succeed; gives what it printed.
+/// Runs a command that must succeed, and returns its output.
 pub fn must(command: &mut Command) -> String {
     let output = command
         .output()
@@ -55,16 +53,16 @@ fn words(line: &str) -> Command {
     command
 }
 
-/// A network namespace, held by a process that sleeps.
+/// A network namespace, kept by a sleeping process.
 struct Network {
     holder: Child,
     address: String,
 }
 
 pub struct Engine {
-    /// The project's directory, as a user has it.
+    /// The project's directory.
     dir: PathBuf,
-    /// What the engine itself needs.
+    /// The engine's own directory.
     own: PathBuf,
     services: BTreeMap<String, Service>,
     order: Vec<String>,
@@ -75,8 +73,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for the project in `dir`. To be called in a network and mount namespace that may
-    /// be changed.
+    /// An engine for the project in `dir`. Call it in new network and mount namespaces.
     pub fn new(dir: &Path, own: &Path, project: Project) -> Self {
         for name in ["names", "logs", "roots"] {
             fs::create_dir(own.join(name)).expect("a directory");
@@ -105,7 +102,7 @@ impl Engine {
         }
     }
 
-    /// Starts every service in the order of `depends_on`, each when those it needs are healthy.
+    /// Starts every service in the order of `depends_on`, each after its dependencies are healthy.
     pub fn up(&mut self) {
         for name in self.order.clone() {
             for needed in self.services[&name].depends_on.clone() {
@@ -178,7 +175,7 @@ impl Engine {
         );
     }
 
-    /// A namespace with a link to the bridge, an address that nobody had before, and a name for it.
+    /// A namespace with a link to the bridge, an unused address, and a name for it.
     fn make_network(&mut self, name: &str) {
         let script = "ip link set lo up && echo up && exec sleep infinity";
         let mut holder = Command::new("unshare")
@@ -211,7 +208,7 @@ impl Engine {
         self.write_names();
     }
 
-    /// As a whole, so that nobody reads half of it.
+    /// Replaces the file atomically, so that no reader gets half of it.
     fn write_names(&self) {
         let mut hosts = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
         for (name, network) in &self.networks {
@@ -221,8 +218,8 @@ impl Engine {
         fs::rename(self.own.join("names/next"), self.own.join("names/hosts")).expect("a file");
     }
 
-    /// Ends a service with SIGTERM; before it those that live in its namespace. A sidecar must end
-    /// in its grace period and with 0. Its address and name go with it.
+    /// Ends a service with SIGTERM, after those in its namespace. A sidecar must end within its
+    /// grace period and with 0. Its address and name end too.
     pub fn stop(&mut self, name: &str) {
         for joined in self.joined(name) {
             self.stop(&joined);
@@ -250,7 +247,7 @@ impl Engine {
         }
     }
 
-    /// What `docker compose restart` does: also those that ask for it with `restart: true`.
+    /// Restarts like `docker compose restart`: with the services that have `restart: true`.
     pub fn restart(&mut self, name: &str) {
         self.stop(name);
         self.start(name);
@@ -260,7 +257,7 @@ impl Engine {
         }
     }
 
-    /// The services in a service's namespace: each must be restarted with it.
+    /// The services in a service's namespace, which restart with it.
     fn joined(&self, name: &str) -> Vec<String> {
         let joined = self
             .services
@@ -303,7 +300,7 @@ impl Engine {
         &self.networks[name].address
     }
 
-    /// Everything a service has written.
+    /// The output of a service.
     pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.log_file(name)).unwrap_or_default()
     }

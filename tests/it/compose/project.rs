@@ -1,6 +1,5 @@
-//! docker-compose.yml and the Dockerfile, read: what there is to play.
-//!
-//! A key that nothing here reads is refused, so that the file and the play cannot drift apart.
+//! Reads docker-compose.yml and the Dockerfile.
+//! Unknown keys are refused, so that the test cannot miss a part of the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -14,7 +13,7 @@ use serde_json::{Map, Value};
 /// sidecars.
 const OUR_IMAGE: &str = "m2m-sidecar";
 
-/// Keys of a service that are played, or are judged here.
+/// Keys of a service that the test plays or checks.
 const SERVICE_KEYS: &[&str] = &[
     "build",
     "cap_drop",
@@ -43,7 +42,7 @@ pub struct Project {
 
 #[derive(Clone)]
 pub struct Service {
-    /// Whether it runs our image.
+    /// Whether it runs the image of the Dockerfile.
     pub is_sidecar: bool,
     pub command: Vec<String>,
     pub environment: Vec<(String, String)>,
@@ -66,7 +65,7 @@ pub struct Mount {
 #[derive(Clone)]
 pub struct Dependency {
     pub service: String,
-    /// Restarted by Compose when that service is.
+    /// Whether Compose restarts it with that service.
     pub restart: bool,
 }
 
@@ -93,7 +92,7 @@ impl Project {
         Self { services }
     }
 
-    /// The services, each after those it depends on.
+    /// The services, each after its dependencies.
     pub fn start_order(&self) -> Vec<&str> {
         let mut order: Vec<&str> = Vec::new();
         while order.len() < self.services.len() {
@@ -110,7 +109,7 @@ impl Project {
     }
 }
 
-/// What the Dockerfile says of its last stage.
+/// The last stage of the Dockerfile.
 struct Image {
     entrypoint: Vec<String>,
     command: Vec<String>,
@@ -162,12 +161,12 @@ fn service(name: &str, value: &Value, secrets: &Map<String, Value>, image: &Imag
             "{name}: `{key}` is not played"
         );
     }
-    // The play sets no limits; that they are there is all it can say of them.
+    // The test sets no limits; it only checks that the file has them.
     assert!(
         !value["mem_limit"].is_null() && !value["pids_limit"].is_null(),
         "{name}"
     );
-    // The play always has it so.
+    // The test always does so.
     assert_eq!(value["read_only"], true, "{name}");
     assert_eq!(texts(&value["cap_drop"]), ["ALL"], "{name}");
     assert_eq!(
@@ -229,7 +228,7 @@ fn service(name: &str, value: &Value, secrets: &Map<String, Value>, image: &Imag
         }),
         depends_on: dependencies(name, &value["depends_on"]),
         healthcheck,
-        // Docker's own default is 10 s.
+        // Docker's default is 10 s.
         stop_grace_period: value["stop_grace_period"]
             .as_str()
             .map_or(Duration::from_secs(10), seconds),
@@ -285,7 +284,7 @@ fn texts(value: &Value) -> Vec<String> {
         .collect()
 }
 
-/// YAML as JSON, with anchors and merge keys (`<<`), which Compose has too.
+/// YAML as JSON, with anchors and merge keys (`<<`), as in Compose.
 fn yaml(text: &str) -> Value {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
@@ -359,7 +358,7 @@ impl<'a> Reader<'a> {
                 ),
             }
         }
-        // What a mapping says itself wins over what it merges.
+        // A mapping's own members replace merged ones.
         merged.extend(members);
         merged
     }

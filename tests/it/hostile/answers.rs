@@ -1,5 +1,4 @@
-//! Upstreams that answer wrongly: whatever comes too much, too early or twice, no other client gets
-//! it.
+//! Upstreams that answer wrongly: no other client gets an extra, early or repeated answer.
 
 use super::World;
 use crate::support::client::Connection;
@@ -7,8 +6,7 @@ use crate::support::logs;
 
 const SPLIT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
 
-/// What the upstream sends, and the status that its client gets; 0: an answer that breaks off, or
-/// none.
+/// The upstream's bytes, and the status that the client gets; 0: a broken answer, or none.
 const ANSWERS: &[(&str, &str, u16)] = &[
     (
         "bytes behind the answer",
@@ -87,7 +85,7 @@ const ANSWERS: &[(&str, &str, u16)] = &[
         200,
     ),
     (
-        "101 that nobody asked for",
+        "101 without a request for it",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n{s}",
         502,
     ),
@@ -120,7 +118,7 @@ const ANSWERS: &[(&str, &str, u16)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_upstream_sends_too_much_is_nobodys_answer() {
+async fn extra_bytes_of_an_upstream_reach_no_client() {
     let mut world = World::new("").await;
     for method in ["GET", "HEAD", "POST"] {
         for (number, (name, answer, status)) in ANSWERS.iter().enumerate() {
@@ -139,7 +137,7 @@ async fn what_an_upstream_sends_too_much_is_nobodys_answer() {
                 .send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{body}"))
                 .await;
             match client.try_answer(method).await {
-                // To HEAD an answer ends with its head, whatever it says.
+                // An answer to HEAD always ends with its head.
                 Ok(answer) if method == "HEAD" => {
                     assert!([200, *status].contains(&answer.status), "{name}")
                 }
@@ -263,7 +261,7 @@ async fn an_http_1_0_client_gets_no_interim_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_the_upstreams_connection_is_removed_from_every_answer() {
+async fn hop_by_hop_fields_are_removed_from_every_answer() {
     let world = World::new("").await;
     let fields = "Connection: x-hop, keep-alive\r\nX-Hop: own\r\nKeep-Alive: timeout=3\r\nProxy-Connection: own\r\nTrailer: own\r\nUpgrade: own\r\nTE: own\r\nX-End: to-end\r\n";
     let answer = format!(
@@ -337,7 +335,7 @@ async fn an_answer_that_is_no_http_is_502_and_says_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_with_a_method_that_has_none_is_the_last_of_its_connection() {
+async fn a_connection_ends_after_a_body_with_a_bodiless_method() {
     let mut world = World::new("").await;
     let mut client = Connection::open(world.address()).await;
     for (round, method) in ["GET", "DELETE", "OPTIONS"].into_iter().enumerate() {
@@ -347,7 +345,7 @@ async fn a_body_with_a_method_that_has_none_is_the_last_of_its_connection() {
             ))
             .await;
         assert_eq!(client.answer().await.status, 200);
-        // Not reused, even by an upstream that keeps it open.
+        // Not reused, even if the upstream keeps it open.
         world.recorder.wait_for_ended(round + 1).await;
         world.canary(&mut client, "a body").await;
         let seen = world.recorder.requests();

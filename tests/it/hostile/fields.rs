@@ -1,4 +1,4 @@
-//! Fields that a client must not be able to make, to remove, or to have passed on.
+//! Fields that a client must not be able to set, to remove, or to pass on.
 
 use super::{BAD, Case, OK, World};
 
@@ -7,7 +7,7 @@ const WEBSOCKET: (u16, &str) = (501, "websocket");
 const MALFORMED: super::Expected = (400, "malformed_authorization");
 const TWICE: super::Expected = (400, "two_authorizations");
 
-/// Behind a request with a good token. A value `forged` must not arrive.
+/// For a request with a valid token. A value `forged` must not arrive.
 const FIELDS: &[Case<'static>] = &[
     (
         "identity",

@@ -2,7 +2,7 @@
 
 use super::{BAD, Case, NO_TOKEN, OK, World};
 
-/// Both fields, or a coding that one reader knows and another does not.
+/// Both fields, or a coding that only some readers support.
 const CODINGS: &[Case<'static>] = &[
     (
         "CL.TE",
@@ -354,7 +354,7 @@ const LENGTHS: &[Case<'static>] = &[
     ),
 ];
 
-/// Behind a head that asks for chunks.
+/// After a head that announces chunks.
 const CHUNKS: &[Case<'static>] = &[
     ("two", "5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n", &[OK]),
     (
@@ -436,7 +436,7 @@ const CHUNKS: &[Case<'static>] = &[
     ("a request behind", "0\r\n\r\n{s}", &[OK, NO_TOKEN]),
 ];
 
-/// Behind the last chunk.
+/// After the last chunk.
 const TRAILERS: &[Case<'static>] = &[
     (
         "identity",

@@ -505,7 +505,7 @@ const TARGET_FORMS: &[Case<'static>] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_is_made_of_lines_that_nobody_reads_otherwise() {
+async fn a_head_has_only_lines_with_one_reading() {
     World::new("").await.run(LINES).await;
 }
 
@@ -520,7 +520,7 @@ async fn a_target_has_a_form_that_is_forwarded_as_a_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_fields_is_refused_and_bothers_nobody() {
+async fn a_flood_of_fields_is_refused_and_disturbs_no_client() {
     let mut world = World::new("").await;
     let head = "GET /public/{m} HTTP/1.1\r\n{h}";
     let small = format!("{head}{}\r\n", "a:\r\n".repeat(257));

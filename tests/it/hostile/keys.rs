@@ -1,4 +1,4 @@
-//! What the configuration's keys for paths and forwarding make of the same requests.
+//! The effect of the configuration's keys for paths and forwarding on the same requests.
 
 use super::World;
 use crate::support::client::{Connection, get};
@@ -106,7 +106,7 @@ async fn a_doubly_encoded_delimiter_that_is_kept_stays_as_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn escapes_that_are_not_utf_8_can_be_kept_and_are_judged_as_iso_8859_1() {
+async fn escapes_that_are_not_utf_8_can_be_kept_as_iso_8859_1() {
     let more = "      - { paths: [\"/exact/sch%C3%B6n\"], access: public }\n    nonUtf8: keep\n";
     let world = World::new(more).await;
     assert_eq!(
@@ -130,7 +130,7 @@ async fn escapes_that_are_not_utf_8_can_be_kept_and_are_judged_as_iso_8859_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ambiguous_path_is_refused_with_its_cause_and_the_key_that_allows_it() {
+async fn a_refused_path_names_its_cause_and_the_key_that_allows_it() {
     let world = World::new("").await;
     for (target, cause) in [
         ("/public/a%252Fb", "doubleEncoding: keep"),
@@ -205,7 +205,7 @@ fn values(expected: &[(&'static str, &str)]) -> Vec<(&'static str, Vec<String>)>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_strangers_word_on_its_way_here_is_replaced() {
+async fn forwarding_fields_of_untrusted_peers_are_replaced() {
     for listener in ["", "    trustedProxies: [10.0.0.0/8, \"::1\"]\n"] {
         assert_eq!(
             forwarding(listener).await,
@@ -234,7 +234,7 @@ async fn a_trusted_proxys_word_is_extended() {
             ("x-forwarded-host", "outer.example"),
             ("x-forwarded-port", "443"),
             ("x-real-ip", "203.0.113.7"),
-            // The proxy's own `Forwarded` leaves out 10.0.0.1: both families tell the longer story.
+            // The proxy's own `Forwarded` omits 10.0.0.1: both families get the longer list.
             (
                 "forwarded",
                 "for=203.0.113.7;host=\"outer.example\";proto=https, for=10.0.0.1, \
@@ -244,7 +244,7 @@ async fn a_trusted_proxys_word_is_extended() {
     );
 }
 
-/// What an authenticating proxy, a load balancer and a CDN would say; and what anybody may.
+/// Fields of an authenticating proxy, a load balancer and a CDN; and harmless ones.
 const OF_OTHER_PROXIES: &[(&str, &str)] = &[
     ("Host", "a"),
     ("X-Forwarded-User", "1"),
@@ -277,7 +277,7 @@ async fn passed(listener: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_other_proxies_say_of_a_caller_passes_from_trusted_ones_only() {
+async fn identity_fields_pass_from_trusted_proxies_only() {
     assert_eq!(passed("").await, ["10", "11"]);
     assert_eq!(
         passed("    trustedProxies: [10.0.0.0/8]\n").await,
@@ -299,8 +299,7 @@ async fn what_other_proxies_say_of_a_caller_passes_from_trusted_ones_only() {
     );
 }
 
-/// A trusted proxy that writes one family: the other tells the same story, and so does the access
-/// log.
+/// A trusted proxy that writes one family: the other family and the access log agree with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_story_is_told_in_both_families_and_in_the_log() {
     const CLIENT: &str = "203.0.113.7";
@@ -314,7 +313,7 @@ async fn one_story_is_told_in_both_families_and_in_the_log() {
             "Forwarded",
             "for=6.6.6.6, for=\"203.0.113.7:80\";proto=https, for=10.0.0.1",
         )],
-        // The proxy writes X-Forwarded-For, and passes on what its client claims in Forwarded.
+        // The proxy writes X-Forwarded-For, and passes on its client's Forwarded.
         &[
             ("X-Forwarded-For", "203.0.113.7"),
             ("X-Forwarded-Proto", "https"),

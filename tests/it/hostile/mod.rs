@@ -1,11 +1,9 @@
-//! Hostile HTTP/1.1: whatever a client or an upstream sends, the upstream sees judged requests in
-//! one form, and nobody gets somebody else's answer.
-//!
-//! Every case is a row of a table: a name, the bytes, and the answers that must come, in order.
-//! Before, between and behind each case other clients ask for something that only they know, over
-//! the same upstream connections. A request that must not get through says `smuggled` in its
-//! target, a field `forged` in its value: the recording upstream panics at both, and at every
-//! request that is not in canonical form.
+//! Hostile HTTP/1.1: the upstream receives only allowed requests in canonical form, and each client
+//! receives only its own answers.
+//! Every case is a row of a table: a name, the bytes, and the expected answers in order. Around
+//! each case other clients send requests with their own markers over the same upstream connections.
+//! A request that must not pass has `smuggled` in its target, a field `forged` in its value. The
+//! recording upstream panics at both, and at every request that is not in canonical form.
 
 mod answers;
 mod fields;
@@ -31,29 +29,28 @@ use crate::support::{AUDIENCE, logs, until};
 type Expected = (u16, &'static str);
 
 /// A name, the bytes, the answers. In the bytes `{m}` stands for the case's own marker, `{h}` for a
-/// good `Host` line, `{t}` for a good token, `{s}` for a request of 41 bytes that must never get
-/// through, `{NN}` for a byte in hexadecimal.
+/// valid `Host` line, `{t}` for a valid token. `{s}` is a request of 41 bytes that must not pass,
+/// `{NN}` a byte in hexadecimal.
 type Case<'a> = (&'a str, &'a str, &'a [Expected]);
 
 /// It passes.
 const OK: Expected = (200, "");
-/// It is no HTTP as we want it.
+/// It is no strict HTTP.
 const BAD: Expected = (400, "malformed_request");
 /// Its path has two readings.
 const PATH: Expected = (400, "ambiguous_path");
-/// It was judged as what it is, and needs a token.
+/// Its real target was checked, and needs a token.
 const NO_TOKEN: Expected = (401, "no_token");
 /// Its head is too large.
 const TOO_LARGE: Expected = (431, "head_too_large");
 
 const SMUGGLED: &str = "GET /admin/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// How bytes are cut into packets.
+/// How the bytes are split into packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pieces {
     Whole,
-    /// Between CR and LF, and behind a digit: where a reader that keeps no state across reads goes
-    /// wrong.
+    /// Between CR and LF, and after a digit, where a reader without state across reads fails.
     Awkward,
     Bytes,
 }
@@ -72,7 +69,7 @@ struct World {
 impl World {
     async fn new(listener: &str) -> Self {
         let (authority, recorder) = (Authority::start(), Recorder::start());
-        // A name of its own: the log is everybody's.
+        // Its name is unique, because the tests share the log.
         let name = format!("h{}", recorder.address().port());
         let yaml = format!(
             r#"
@@ -114,7 +111,7 @@ inbound:
         self.sidecar.address(&self.name)
     }
 
-    /// Another client's request, on a connection that it keeps; its answer must be its own.
+    /// Another client's request, on its open connection; the answer must be its own.
     async fn canary(&mut self, kept: &mut Connection, after: &str) {
         self.canaries += 1;
         let target = format!("/public/canary/{}", self.canaries);
@@ -128,7 +125,7 @@ inbound:
         );
     }
 
-    /// Runs a table, in each way to cut its bytes.
+    /// Runs a table, with each way to split the bytes.
     async fn run(&mut self, cases: &[Case<'_>]) {
         for pieces in [Pieces::Whole, Pieces::Awkward, Pieces::Bytes] {
             for (name, wire, expected) in cases {
@@ -144,7 +141,7 @@ inbound:
                 .await;
             }
         }
-        self.judged().await;
+        self.check_recorded().await;
     }
 
     async fn run_case(
@@ -229,9 +226,9 @@ inbound:
         bytes
     }
 
-    /// Every request that the upstream saw whole was allowed by one decision, and every part of one
-    /// is in canonical form.
-    async fn judged(&self) {
+    /// Checks that each whole request at the upstream has one decision that allows it, and that all
+    /// requests are in canonical form.
+    async fn check_recorded(&self) {
         let allowed = || {
             let listener = format!("listener=\"{}\"", self.name);
             logs::lines_since(self.mark, &["access", &listener, "decision=\"allow\""]).len()
@@ -260,7 +257,7 @@ async fn send(connection: &mut Connection, wire: &[u8], pieces: Pieces) {
             connection.send(&wire[from..at]).await;
             from = at;
             if pieces != Pieces::Whole {
-                // Lets the sidecar's thread have this piece by itself, mostly.
+                // In most cases the sidecar's thread reads this piece alone.
                 tokio::task::yield_now().await;
             }
         }

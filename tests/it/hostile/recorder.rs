@@ -1,4 +1,4 @@
-//! An upstream that writes down every byte, and reads it as strictly as the strictest server would.
+//! An upstream that records every byte, and parses requests strictly.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::support::net::{Server, Stream};
 use crate::support::{WAIT_LIMIT, lock};
 
-/// One request as it was recorded.
+/// One recorded request.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Request line and fields, as text.
@@ -41,14 +41,14 @@ struct Tape {
     bytes: Vec<u8>,
     /// Requests that were answered.
     requests: Vec<Recorded>,
-    /// How much of `bytes` they were.
+    /// The length of these requests in `bytes`.
     read: usize,
     ended: bool,
 }
 
 type Scripts = Mutex<HashMap<String, Vec<Vec<u8>>>>;
 
-/// The recorder. Answers each request with its own target, or with scripted bytes.
+/// The recorder. It answers each request with its target, or with scripted bytes.
 pub struct Recorder {
     server: Server,
     tapes: Arc<Mutex<Vec<Tape>>>,
@@ -57,7 +57,6 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts it on a free port.
     pub fn start() -> Self {
         let (tapes, scripts) = (
             Arc::<Mutex<Vec<Tape>>>::default(),
@@ -76,19 +75,17 @@ impl Recorder {
         }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Answers the path with these bytes, whatever they are, as soon as the head is there; the
-    /// second and further pieces follow once the client side has had the first. The connection
-    /// stays open.
+    /// Answers the path with these bytes as soon as the head is there; the further pieces follow
+    /// later. The connection stays open.
     pub fn script(&self, path: &str, pieces: Vec<Vec<u8>>) {
         lock(&self.scripts).insert(path.to_owned(), pieces);
     }
 
-    /// Every request that came whole.
+    /// Every complete request.
     pub fn requests(&self) -> Vec<Recorded> {
         lock(&self.tapes)
             .iter()
@@ -96,8 +93,8 @@ impl Recorder {
             .collect()
     }
 
-    /// Reads everything once more: what is not in canonical form panics here, in the test itself.
-    /// Also the heads of requests that the sidecar broke off.
+    /// Parses everything again, with the heads of broken requests, so that the test itself panics
+    /// where the form is not canonical.
     pub fn read_again(&self) {
         for tape in lock(&self.tapes).iter() {
             let mut rest = tape.bytes.as_slice();
@@ -174,7 +171,7 @@ async fn serve(
             changed.send_replace(());
             for (at, piece) in pieces.into_iter().enumerate() {
                 if at > 0 {
-                    // The next piece is for a connection that lies idle.
+                    // The next piece must find the connection idle.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 if stream.write_all(&piece).await.is_err() || stream.flush().await.is_err() {
@@ -215,8 +212,7 @@ fn answer_to(target: &str, scripts: &Scripts) -> Vec<Vec<u8>> {
     ]
 }
 
-/// The request at the start of these bytes, and its length. Panics at what is not in canonical
-/// form: the one thing that must never come.
+/// The request at the start of these bytes, and its length. Panics if it is not in canonical form.
 fn parse(bytes: &[u8]) -> Option<(Recorded, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&bytes[..end]).unwrap_or("").to_owned();
@@ -262,7 +258,7 @@ fn chunks(bytes: &[u8], body: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-/// The fields of a head, which is in canonical form.
+/// The fields of a head in canonical form.
 fn canonical_fields(head: &[u8]) -> Vec<(String, String)> {
     let shown = String::from_utf8_lossy(head).into_owned();
     let mut lines = head
@@ -346,10 +342,10 @@ fn canonical_fields(head: &[u8]) -> Vec<(String, String)> {
         ]
         .contains(&folded.as_str());
         assert!(!(is_ours && lower != folded), "an imitation: {shown}");
-        // Ours, behind a body that some servers do not look for.
+        // The sidecar's own, after a body that some servers do not read.
         assert!(lower != "connection" || value == "close", "{shown}");
     }
-    // What a client tries to slip in is called so in every case.
+    // Every case uses these words for smuggled parts.
     assert!(
         !shown.contains("smuggled") && !shown.contains("forged"),
         "it got through: {shown}"

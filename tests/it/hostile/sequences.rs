@@ -124,7 +124,7 @@ const EXPECTATIONS: &[Case<'static>] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_on_one_connection_are_judged_and_answered_one_by_one() {
+async fn requests_on_one_connection_are_answered_one_by_one() {
     World::new("").await.run(PIPELINES).await;
 }
 
@@ -147,7 +147,7 @@ async fn a_hundred_requests_at_once_get_their_own_answers_in_order() {
         );
     }
     world.canary(&mut connection, "a hundred").await;
-    world.judged().await;
+    world.check_recorded().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,5 +168,5 @@ async fn the_next_request_waits_for_the_answer_of_the_one_before() {
         .await;
     assert_eq!(connection.answer().await.text(), "/public/first");
     assert_eq!(connection.answer().await.text(), "/public/second");
-    world.judged().await;
+    world.check_recorded().await;
 }

@@ -1,5 +1,4 @@
-//! Who sends or reads slowly is cut off. These take as long as the limits they are about, which are
-//! fixed.
+//! Slow clients are cut off. The tests take as long as the fixed limits.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::support::client::Connection;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
-async fn a_body_that_stops_is_cut_off_and_its_upstream_connection_is_not_used_again() {
+async fn a_body_that_stops_is_cut_off_and_its_upstream_connection_closes() {
     let mut world = World::new("").await;
     let mut client = TcpStream::connect(world.address())
         .await
@@ -28,7 +27,7 @@ async fn a_body_that_stops_is_cut_off_and_its_upstream_connection_is_not_used_ag
     world
         .canary(&mut Connection::open(world.address()).await, "a slow body")
         .await;
-    world.judged().await;
+    world.check_recorded().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +65,7 @@ async fn a_client_that_asks_on_and_on_and_never_reads_is_cut_off() {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let mut client = socket.connect(world.address()).await.expect("it listens");
-    // Without a token: each costs an answer, which nobody takes.
+    // Without a token each request costs an answer, which the client does not read.
     let requests = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
     let writing = async {
         loop {
@@ -92,5 +91,5 @@ async fn a_client_that_asks_on_and_on_and_never_reads_is_cut_off() {
             "a client that never reads",
         )
         .await;
-    world.judged().await;
+    world.check_recorded().await;
 }

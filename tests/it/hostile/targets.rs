@@ -1,8 +1,8 @@
-//! Path confusion: `/public` is open, `/admin` is not, and no spelling makes one of the other.
+//! Path confusion: `/public` is open, `/admin` is not, and no spelling confuses them.
 
 use super::{BAD, Case, NO_TOKEN, OK, PATH, World};
 
-/// Targets of a GET without token.
+/// Targets of a GET without a token.
 const TARGETS: &[Case<'static>] = &[
     ("dot segments", "/public/../admin/smuggled", &[NO_TOKEN]),
     (

@@ -1,11 +1,10 @@
-//! What is refused as no HTTP: the answer and the log say which rule is broken, where, and of which
-//! request.
+//! Malformed requests: the answer and the log name the broken rule, its place and the request.
 
 use super::World;
 use crate::support::client::send_raw;
 use crate::support::logs;
 
-/// The bytes, and what answer and log say of them.
+/// The bytes, and the text of answer and log.
 const BROKEN: &[(&str, &[&str])] = &[
     (
         "GET /public/a b HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -67,7 +66,7 @@ const BROKEN: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_request_is_refused_with_its_rule_its_place_and_its_target() {
+async fn a_malformed_request_is_refused_with_rule_place_and_target() {
     let world = World::new("").await;
     for (wire, texts) in BROKEN {
         let mark = logs::mark();

@@ -56,7 +56,7 @@ inbound:
     let before = process.resident_kib();
     for _ in 0..MANY {
         let mut connection = TcpStream::connect(address).await.expect("it listens");
-        // Each has had a request, so that all of its buffers are there.
+        // Each connection has served a request, so all of its buffers are allocated.
         ask(&mut connection).await;
         connections.push(connection);
     }

@@ -1,4 +1,4 @@
-//! The issuer at length: a million tokens, and two hundred sudden deaths.
+//! The issuer over a long time: a million tokens, and two hundred kills.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ const MILLION: usize = 1_000_000;
 const NAMED: usize = 20_000;
 const DEATHS: usize = 200;
 
-/// A directory with the configuration and the secret that it names.
+/// A directory with the configuration and its secret.
 fn directory() -> (TempDir, String) {
     let dir = TempDir::new().expect("a temporary directory");
     std::fs::write(dir.path().join("secret"), SECRET).expect("a writable directory");
@@ -43,7 +43,7 @@ fn directory() -> (TempDir, String) {
     (dir, file)
 }
 
-/// What the store takes on disk.
+/// The size of the store on disk.
 fn bytes(dir: &Path) -> u64 {
     let of = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |file| file.len());
     of("m2m.db") + of("m2m.db-wal")
@@ -129,12 +129,12 @@ impl Process {
                     .expect("an address");
             }
         };
-        // It must be able to go on writing.
+        // The process must be able to continue writing.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, issuer }
     }
 
-    /// SIGKILL.
+    /// Ends the process with SIGKILL.
     fn kill(mut self) {
         self.child.kill().expect("it ran");
         self.child.wait().expect("it is over");
@@ -179,7 +179,7 @@ async fn ask(
     Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
-/// The same where the answer can only be a success, if it comes.
+/// The same for a request that only succeeds or gets no answer.
 async fn done(
     address: SocketAddr,
     path: &str,
@@ -200,7 +200,7 @@ fn member(answer: &Value, name: &str) -> String {
 
 const NAMED_GRANT: [(&str, &str); 2] = [("grant_type", "client_credentials"), ("token_name", "n")];
 
-/// Issues named tokens until the process is gone; gives those that were acknowledged.
+/// Issues named tokens until the process ends; returns the acknowledged ones.
 async fn issuing(address: SocketAddr) -> Vec<String> {
     let mut issued = Vec::new();
     while let Some(answer) = done(address, "/oauth/token", "plain", &NAMED_GRANT).await {
@@ -209,8 +209,8 @@ async fn issuing(address: SocketAddr) -> Vec<String> {
     issued
 }
 
-/// Revokes tokens until the process is gone; gives those whose revocation was acknowledged. Of a
-/// client of its own: one that revokes more than a thousand ends all of its tokens.
+/// Revokes tokens until the process ends; returns those with an acknowledged revocation. It has its
+/// own client: a client with more than a thousand revocations loses all tokens.
 async fn revoking(address: SocketAddr) -> Vec<String> {
     let mut revoked = Vec::new();
     while let Some(answer) = done(address, "/oauth/token", "other", &NAMED_GRANT).await {
@@ -226,15 +226,15 @@ async fn revoking(address: SocketAddr) -> Vec<String> {
     revoked
 }
 
-/// The newest refresh token of a family that was acknowledged. Whether its answer was lost once:
-/// then it may be used once more, and no second time.
+/// The newest acknowledged refresh token of a family, and whether its answer was lost once: then
+/// one more use is allowed.
 #[derive(Clone)]
 struct Family {
     newest: String,
     was_lost: bool,
 }
 
-/// Refreshes until the process is gone.
+/// Refreshes until the process ends.
 async fn refreshing(address: SocketAddr, family: Option<Family>) -> Option<Family> {
     let mut family = match family {
         Some(family) => family,
@@ -316,7 +316,7 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
         death.expect("it was killed");
         let (new, ended) = (new.concat(), ended.concat());
         families = used;
-        // At once after the next start, before anything else could set it right.
+        // Right after the next start, before any other repair.
         let process = Process::start(&file);
         for token in &ended {
             assert!(
@@ -355,8 +355,7 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
         issued.len(),
         revoked.len()
     );
-    // On a busy machine many a process dies before it did anything; some must have been in the
-    // midst of it.
+    // On a busy machine many processes end before their first write; some must end during writes.
     let least = DEATHS / 4;
     assert!(issued.len() > least && revoked.len() > least && rotated_over_a_death > least);
 }

@@ -1,4 +1,4 @@
-//! An outbound listener under steady load for a minute, with tokens that live two seconds.
+//! An outbound listener under steady load for a minute, with tokens of two seconds.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn tokens_of_two_seconds_fail_no_request_for_a_minute() {
     assert!(sent > RATE * LENGTH.as_secs() * 9 / 10, "{sent} requests");
     // 1.4 to 1.6 s apart.
     assert!((37..=44).contains(&fetches), "{fetches} fetches");
-    // Each request carried a token that its authority had not let die.
+    // Each request carried a valid token.
     let issued = world.authority.issued();
     let newest = world
         .upstream
