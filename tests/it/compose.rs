@@ -96,9 +96,11 @@ fn way() -> &'static [&'static str] {
         why.push_str(&String::from_utf8_lossy(&tried.stderr));
     }
     panic!(
-        "this test plays docker-compose.yml in namespaces, and this machine allows none ({}). A plain user needs user \
+        "this test plays docker-compose.yml in namespaces, and this machine allows none ({}). A \
+        plain user needs user \
          namespaces (kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0; on Ubuntu \
-         kernel.apparmor_restrict_unprivileged_userns=0); in a container it needs CAP_SYS_ADMIN, as by `--privileged`",
+         kernel.apparmor_restrict_unprivileged_userns=0); in a container it needs \
+         CAP_SYS_ADMIN, as by `--privileged`",
         why.trim().replace('\n', "; ")
     );
 }
@@ -221,7 +223,7 @@ impl World {
         answers
     }
 
-    /// Forgets the answers up to now.
+    /// Skips the answers up to now.
     fn forget(&mut self) {
         self.answers();
     }

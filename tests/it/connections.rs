@@ -31,10 +31,13 @@ issuer:
   clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any, maxConnections: {max}, rules: [{{ paths: ["/**"], access: public }}] {inbound} }}
-credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any,
+      maxConnections: {max}, rules: [{{ paths: ["/**"], access: public }}] {inbound} }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
-  - {{ name: hub, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false, maxConnections: {max} }}
+  - {{ name: hub, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false,
+      maxConnections: {max} }}
 localApi: {{ listen: 127.0.0.1:0, maxConnections: {max} }}
 "#,
         upstream.url()

@@ -1,5 +1,5 @@
-//! The pages, tested as they are: the output of their commands is compared, their configurations are
-//! loaded, and their links have targets.
+//! The pages, tested as they are: the output of their commands is compared, their configurations
+//! are loaded, and their links have targets.
 //!
 //! The commands of the `sh` blocks of a page are run in one shell, in a directory with the
 //! repository's `conf` and `examples`. A `text output` block holds what the `sh` block above it

@@ -152,7 +152,9 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answers_of_the_issuer() {
-    let yaml = "stateDir: \"@DIR@\"\nstore: { url: \"sqlite::memory:\" }\nissuer:\n  url: http://issuer.test/m2m\n  listen: 127.0.0.1:0\n  clients: [{ id: legacy, secretFile: \"@DIR@/legacy\", allowedAudiences: [\"https://a\"], allowedScopes: [read] }]\n";
+    let yaml = "stateDir: \"@DIR@\"\nstore: { url: \"sqlite::memory:\" }\nissuer:\n  url: \
+        http://issuer.test/m2m\n  listen: 127.0.0.1:0\n  clients: [{ id: legacy, secretFile: \
+        \"@DIR@/legacy\", allowedAudiences: [\"https://a\"], allowedScopes: [read] }]\n";
     let secret = "a-secret-of-the-golden-files";
     let sidecar = Sidecar::builder()
         .secret_file("legacy", "legacy", secret)
@@ -195,7 +197,7 @@ async fn the_answers_of_the_issuer() {
         ),
         (
             "an unknown client",
-            &[grant, ("client_id", "nobody"), ("client_secret", "wrong")],
+            &[grant, ("client_id", "unknown"), ("client_secret", "wrong")],
             &[],
         ),
         (

@@ -144,7 +144,8 @@ inbound:
     upstreamTimeouts: {{ read: 100ms }}
     authorities: [a]
     audiences: any
-    rules: [{{ paths: [/patient], access: public, timeout: 30s }}, {{ paths: ["/**"], access: public }}]
+    rules: [{{ paths: [/patient], access: public, timeout: 30s }},
+      {{ paths: ["/**"], access: public }}]
 "#,
         upstream.url()
     );

@@ -102,20 +102,26 @@ async fn complaint_08_listeners_rules_and_requests_share_one_fetch() {
         authority.issuer()
     );
     let sidecar = Sidecar::start(&start).await;
-    let requests = (0..150).map(|n| {
-        let (address, target) = (
-            sidecar.address(&format!("api-{}", n % 5)),
-            format!("/api/{}/x", n % 30),
-        );
-        let bearer = format!("Bearer {}", authority.token().sign());
-        async move {
-            get(address, &target, &[("Authorization", &bearer)])
-                .await
-                .status
-        }
-    });
-    let statuses = futures_util::future::join_all(requests).await;
-    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    // On a busy machine the first fetch may take longer than a request waits for it.
+    until("every listener has the keys", async || {
+        let requests = (0..150).map(|n| {
+            let (address, target) = (
+                sidecar.address(&format!("api-{}", n % 5)),
+                format!("/api/{}/x", n % 30),
+            );
+            let bearer = format!("Bearer {}", authority.token().sign());
+            async move {
+                get(address, &target, &[("Authorization", &bearer)])
+                    .await
+                    .status
+            }
+        });
+        let statuses = futures_util::future::join_all(requests).await;
+        let expected = |status: &u16| matches!(status, 200 | 503);
+        assert!(statuses.iter().all(expected), "{statuses:?}");
+        statuses.iter().all(|status| *status == 200)
+    })
+    .await;
     assert_eq!(
         (
             authority.fetches(Endpoint::OpenidConfiguration),

@@ -23,8 +23,10 @@ issuer:
   clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{upstream}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
-credentials: {{ hub: {{ tokenUrl: "{upstream}/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{upstream}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{upstream}/token", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
   - {{ name: hub, listen: 127.0.0.1:0, upstream: "{upstream}", credential: hub, overwrite: false }}
 "#

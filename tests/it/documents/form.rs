@@ -1,4 +1,5 @@
-//! The form of a page: a reader can copy each block whole, and can follow pages one after the other.
+//! The form of a page: a reader can copy each block whole, and can follow pages one after the
+//! other.
 
 use std::collections::BTreeMap;
 

@@ -36,7 +36,8 @@ const ANSWERS: &[(&str, &str, u16)] = &[
     ),
     (
         "both framings, the length shorter",
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n\
+        0\r\n\r\n",
         200,
     ),
     (
@@ -76,12 +77,14 @@ const ANSWERS: &[(&str, &str, u16)] = &[
     ),
     (
         "103 and then the answer",
-        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\
+        \r\nok",
         200,
     ),
     (
         "many interim answers and too much",
-        "HTTP/1.1 102 P\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n{s}",
+        "HTTP/1.1 102 P\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\
+        {s}",
         200,
     ),
     (
@@ -244,7 +247,8 @@ async fn an_http_1_0_client_gets_an_answer_that_it_can_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_1_0_client_gets_no_interim_answer() {
     let world = World::new("").await;
-    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 \
+        200 OK\r\nContent-Length: 2\r\n\r\nok";
     world.recorder.script("/public/hints", vec![hints.into()]);
     for (version, interim) in [("HTTP/1.0", &[][..]), ("HTTP/1.1", &[103, 102])] {
         let mut client = Connection::open(world.address()).await;
@@ -263,9 +267,11 @@ async fn an_http_1_0_client_gets_no_interim_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hop_by_hop_fields_are_removed_from_every_answer() {
     let world = World::new("").await;
-    let fields = "Connection: x-hop, keep-alive\r\nX-Hop: own\r\nKeep-Alive: timeout=3\r\nProxy-Connection: own\r\nTrailer: own\r\nUpgrade: own\r\nTE: own\r\nX-End: to-end\r\n";
+    let fields = "Connection: x-hop, keep-alive\r\nX-Hop: own\r\nKeep-Alive: timeout=3\r\n\
+        Proxy-Connection: own\r\nTrailer: own\r\nUpgrade: own\r\nTE: own\r\nX-End: to-end\r\n";
     let answer = format!(
-        "HTTP/1.1 103 Early Hints\r\n{fields}Content-Length: 7\r\nTransfer-Encoding: own\r\n\r\nHTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"
+        "HTTP/1.1 103 Early Hints\r\n{fields}Content-Length: 7\r\nTransfer-Encoding: own\r\n\r\n\
+        HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"
     );
     world.recorder.script("/public/hop", vec![answer.into()]);
     let mut client = tokio::net::TcpStream::connect(world.address())

@@ -122,7 +122,8 @@ const FIELDS: &[Case<'static>] = &[
     ),
     (
         "a WebSocket",
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         &[WEBSOCKET],
     ),
     (
@@ -147,27 +148,32 @@ const FIELDS: &[Case<'static>] = &[
     ),
     (
         "X-Forwarded-* that tell of a user",
-        "X-Forwarded-User: forged\r\nX-Forwarded-Email: forged\r\nX-Forwarded-Groups: forged\r\nX-Forwarded-Preferred-Username: forged\r\n\r\n",
+        "X-Forwarded-User: forged\r\nX-Forwarded-Email: forged\r\nX-Forwarded-Groups: forged\r\n\
+        X-Forwarded-Preferred-Username: forged\r\n\r\n",
         &[OK],
     ),
     (
         "X-Forwarded-* that tell of a connection",
-        "X-Forwarded-Client-Cert: forged\r\nX-Forwarded-Ssl: forged\r\nX-Forwarded-Scheme: forged\r\nx-forwarded-anything: forged\r\n\r\n",
+        "X-Forwarded-Client-Cert: forged\r\nX-Forwarded-Ssl: forged\r\nX-Forwarded-Scheme: \
+        forged\r\nx-forwarded-anything: forged\r\n\r\n",
         &[OK],
     ),
     (
         "X-Forwarded-* in other marks",
-        "x_forwarded_user: forged\r\nX.Forwarded.Groups: forged\r\nX-Forwarded_Client-Cert: forged\r\nX|Forwarded|Ssl: forged\r\n\r\n",
+        "x_forwarded_user: forged\r\nX.Forwarded.Groups: forged\r\nX-Forwarded_Client-Cert: \
+        forged\r\nX|Forwarded|Ssl: forged\r\n\r\n",
         &[OK],
     ),
     (
         "a user of an authenticating proxy",
-        "X-Auth-Request-User: forged\r\nX-Auth-Request-Groups: forged\r\nRemote-User: forged\r\nremote_user: forged\r\nX-Remote-Group: forged\r\n\r\n",
+        "X-Auth-Request-User: forged\r\nX-Auth-Request-Groups: forged\r\nRemote-User: forged\r\n\
+        remote_user: forged\r\nX-Remote-Group: forged\r\n\r\n",
         &[OK],
     ),
     (
         "where another proxy says that it comes from",
-        "X-Original-Method: forged\r\nX-Original-URI: forged\r\nX-Client-IP: forged\r\nTrue-Client-IP: forged\r\ntrue_client_ip: forged\r\nCF-Connecting-IP: forged\r\n\r\n",
+        "X-Original-Method: forged\r\nX-Original-URI: forged\r\nX-Client-IP: forged\r\n\
+        True-Client-IP: forged\r\ntrue_client_ip: forged\r\nCF-Connecting-IP: forged\r\n\r\n",
         &[OK],
     ),
     (
@@ -177,7 +183,8 @@ const FIELDS: &[Case<'static>] = &[
     ),
     (
         "metadata for gRPC",
-        "Grpc-Metadata-X-M2M-Subject: forged\r\nGrpc-Metadata-X-Forwarded-User: forged\r\ngrpc_metadata_remote-user: forged\r\nGrpc-Metadata-Authorization: Bearer forged\r\n\r\n",
+        "Grpc-Metadata-X-M2M-Subject: forged\r\nGrpc-Metadata-X-Forwarded-User: forged\r\n\
+        grpc_metadata_remote-user: forged\r\nGrpc-Metadata-Authorization: Bearer forged\r\n\r\n",
         &[OK],
     ),
     (
@@ -255,7 +262,8 @@ const TOKENS: &[Case<'static>] = &[
     ),
     (
         "only as a trailer",
-        "POST /devices/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer {t}\r\n\r\n",
+        "POST /devices/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: \
+        Bearer {t}\r\n\r\n",
         &[super::NO_TOKEN],
     ),
     (

@@ -6,37 +6,44 @@ use super::{BAD, Case, NO_TOKEN, OK, World};
 const CODINGS: &[Case<'static>] = &[
     (
         "CL.TE",
-        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 46\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 46\r\nTransfer-Encoding: chunked\r\n\r\n\
+        0\r\n\r\n{s}",
         &[BAD],
     ),
     (
         "TE.CL",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n29\r\n{s}\r\n0\r\n\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n\
+        29\r\n{s}\r\n0\r\n\r\n",
         &[BAD],
     ),
     (
         "TE.CL with length 0",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n\
+        0\r\n\r\n",
         &[BAD],
     ),
     (
         "chunked twice, in two fields",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: \
+        chunked\r\n\r\n0\r\n\r\n",
         &[BAD],
     ),
     (
         "chunked, then a cow",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-encoding: cow\r\n\r\n0\r\n\r\n{s}",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-encoding: cow\r\n\
+        \r\n0\r\n\r\n{s}",
         &[BAD],
     ),
     (
         "a cow, then chunked",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-encoding: cow\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{s}",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-encoding: cow\r\nTransfer-Encoding: chunked\r\n\
+        \r\n0\r\n\r\n{s}",
         &[BAD],
     ),
     (
         "identity in a second field",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: \
+        identity\r\n\r\n0\r\n\r\n",
         &[BAD],
     ),
     (
@@ -71,7 +78,8 @@ const CODINGS: &[Case<'static>] = &[
     ),
     (
         "identity",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\n\
+        abc",
         &[BAD],
     ),
     (
@@ -166,17 +174,20 @@ const CODINGS: &[Case<'static>] = &[
     ),
     (
         "nominated by Connection",
-        "POST /public/{m} HTTP/1.1\r\n{h}Connection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Connection: transfer-encoding\r\nTransfer-Encoding: \
+        chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         &[OK],
     ),
     (
         "Content-Encoding is none",
-        "POST /public/{m} HTTP/1.1\r\n{h}Content-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Encoding: chunked\r\nContent-Length: 5\r\n\r\n\
+        hello",
         &[OK],
     ),
     (
         "space around it",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: \t chunked \t\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: \t chunked \t\r\n\r\n5\r\nhello\r\n\
+        0\r\n\r\n",
         &[OK],
     ),
     (
@@ -274,7 +285,8 @@ const LENGTHS: &[Case<'static>] = &[
     ),
     (
         "huge",
-        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 99999999999999999999999999999999999\r\n\r\nhello",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 99999999999999999999999999999999999\r\n\
+        \r\nhello",
         &[BAD],
     ),
     (
@@ -349,7 +361,8 @@ const LENGTHS: &[Case<'static>] = &[
     ),
     (
         "nominated by Connection",
-        "POST /public/{m} HTTP/1.1\r\n{h}Connection: content-length\r\nContent-Length: 41\r\n\r\n{s}",
+        "POST /public/{m} HTTP/1.1\r\n{h}Connection: content-length\r\nContent-Length: 41\r\n\r\n\
+        {s}",
         &[OK],
     ),
 ];

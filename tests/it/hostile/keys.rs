@@ -23,7 +23,8 @@ fn seen(world: &World) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoded_slash_that_is_kept_is_a_character_of_its_segment() {
-    let more = "      - { paths: [\"/hrefs/*\", \"/exact/a%2Fb\"], access: public }\n    encodedSlash: keep\n";
+    let more = "      - { paths: [\"/hrefs/*\", \"/exact/a%2Fb\"], access: public }\n    \
+        encodedSlash: keep\n";
     let world = World::new(more).await;
     let good = ["/hrefs/%2flight%2F1", "/public/a%2Fb/../c", "/exact/a%2fb"];
     assert_eq!(statuses(&world, &good).await, [200; 3]);

@@ -35,22 +35,26 @@ const PIPELINES: &[Case<'static>] = &[
     ),
     (
         "refused with an unread body that is a request",
-        "POST /admin/smuggled HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}GET /public/{m} HTTP/1.1\r\n{h}\r\n",
+        "POST /admin/smuggled HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}GET /public/{m} \
+        HTTP/1.1\r\n{h}\r\n",
         &[NO_TOKEN, OK],
     ),
     (
         "refused with an unread chunked body",
-        "POST /admin/smuggled HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n29\r\n{s}\r\n0\r\n\r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n",
+        "POST /admin/smuggled HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n29\r\n{s}\r\n0\r\n\
+        \r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n",
         &[NO_TOKEN, OK],
     ),
     (
         "a body, then a request",
-        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5\r\n\r\nhelloGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5\r\n\r\nhelloGET /public/{m}/2 \
+        HTTP/1.1\r\n{h}\r\n",
         &[OK, OK],
     ),
     (
         "chunks, then a request",
-        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\
+        \r\nGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n",
         &[OK, OK],
     ),
     (
@@ -70,7 +74,8 @@ const PIPELINES: &[Case<'static>] = &[
     ),
     (
         "with a token, then without",
-        "GET /devices/{m} HTTP/1.1\r\n{h}Authorization: Bearer {t}\r\n\r\nGET /devices/smuggled HTTP/1.1\r\n{h}\r\n",
+        "GET /devices/{m} HTTP/1.1\r\n{h}Authorization: Bearer {t}\r\n\r\nGET /devices/smuggled \
+        HTTP/1.1\r\n{h}\r\n",
         &[OK, NO_TOKEN],
     ),
 ];
@@ -118,7 +123,8 @@ const EXPECTATIONS: &[Case<'static>] = &[
     ),
     (
         "an imitation",
-        "POST /public/{m} HTTP/1.1\r\n{h}Ex_pect: x\r\nExpect_: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /public/{m} HTTP/1.1\r\n{h}Ex_pect: x\r\nExpect_: 100-continue\r\nContent-Length: \
+        5\r\n\r\nhello",
         &[OK],
     ),
 ];

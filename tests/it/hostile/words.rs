@@ -47,7 +47,8 @@ const BROKEN: &[(&str, &[&str])] = &[
         &["two Content-Length headers"],
     ),
     (
-        "POST /public/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot-to-be-shown\r\n",
+        "POST /public/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        not-to-be-shown\r\n",
         &["a chunk does not begin with its size", "in the body"],
     ),
     (

@@ -14,7 +14,8 @@ use crate::support::upstream::Upstream;
 const MANY: usize = 10_000;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: needs 12,000 descriptors in each of two processes; prints the memory of a connection"]
+#[ignore = "long: needs 12,000 descriptors in each of two processes; prints the memory of a \
+    connection"]
 async fn ten_thousand_idle_connections_are_served_and_cost_little() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(
@@ -32,7 +33,9 @@ stateDir: "@DIR@"
 probes: {{ listen: 127.0.0.1:0 }}
 authorities: {{ a: {{ issuer: "http://127.0.0.1:9" }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [a], audiences: any, keepAlive: 10m, maxConnections: {{ total: 10500, perAddress: 10500 }}, rules: [{{ paths: ["/**"], access: public }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [a], audiences: any,
+      keepAlive: 10m, maxConnections: {{ total: 10500, perAddress: 10500 }},
+      rules: [{{ paths: ["/**"], access: public }}] }}
 "#,
         upstream.url()
     );
@@ -70,7 +73,8 @@ inbound:
     .await;
     let after = process.resident_kib();
     println!(
-        "{MANY} idle connections: {before} KiB before, {after} KiB with them, {:.1} KiB each, {} descriptors",
+        "{MANY} idle connections: {before} KiB before, {after} KiB with them, {:.1} KiB each, {} \
+        descriptors",
         (after - before) as f64 / MANY as f64,
         process.descriptors()
     );

@@ -94,7 +94,8 @@ async fn a_million_short_lived_tokens_leave_the_store_as_it_was() {
         "{MILLION} short-lived tokens: {rate:.0}/s, the store had {before} bytes and has {after}"
     );
     assert_eq!(after, before, "they leave nothing");
-    let named = "grant_type=client_credentials&client_id=plain&client_secret=a-secret-of-all-clients-here&token_name=n";
+    let named = "grant_type=client_credentials&client_id=plain&\
+        client_secret=a-secret-of-all-clients-here&token_name=n";
     let rate = issue_many(&issuer, named, NAMED).await;
     let each = (bytes(dir.path()) - after) / NAMED as u64;
     println!("{NAMED} named tokens: {rate:.0}/s, {each} bytes each (with the write-ahead log)");
@@ -153,7 +154,8 @@ async fn ask(
         .finish();
     let basic = STANDARD.encode(format!("{client}:{SECRET}"));
     let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Basic {basic}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Basic \
+        {basic}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -351,7 +353,8 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
     }
     process.kill();
     println!(
-        "{DEATHS} deaths: {} tokens issued and {} revoked, all as acknowledged; {rotated_over_a_death} refresh tokens used across one",
+        "{DEATHS} deaths: {} tokens issued and {} revoked, all as acknowledged; \
+        {rotated_over_a_death} refresh tokens used across one",
         issued.len(),
         revoked.len()
     );

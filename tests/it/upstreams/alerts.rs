@@ -33,9 +33,11 @@ inbound:
     authorities: [a]
     audiences: any
     rules: [{{ paths: ["/**"], access: public }}]
-credentials: {{ hub: {{ authority: "{authority}", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+credentials: {{ hub: {{ authority: "{authority}", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
-  - {{ name: out, listen: 127.0.0.1:0, upstream: "{upstream}", upstreamTls: {{ caFile: "@DIR@/ca.pem" }}, credential: hub }}
+  - {{ name: out, listen: 127.0.0.1:0, upstream: "{upstream}",
+      upstreamTls: {{ caFile: "@DIR@/ca.pem" }}, credential: hub }}
 "#,
         upstream = upstream.url(),
         authority = authority.issuer(),
@@ -178,9 +180,11 @@ stateDir: "@DIR@"
 admin: {{ listen: 127.0.0.1:0, tokenFile: "@DIR@/admin" }}
 authorities: {{ a: {{ issuer: "{issuer}", caFile: "@DIR@/ca.pem" }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{upstream}", authorities: [a], audiences: any, rules: [{{ paths: ["/**"] }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{upstream}", authorities: [a], audiences: any,
+      rules: [{{ paths: ["/**"] }}] }}
 credentials:
-  hub: {{ authority: "{issuer}", caFile: "@DIR@/ca.pem", clientID: legacy, clientSecretFile: "@DIR@/secret" }}
+  hub: {{ authority: "{issuer}", caFile: "@DIR@/ca.pem", clientID: legacy,
+    clientSecretFile: "@DIR@/secret" }}
 outbound: [{{ name: out, listen: 127.0.0.1:0, upstream: "{upstream}", credential: hub }}]
 "#,
             issuer = authority.issuer(),

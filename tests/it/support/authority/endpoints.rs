@@ -208,7 +208,7 @@ impl State {
     fn metadata(&self, wrong_issuer: bool) -> Value {
         let issuer = &self.issuer;
         let mut metadata = json!({
-            "issuer": if wrong_issuer { "https://somebody.else.example" } else { issuer },
+            "issuer": if wrong_issuer { "https://another.example" } else { issuer },
             "jwks_uri": format!("{issuer}/jwks.json"),
             "token_endpoint": format!("{issuer}/oauth/token"),
             "grant_types_supported": ["client_credentials"],
@@ -284,7 +284,9 @@ impl State {
         let id = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "idFilter");
         let id = id.map(|(_, id)| id.into_owned()).unwrap_or_default();
         let blacklisted = self.revoked.contains(&id);
-        let entry = json!({"result": {"id": id, "version": "0", "owner": "1", "blacklisted": {"flag": blacklisted}}});
+        let entry = json!({"result": {
+            "id": id, "version": "0", "owner": "1", "blacklisted": {"flag": blacklisted},
+        }});
         Reply::json(200, &entry)
     }
 

@@ -99,7 +99,10 @@ pub(super) async fn write_answer(
 ) -> std::io::Result<After> {
     let (bytes, after) = match answer {
         Answer::Echo => {
-            let echo = json!({"method": request.method, "target": request.target, "bodyBytes": request.body.len()});
+            let echo = json!({
+                "method": request.method, "target": request.target,
+                "bodyBytes": request.body.len(),
+            });
             (
                 whole(
                     request,
