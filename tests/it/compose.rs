@@ -393,7 +393,7 @@ fn lose_issuer(world: &mut World) {
     // A sidecar that needs a token starts too, is healthy, and answers 503 until it has one.
     world.engine.restart("legacy-sidecar");
     world.forget();
-    until("the legacy service is told that there is no token", || {
+    until("the legacy service gets 503 without a token", || {
         let answers = world.answers();
         assert!(
             answers

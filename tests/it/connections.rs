@@ -16,7 +16,7 @@ use crate::support::upstream::{Answer, Upstream};
 
 /// Every kind of listener, all with the same number of connections.
 async fn sidecar(upstream: &Upstream, max: &str, inbound: &str) -> Sidecar {
-    // One thread: connections become idle in the order of their answers, whatever the load.
+    // One thread: connections become idle in the order of their answers.
     let yaml = format!(
         r#"
 threads: 1

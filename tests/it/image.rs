@@ -77,7 +77,7 @@ fn included_files_reach_the_image_build() {
 }
 
 #[test]
-fn the_image_builds_with_the_rust_and_carries_the_version_of_the_manifest() {
+fn the_image_has_the_rust_and_the_version_of_the_manifest() {
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).expect("Dockerfile");
     let value = |before: &str| {
         let line = dockerfile

@@ -319,7 +319,7 @@ async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_waits_for_the_request_under_way_and_closes_idle_connections() {
+async fn an_end_waits_for_requests_and_closes_idle_connections() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "").await;
     let address = sidecar.address("api");

@@ -144,7 +144,7 @@ inbound:
     upstreamTimeouts: {{ read: 100ms }}
     authorities: [a]
     audiences: any
-    rules: [{{ paths: [/patient], access: public, timeout: 30s }},
+    rules: [{{ paths: [/slow], access: public, timeout: 30s }},
       {{ paths: ["/**"], access: public }}]
 "#,
         upstream.url()
@@ -153,15 +153,15 @@ inbound:
     let gate = Gate::closed();
     upstream.next(Answer::Hold(gate.clone(), Box::new(Answer::Echo)));
     upstream.next(Answer::Hang);
-    let patient = request("GET", sidecar.address("api"), "/patient", &[], b"");
-    let impatient = async {
+    let slow = request("GET", sidecar.address("api"), "/slow", &[], b"");
+    let fast = async {
         let _ = upstream.wait_for(1).await;
         let answer = send(&sidecar, "GET", b"").await;
         assert_eq!(outcome(&answer), (504, "upstream_timeout"));
         gate.open();
     };
-    let (patient, ()) = tokio::join!(patient, impatient);
-    assert_eq!(patient.status, 200);
+    let (slow, ()) = tokio::join!(slow, fast);
+    assert_eq!(slow.status, 200);
 }
 
 /// A port on which connects hang: its queue is full.

@@ -302,7 +302,7 @@ async fn identity_fields_pass_from_trusted_proxies_only() {
 
 /// A trusted proxy that writes one family: the other family and the access log agree with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_story_is_told_in_both_families_and_in_the_log() {
+async fn both_families_and_the_log_agree() {
     const CLIENT: &str = "203.0.113.7";
     let world = World::new("    trustedProxies: [127.0.0.0/8, 10.0.0.0/8]\n").await;
     for (number, claimed) in [

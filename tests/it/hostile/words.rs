@@ -53,7 +53,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     ),
     (
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        &["does not speak HTTP/2"],
+        &["does not serve HTTP/2"],
     ),
     ("\u{16}\u{3}\u{1}", &["TLS handshake", "use http://"]),
     (

@@ -35,7 +35,7 @@ impl Head {
         }
     }
 
-    /// All values of a header field, whatever its case.
+    /// All values of a header field, in any case.
     pub fn all(&self, name: &str) -> Vec<&str> {
         all(&self.headers, name)
     }
@@ -53,7 +53,7 @@ impl Head {
     }
 }
 
-/// All values of a header field, whatever its case.
+/// All values of a header field, in any case.
 pub fn all<'a>(headers: &'a [(String, String)], name: &str) -> Vec<&'a str> {
     headers
         .iter()

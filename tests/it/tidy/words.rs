@@ -65,8 +65,8 @@ struct Word<'a> {
     follows: bool,
 }
 
-/// The words of a text. `snake_case` and `CamelCase` are several, and a comment goes on over the
-/// ends of its lines.
+/// The words of a text. `snake_case` and `CamelCase` are several words; a comment continues on its
+/// next line.
 fn words(text: &str) -> Vec<Word<'_>> {
     let mut found = Vec::new();
     let (mut line, mut follows, mut start) = (1, false, None);

@@ -97,7 +97,7 @@ async fn a_demanded_client_certificate_is_named_in_every_version_and_role() {
 
 /// The write of a client that is still sending fails, and the alert is lost with the connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demanded_client_certificate_is_named_while_the_request_is_still_sent() {
+async fn a_demanded_client_certificate_is_named_during_an_upload() {
     for version in VERSIONS {
         let upstream =
             Upstream::start_with(Some(TestTls::demanding_a_certificate(&NAMES, version)));
@@ -153,7 +153,7 @@ async fn an_upstream_that_ends_a_connection_without_an_alert_stays_broken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_failure_of_tls_is_told_from_an_alert() {
+async fn another_failure_of_tls_is_not_named_as_an_alert() {
     let upstream = Upstream::start_tls_as(&["other.example"]);
     let sidecar = sidecar(&upstream, &Authority::start()).await;
     let answer = get(sidecar.address("api"), "/x", &[]).await;
@@ -168,7 +168,7 @@ async fn another_failure_of_tls_is_told_from_an_alert() {
 
 /// Another HTTP client than the proxy's fetches keys and tokens.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_demands_a_certificate_is_named_for_keys_and_for_tokens() {
+async fn a_demanding_authority_is_named_for_keys_and_for_tokens() {
     const ADMIN: &str = "the-admin-token-of-the-alerts";
     for version in VERSIONS {
         let authority =
