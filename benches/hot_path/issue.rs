@@ -28,7 +28,8 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn body(client_id: &str, secret: &str, more: &str) -> String {
     format!(
-        "grant_type=client_credentials&client_id={client_id}&client_secret={secret}&scope=orders:read{more}"
+        "grant_type=client_credentials&client_id={client_id}&client_secret={secret}\
+         &scope=orders:read{more}"
     )
 }
 
@@ -133,8 +134,9 @@ pub fn bench(criterion: &mut Criterion) {
         let issuer = runtime.block_on(issuer(algorithm, &file));
         let key = SigningKey::generate(algorithm).expect("a key");
         let claims = json!({
-            "iss": "http://issuer.test", "sub": "configured", "aud": ["https://orders.example"], "exp": 1_900_000_000,
-            "iat": 1_800_000_000, "jti": uuid::Uuid::nil().to_string(), "client_id": "configured", "scope": "orders:read", "owner": "1",
+            "iss": "http://issuer.test", "sub": "configured", "aud": ["https://orders.example"],
+            "exp": 1_900_000_000, "iat": 1_800_000_000, "jti": uuid::Uuid::nil().to_string(),
+            "client_id": "configured", "scope": "orders:read", "owner": "1",
         });
         let mut group = criterion.benchmark_group(format!("issue {name}"));
         group.bench_function("the bare signature", |b| {

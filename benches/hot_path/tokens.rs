@@ -34,7 +34,8 @@ impl Issuing {
     pub fn token(&self, serial: usize) -> String {
         let UnixTime(now) = SystemClock.now();
         let claims = json!({
-            "iss": ISSUER, "sub": format!("svc-{serial:06}"), "aud": "bench", "client_id": format!("client-{serial:06}"),
+            "iss": ISSUER, "sub": format!("svc-{serial:06}"), "aud": "bench",
+            "client_id": format!("client-{serial:06}"),
             "exp": now + 86_400, "iat": now, "nbf": now - 60, "jti": format!("{serial:032x}"),
             "scope": "orders:read orders:write inventory:read billing:read reports:read",
             "tenant": "acme-production-eu-west-1", "roles": ["svc-reader", "svc-writer"],

@@ -1,5 +1,5 @@
-//! The `oauth2` crate's client. jsonwebtoken verifies the tokens, and signs the assertion, which the
-//! crate does not support.
+//! The `oauth2` crate's client. jsonwebtoken verifies the tokens, and signs the assertion, which
+//! the crate does not support.
 //!
 //! This program reads the metadata itself: the crate has no discovery.
 
@@ -8,24 +8,32 @@ use std::fs::read_to_string;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use oauth2::basic::{BasicClient, BasicErrorResponseType, BasicTokenResponse};
 use oauth2::{
-    AccessToken, AuthType, ClientId, ClientSecret, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, IntrospectionUrl, RefreshToken, RequestTokenError, RevocationUrl, Scope, StandardRevocableToken,
-    TokenIntrospectionResponse, TokenResponse, TokenUrl,
+    AccessToken, AuthType, ClientId, ClientSecret, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, IntrospectionUrl, RefreshToken, RequestTokenError, RevocationUrl,
+    Scope, StandardRevocableToken, TokenIntrospectionResponse, TokenResponse, TokenUrl,
 };
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointSet, EndpointSet>;
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+type Client =
+    BasicClient<EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointSet, EndpointSet>;
 
 /// Sends a request. The crate requires https for revocation, but loopback has http only.
 fn http(request: HttpRequest) -> std::result::Result<HttpResponse, ureq::Error> {
     let (mut head, body) = request.into_parts();
     let url = head.uri.to_string().replacen("https://", "http://", 1);
     head.uri = url.parse().map_err(|_| ureq::Error::BadUri(url))?;
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
     let (head, mut body) = agent.run(HttpRequest::from_parts(head, body))?.into_parts();
     Ok(HttpResponse::from_parts(head, body.read_to_vec()?))
 }
@@ -47,7 +55,9 @@ impl World {
     fn discover() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
         let issuer = variable("M2M_ISSUER")?;
-        let metadata: Value = serde_json::from_slice(&get(&format!("{issuer}/.well-known/oauth-authorization-server"))?)?;
+        let metadata: Value = serde_json::from_slice(&get(&format!(
+            "{issuer}/.well-known/oauth-authorization-server"
+        ))?)?;
         assert_eq!(metadata["issuer"], issuer.as_str());
         Ok(Self {
             issuer,
@@ -63,7 +73,10 @@ impl World {
     }
 
     fn url(&self, name: &str) -> Result<String> {
-        Ok(self.metadata[name].as_str().ok_or(format!("no {name}"))?.to_owned())
+        Ok(self.metadata[name]
+            .as_str()
+            .ok_or(format!("no {name}"))?
+            .to_owned())
     }
 
     fn client(&self, id: &str, secret: Option<&str>, auth: AuthType) -> Result<Client> {
@@ -72,8 +85,14 @@ impl World {
             Some(secret) => client.set_client_secret(ClientSecret::new(secret.to_owned())),
             None => client,
         };
-        let introspection = self.url("introspection_endpoint").ok().map(IntrospectionUrl::new).transpose()?;
-        let revocation = self.url("revocation_endpoint")?.replacen("http://", "https://", 1);
+        let introspection = self
+            .url("introspection_endpoint")
+            .ok()
+            .map(IntrospectionUrl::new)
+            .transpose()?;
+        let revocation = self
+            .url("revocation_endpoint")?
+            .replacen("http://", "https://", 1);
         Ok(client
             .set_auth_type(auth)
             .set_introspection_url_option(introspection)
@@ -101,13 +120,20 @@ impl World {
     }
 
     fn is_active(&self, client: &Client, token: &AccessToken) -> Result<bool> {
-        Ok(client.introspect(token)?.set_token_type_hint("access_token").request(&http)?.active())
+        Ok(client
+            .introspect(token)?
+            .set_token_type_hint("access_token")
+            .request(&http)?
+            .active())
     }
 }
 
 fn grant(client: &Client) -> Result<BasicTokenResponse> {
     let scope = Scope::new("devices:read".to_owned());
-    Ok(client.exchange_client_credentials().add_scope(scope).request(&http)?)
+    Ok(client
+        .exchange_client_credentials()
+        .add_scope(scope)
+        .request(&http)?)
 }
 
 /// The error code of a token request that is refused.
@@ -125,7 +151,8 @@ fn refused<T>(
 fn assertion(world: &World) -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let claims = json!({
-        "iss": "signer", "sub": "signer", "aud": world.issuer, "jti": format!("rust-{}", now.as_nanos()),
+        "iss": "signer", "sub": "signer", "aud": world.issuer,
+        "jti": format!("rust-{}", now.as_nanos()),
         "iat": now.as_secs(), "exp": now.as_secs() + 60,
     });
     let key = EncodingKey::from_ec_pem(read_to_string(std::env::var("M2M_KEY_FILE")?)?.as_bytes())?;
@@ -139,18 +166,24 @@ fn main() -> Result<()> {
         let token = grant(&client)?;
         assert_eq!(token.expires_in().map(|life| life.as_secs()), Some(900));
         world.accept(token.access_token(), "legacy")?;
-        let wrong = client.exchange_client_credentials().add_scope(Scope::new("admin".to_owned())).request(&http);
+        let wrong = client
+            .exchange_client_credentials()
+            .add_scope(Scope::new("admin".to_owned()))
+            .request(&http);
         assert_eq!(refused(wrong)?, BasicErrorResponseType::InvalidScope);
     }
     let unknown = world.client("unknown-of-rust", Some("wrong"), AuthType::BasicAuth)?;
-    assert_eq!(refused(unknown.exchange_client_credentials().request(&http))?, BasicErrorResponseType::InvalidClient);
+    assert_eq!(
+        refused(unknown.exchange_client_credentials().request(&http))?,
+        BasicErrorResponseType::InvalidClient
+    );
 
     if world.tries("private_key_jwt") {
         let signer = world.client("signer", None, AuthType::RequestBody)?;
         let token = signer
             .exchange_client_credentials()
             .add_scope(Scope::new("devices:read".to_owned()))
-            .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .add_extra_param("client_assertion_type", ASSERTION_TYPE)
             .add_extra_param("client_assertion", assertion(&world)?)
             .request(&http)?;
         world.accept(token.access_token(), "signer")?;
@@ -161,16 +194,24 @@ fn main() -> Result<()> {
     if world.tries("introspection") {
         assert!(world.is_active(&client, &token)?);
     }
-    client.revoke_token(StandardRevocableToken::AccessToken(token.clone()))?.request(&http)?;
+    client
+        .revoke_token(StandardRevocableToken::AccessToken(token.clone()))?
+        .request(&http)?;
     if world.tries("introspection") {
         assert!(!world.is_active(&client, &token)?);
     }
 
     if world.tries("refresh") {
-        let first = grant(&client)?.refresh_token().ok_or("no refresh token")?.clone();
+        let first = grant(&client)?
+            .refresh_token()
+            .ok_or("no refresh token")?
+            .clone();
         let second = client.exchange_refresh_token(&first).request(&http)?;
         world.accept(second.access_token(), "legacy")?;
-        assert_ne!(second.refresh_token().ok_or("no refresh token")?.secret(), first.secret());
+        assert_ne!(
+            second.refresh_token().ok_or("no refresh token")?.secret(),
+            first.secret()
+        );
         let nonsense = RefreshToken::new("nonsense".to_owned());
         let answer = client.exchange_refresh_token(&nonsense).request(&http);
         assert_eq!(refused(answer)?, BasicErrorResponseType::InvalidGrant);
