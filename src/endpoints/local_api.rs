@@ -1,8 +1,8 @@
 //! `GET /token/{credential}`: tokens for programs on this machine that attach them themselves.
 //!
-//! Whoever reaches the listener gets a token, so it is on loopback only. A page in a browser
-//! reaches loopback too, and a service can be led to fetch a URL there: neither can set the header
-//! that is asked for, and neither comes with a name that is ours.
+//! Every program that reaches the listener gets a token, so it listens on loopback only. Web pages
+//! reach loopback too, and a service may be tricked into fetching a URL there. Neither can set the
+//! required header, and neither uses one of the allowed host names.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::token_source::{AccessToken, TokenSource};
 
-/// The header that a program must send, with the value 1.
+/// The header that programs must send, with the value 1.
 const MARK: &str = "x-m2m-sidecar";
 
 type Sources = Arc<HashMap<String, TokenSource>>;
 
-/// The router, for the credentials whose tokens may be handed out.
+/// The router, for the credentials with `localApi: true`.
 pub fn router(sources: impl IntoIterator<Item = TokenSource>) -> Router {
     let allowed = sources
         .into_iter()
@@ -41,7 +41,7 @@ pub fn router(sources: impl IntoIterator<Item = TokenSource>) -> Router {
         .layer(from_fn(guard))
 }
 
-/// The same for what is not there and for what may not be had: who asks learns no names.
+/// One answer for unknown and for disallowed credentials, so that it reveals no names.
 async fn no_such_credential() -> Response {
     let text = "there is no such credential, or its token is not handed out (`localApi: true`)";
     error_answer(StatusCode::NOT_FOUND, "not_found", text)
@@ -55,7 +55,7 @@ async fn guard(request: Request, next: Next) -> Response {
 }
 
 fn judge(headers: &HeaderMap) -> Result<(), &'static str> {
-    // Without `Host` comes only HTTP/1.0, which no browser speaks.
+    // Only HTTP/1.0 has no `Host`, and no browser uses it.
     let is_here = |host: &HeaderValue| {
         host.to_str()
             .is_ok_and(|host| is_beyond_dns(host_name(host)))
@@ -73,9 +73,9 @@ fn judge(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-/// The answer of a token endpoint (RFC 6749 §5.1). `Cache-Control: no-cache` says that the upstream
-/// has refused the token that was given before: the program then gets another one where an outbound
-/// listener would fetch one.
+/// The answer of a token endpoint (RFC 6749 §5.1). `Cache-Control: no-cache` means that the
+/// upstream refused the previous token: the program gets another one if an outbound listener would
+/// fetch one.
 async fn token(
     State(sources): State<Sources>,
     Path(credential): Path<String>,
@@ -126,7 +126,7 @@ fn answer(token: &AccessToken, usable_for: Duration) -> Response {
         "token_type": "Bearer",
         "expires_in": expires_in,
     });
-    // The program's copy is the one that counts; ours is not left behind.
+    // The sidecar's copy is wiped.
     let body = SecretString::from(line(body.to_string()));
     ([JSON, NO_STORE, NO_CACHE], body.expose_secret().to_owned()).into_response()
 }

@@ -12,7 +12,7 @@ use super::{error_answer, not_found};
 use crate::domain::host::{host_name, is_private};
 use crate::telemetry::Metrics;
 
-/// Whether the process is ready; what it still waits for.
+/// Whether the process is ready; otherwise, what it waits for.
 pub type Readiness = Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>;
 
 #[derive(Clone)]
@@ -22,11 +22,10 @@ struct Probes {
     hosts: Arc<[String]>,
 }
 
-/// The probes' router. `hosts` are those by which the metrics may be called beside IP addresses and
-/// private names.
+/// The probes' router. The metrics may be called by `hosts`, IP addresses and private names.
 pub fn router(metrics: Arc<Metrics>, readiness: Readiness, hosts: Vec<String>) -> Router {
     Router::new()
-        // Some load balancers ask with OPTIONS.
+        // Some load balancers send OPTIONS.
         .route("/livez", get(livez).options(livez))
         .route("/readyz", get(readyz).options(readyz))
         .route("/metrics", get(scrape))
@@ -62,10 +61,10 @@ async fn scrape(State(probes): State<Probes>, headers: HeaderMap) -> Response {
 }
 
 impl Probes {
-    /// Whether the metrics are called by a name that no stranger's DNS can point here: a page in a
-    /// browser could otherwise read them.
+    /// Whether the metrics are called by a name that no foreign DNS can point here: otherwise a web
+    /// page could read them.
     fn may_be_called(&self, headers: &HeaderMap) -> bool {
-        // Without `Host` comes only HTTP/1.0, which no browser speaks.
+        // Only HTTP/1.0 has no `Host`, and no browser uses it.
         let Some(host) = headers.get(header::HOST) else {
             return true;
         };

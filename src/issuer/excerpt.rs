@@ -1,4 +1,4 @@
-//! What a stranger sent, short and printable: for answers and log lines that name it.
+//! Short, printable excerpts of a client's text, for answers and log lines.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use url::Url;
 
 /// The longest excerpt, in bytes.
 const LONGEST: usize = 80;
-/// Stands for what was cut off.
+/// Replaces the rest.
 const CUT: &str = "...";
 
-/// The beginning of a text. It holds only characters that an `error_description` may have (RFC 6749
-/// §5.2) and no backtick; every other one is percent-encoded as UTF-8 (RFC 3986 §2.1). Never made
-/// of a secret.
+/// The beginning of a text. It has only characters that an `error_description` may have (RFC 6749
+/// §5.2) and no backtick; the others are percent-encoded as UTF-8 (RFC 3986 §2.1). Never made of a
+/// secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
     bytes: [u8; LONGEST],
@@ -41,15 +41,15 @@ impl Excerpt {
         excerpt
     }
 
-    /// The excerpt of a URI: of a URL without user, password, query and fragment, which may hold
-    /// secrets.
+    /// The excerpt of a URI. User, password, query and fragment of a URL may be secrets and are
+    /// removed.
     #[must_use]
     pub fn of_uri(text: &str) -> Self {
         let Ok(mut url) = Url::parse(text) else {
             return Self::of(text);
         };
         let holds_more = url.query().is_some() || url.fragment().is_some();
-        // As it was sent, where nothing has to be taken out of it.
+        // Unchanged if nothing has to be removed.
         if url.username().is_empty() && url.password().is_none() && !holds_more {
             return Self::of(text);
         }
@@ -60,7 +60,7 @@ impl Excerpt {
         Self::of(&format!("{url}{}", if holds_more { CUT } else { "" }))
     }
 
-    /// Adds some bytes, if there is room for them and [`CUT`].
+    /// Appends bytes, if there is room for them and [`CUT`].
     fn push(&mut self, bytes: &[u8]) -> bool {
         let fits = self.length + bytes.len() + CUT.len() <= LONGEST;
         if fits {

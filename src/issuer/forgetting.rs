@@ -1,10 +1,9 @@
-//! When something may be forgotten: by the proven time, which a clock that is wrong for a while
-//! does not move.
+//! When expired rows may be deleted: by the proven time, which a temporarily wrong clock does not
+//! move.
 //!
-//! What expires is refused by the clock, at once. What was revoked, used up or replaced is
-//! forgotten only when the proven time says that nothing is left that it refuses. The proven time
-//! is kept in the store, so that a process that runs under a wrong clock for a short time deletes
-//! nothing either.
+//! Expired tokens are refused by the clock, at once. Revoked, used and replaced ones are deleted
+//! only when the proven time shows that they have expired. The store keeps the proven time, so that
+//! a process that runs briefly with a wrong clock deletes nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,14 +13,13 @@ use crate::domain::proven_time::ProvenTime;
 use crate::store::tokens::NotedTime;
 use crate::store::{Store, StoreError};
 
-/// How often the proven time is written: what passed since then is lost by a crash, which costs
-/// some room.
+/// How often the proven time is written. A crash loses the time since then, which costs some space.
 const NOTE_EVERY: Duration = Duration::from_mins(10);
-/// By how many seconds more than the machine ran the clock may have moved between two looks. More
-/// is a clock that was set.
+/// By how many seconds more than the uptime the clock may move between two looks. Beyond that, the
+/// clock was set.
 const STEP: u64 = 3;
 
-/// The proven time of this process, and the clock as it was last seen.
+/// The proven time of this process, and the last seen clock.
 pub(super) struct Forgetting {
     store: Arc<dyn Store>,
     clock: SharedClock,
@@ -31,17 +29,17 @@ pub(super) struct Forgetting {
 
 struct Seen {
     proven: ProvenTime,
-    /// What the clock said.
+    /// The clock.
     now: UnixTime,
-    /// The uptime up to which the machine's running is counted in `proven`.
+    /// The uptime that `proven` includes.
     uptime: Duration,
-    /// The uptime at the last writing.
+    /// The uptime at the last write.
     noted: Duration,
 }
 
 impl Forgetting {
-    /// Goes on from the time that the store has. The machine may have run since it was written,
-    /// also while no process of ours did.
+    /// Continues from the time in the store. The machine may have run since then, even while no
+    /// process did.
     pub(super) async fn open(
         store: Arc<dyn Store>,
         clock: SharedClock,
@@ -79,8 +77,7 @@ impl Forgetting {
         Ok(forgetting)
     }
 
-    /// What expired before this time may be forgotten: the lesser of the clock's and the proven
-    /// time.
+    /// What expired before this time may be deleted: the earlier of the clock and the proven time.
     pub(super) fn time(&self) -> UnixTime {
         let (now, uptime) = (self.clock.now(), self.clock.uptime());
         let seen = self.seen();
@@ -94,12 +91,12 @@ impl Forgetting {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the time that passed. Gives by how many seconds the clock was set since the last
-    /// look, if it was.
+    /// Counts the time since the last look. Gives the seconds by which the clock was set since
+    /// then, if it was.
     pub(super) fn look(&self) -> Option<i64> {
         let (now, uptime) = (self.clock.now(), self.clock.uptime());
         let mut seen = self.seen();
-        // It cannot be read just now: the next look counts the time.
+        // The uptime cannot be read now: the next look counts the time.
         let ran = whole_seconds(uptime.checked_sub(seen.uptime)?);
         let step = now.0.saturating_sub(seen.now.plus(ran).0);
         seen.proven = seen.proven.after(ran, now);
@@ -108,7 +105,7 @@ impl Forgetting {
         (step.unsigned_abs() > STEP).then_some(step)
     }
 
-    /// Writes the proven time when it is time to.
+    /// Writes the proven time if it is due.
     pub(super) async fn note_when_due(&self) {
         let is_due = {
             let seen = self.seen();
@@ -119,7 +116,7 @@ impl Forgetting {
         }
     }
 
-    /// Writes the proven time. What cannot be written waits for the next time.
+    /// Writes the proven time. After a failure the next write does it.
     pub(super) async fn note(&self) {
         let (proven, uptime) = {
             let seen = self.seen();
@@ -134,7 +131,7 @@ impl Forgetting {
     }
 
     async fn write(&self, proven: ProvenTime, uptime: Duration) -> Result<(), StoreError> {
-        // Rounded up: what is counted from here on is never more than has passed.
+        // Rounded up, so that the time counted from here never exceeds the real time.
         let uptime = whole_seconds(uptime + Duration::from_secs(1));
         self.store
             .note_proven_time(&NotedTime {

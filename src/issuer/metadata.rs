@@ -1,6 +1,6 @@
 //! The metadata document (RFC 8414 §2, OpenID Connect Discovery 1.0 §3) and the paths it names.
 //!
-//! It lists what works, and nothing else.
+//! It lists only what is supported.
 
 use serde_json::{Value, json};
 
@@ -10,8 +10,8 @@ use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
-/// The authorization endpoint (RFC 6749 §3.1), below the issuer's path. It only says that there is
-/// no login.
+/// The authorization endpoint (RFC 6749 §3.1), below the issuer's path. It only answers that there
+/// is no login.
 pub const AUTHORIZE_PATH: &str = "/oauth/authorize";
 /// The revocation endpoint (RFC 7009), below the issuer's path.
 pub const REVOKE_PATH: &str = "/oauth/revoke";
@@ -25,13 +25,12 @@ pub const REVOCATIONS_PATH: &str = "/oauth/revocations";
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// OpenID Connect's metadata, below the issuer's path.
 pub const OPENID_CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
-/// OAuth's metadata: RFC 8414 §3.1 puts the issuer's path *behind* it.
+/// OAuth's metadata: RFC 8414 §3.1 appends the issuer's path to it.
 pub const AUTHORIZATION_SERVER_PATH: &str = "/.well-known/oauth-authorization-server";
 
 /// The method of RFC 7523 §2.2, as OpenID Connect Core 1.0 §9 names it.
 pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
 
-/// How clients may authenticate themselves.
 fn auth_methods() -> Vec<&'static str> {
     ClientAuthMethod::ALL
         .map(ClientAuthMethod::as_str)
@@ -40,16 +39,15 @@ fn auth_methods() -> Vec<&'static str> {
         .collect()
 }
 
-/// The document of an issuer; `algorithms` are those of its published keys.
+/// The document of an issuer with published keys of these algorithms.
 pub(super) fn document(issuer: &str, profile: ProfilePolicy, algorithms: &[Algorithm]) -> Value {
     let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
     let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
     let mut document = json!({
         "issuer": issuer,
-        // OpenID Connect Discovery 1.0 §3 requires it, and clients made for it refuse a document
-        // without it, also those that only use client credentials. What stands there says that
-        // there is no login.
+        // OpenID Connect Discovery 1.0 §3 requires it, and OpenID clients refuse a document without
+        // it, even for client credentials. The endpoint answers that there is no login.
         "authorization_endpoint": format!("{base}{AUTHORIZE_PATH}"),
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
@@ -63,11 +61,11 @@ pub(super) fn document(issuer: &str, profile: ProfilePolicy, algorithms: &[Algor
         "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
         "token_endpoint_auth_methods_supported": auth_methods(),
         "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
-        // There is no response type, because there is no login.
+        // Without a login there is no response type.
         "response_types_supported": [],
-        // There are no ID tokens, but clients made for OpenID Connect refuse a document without
-        // these two. What they learn is true of our access tokens: one subject name for all, signed
-        // with one of these algorithms.
+        // There are no ID tokens, but OpenID clients refuse a document without these two. The
+        // values are true of access tokens: one subject name for all, signed with one of these
+        // algorithms.
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,
     });

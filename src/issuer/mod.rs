@@ -238,7 +238,7 @@ impl Issuer {
         self.secret_files.watch().await;
     }
 
-    /// What the administrator may do.
+    /// The operations of administrators.
     #[must_use]
     pub fn client_admin(&self) -> &ClientAdmin {
         &self.client_admin
@@ -274,44 +274,44 @@ impl Issuer {
         &self.revocation
     }
 
-    /// The kept tokens.
+    /// The tokens that the store keeps.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// What is revoked now, for verifiers in this process.
+    /// The revocations, for verifiers in this process.
     #[must_use]
     pub fn revoked(&self) -> &RevokedNow {
         self.state.revocations.now()
     }
 
-    /// Why nothing can be written to the store; none when the last write was kept.
-    /// [`reload`](Self::reload) tries again.
+    /// Why the store is not writable; `None` if the last write succeeded. [`reload`](Self::reload)
+    /// tries again.
     #[must_use]
     pub fn write_fault(&self) -> Option<&'static str> {
         self.state.store.write_fault()
     }
 
-    /// The keys of clients, which somebody has to fetch: [`ClientKeySets::run`].
+    /// The keys of clients. [`ClientKeySets::run`] must run to fetch them.
     #[must_use]
     pub fn client_keys(&self) -> &Arc<ClientKeySets> {
         self.client_auth.keys()
     }
 
-    /// Sets how JWTs of trusted authorities are verified, which clients exchange for tokens of
-    /// their owners. Until then none is taken.
+    /// Sets the verification of trusted authorities' JWTs, which clients exchange for tokens of
+    /// their owners. Until then they are refused.
     pub fn exchange_with(&self, verify: VerifyForeign) {
         self.client_auth.verify_foreign_with(verify);
     }
 
-    /// What is known of the signing keys: the one that signs first, then the newest first.
+    /// The signing keys: the active one first, then the newest first.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyView> {
         self.state.keys.views()
     }
 
-    /// The public keys, for verifiers in this process: always those of this moment.
+    /// The current public keys, for verifiers in this process.
     #[must_use]
     pub fn live_keys(&self) -> &Arc<LiveKeys> {
         self.state.keys.live()
@@ -329,7 +329,7 @@ impl Issuer {
         self.url.as_str()
     }
 
-    /// What its profile decides.
+    /// The policy of its profile.
     #[must_use]
     pub fn profile(&self) -> ProfilePolicy {
         self.state.policy.profile
@@ -341,8 +341,7 @@ impl Issuer {
         &self.state.policy.owner_claim
     }
 
-    /// The path of the issuer's URL in normal form, without a trailing slash: empty when there is
-    /// none.
+    /// The path of the issuer's URL in normal form, without a slash at its end.
     #[must_use]
     pub fn base_path(&self) -> &str {
         self.url.base_path()

@@ -44,7 +44,7 @@ impl OwnToken {
         Some(end.map_or(UnixTime::NEVER, UnixTime))
     }
 
-    /// What decides whether it is revoked. `None` if a claim is missing.
+    /// The claims that decide whether it is revoked.
     pub(super) fn issued(&self) -> Option<Issued<'_>> {
         Some(Issued {
             token: TokenId::of(self.text("jti")?),

@@ -22,7 +22,7 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 /// The rules that hold for every token of this issuer.
 pub(super) struct Policy {
     pub(super) issuer: String,
-    /// What the issuer's profile decides.
+    /// The policy of the issuer's profile.
     pub(super) profile: ProfilePolicy,
     /// The claim that carries a client's owner.
     pub(super) owner_claim: String,

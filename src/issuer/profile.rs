@@ -1,10 +1,10 @@
-//! The profiles, and what each decides. No other file of the issuer asks which profile it has.
+//! The policies of the profiles. No other file of the issuer asks which profile it has.
 
 use crate::domain::oauth::{DEFAULT_TOKEN_SIZE, PLGD_TOKEN_SIZE};
 use crate::domain::settings::{Profile, TokenType};
 
 impl Profile {
-    /// What the profile decides.
+    /// The policy of the profile.
     #[must_use]
     pub const fn policy(self) -> ProfilePolicy {
         match self {
@@ -14,7 +14,7 @@ impl Profile {
     }
 }
 
-/// What a profile decides, resolved once.
+/// The decisions of a profile, resolved once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -43,7 +43,7 @@ pub struct ProfilePolicy {
     pub status_errors: bool,
     /// Sizes and counts.
     pub limits: ProfileLimits,
-    /// What applies where the configuration is silent.
+    /// The defaults of the configuration.
     pub defaults: ProfileDefaults,
 }
 

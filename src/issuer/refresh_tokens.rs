@@ -22,7 +22,7 @@ const LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// The prefix by which secret scanners and this issuer recognise a refresh token.
 const PREFIX: &str = "m2mr_";
 
-/// What was granted with the first token of a family, as the store keeps it.
+/// The grant of the first token of a family, as the store keeps it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct FamilyGrant {
     pub(super) scope: String,

@@ -25,7 +25,7 @@ impl Registry {
         self.state.store.tokens(&filter).await
     }
 
-    /// Matches the tokens of an owner, whom an issuer names. Tokens that were stored without an
+    /// Matches the tokens of an owner and the owner's issuer. Tokens that were stored without an
     /// issuer match only if users of no other issuer are trusted.
     #[must_use]
     pub fn of_owner(&self, owner: String, issuer: &str) -> TokenFilter {

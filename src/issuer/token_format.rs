@@ -1,9 +1,8 @@
-//! The form of an access token: its type, its algorithm, and the claims that carry its scopes.
+//! The format of an access token: its type, its algorithm, and the claims that carry its scopes.
 //!
-//! RFC 9068 wants the type `at+jwt`, and most verifiers accept it. Some accept only `JWT`, verify
-//! only RS256, or read scopes only from a list in `scp`. The form is a matter of the audience,
-//! because the audience's verifiers read the token: settings stand per audience, and an audience
-//! without settings gets the form of the issuer.
+//! RFC 9068 requires the type `at+jwt`, and most verifiers accept it. Some accept only `JWT`,
+//! verify only RS256, or read scopes only from a list in `scp`. The verifiers of an audience read
+//! the token, so each audience may have settings; one without settings gets the issuer's format.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::domain::duration::seconds;
 pub use crate::domain::settings::{ScopeClaim, TokenType};
 use crate::jose::Algorithm;
 
-/// What the verifiers of one audience need. The issuer's value fills in what is left out.
+/// The settings of an audience. The issuer's apply where one is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AudienceSettings {
@@ -59,7 +58,7 @@ impl AudienceSettings {
         }) && self.access_token_lifetime != Some(Duration::ZERO)
     }
 
-    /// These settings, completed by `other` where they say nothing.
+    /// These settings, and those of `other` where one is absent.
     fn or(&self, other: &Self) -> Self {
         Self {
             token_type: self.token_type.or(other.token_type),
@@ -77,26 +76,23 @@ impl AudienceSettings {
 /// The settings of audiences, by audience.
 pub type ByAudience = BTreeMap<String, AudienceSettings>;
 
-/// The form of one access token.
+/// The format of one access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFormat {
-    /// The `typ` header.
     pub token_type: TokenType,
-    /// The algorithm that signs.
     pub algorithm: Algorithm,
-    /// The claims that carry the scopes; not empty.
+    /// Not empty.
     pub scope_claims: Vec<ScopeClaim>,
     /// [`AudienceSettings::access_token_lifetime`].
     pub lifetime: Option<Duration>,
 }
 
 impl TokenFormat {
-    /// The form of a token for `audiences`: the settings of the client come before the settings of
-    /// the issuer, and `self` is the form of an audience without settings.
+    /// The format of a token for `audiences`. The client's settings take precedence over the
+    /// issuer's; `self` is the format of an audience without settings.
     ///
     /// # Errors
-    /// [`TokenError::MixedTargets`] when the audiences need different forms: one token has one
-    /// form.
+    /// [`TokenError::MixedTargets`] if the audiences need different formats: one token has one.
     pub(super) fn of(
         &self,
         audiences: &[String],
@@ -132,8 +128,7 @@ impl TokenFormat {
         }
     }
 
-    /// How long a token lives: `own` is the lifetime of its client, `default` the issuer's. Zero
-    /// means without end.
+    /// The lifetime of a token; `own` is that of its client, `default` the issuer's. Zero: endless.
     pub(super) fn lifetime(&self, own: Option<Duration>, default: Duration) -> Duration {
         match (own, self.lifetime) {
             (Some(own), Some(longest)) if own.is_zero() => longest,
@@ -143,7 +138,7 @@ impl TokenFormat {
     }
 }
 
-/// The settings of an audience, also where they name it in another spelling of the same URI.
+/// The settings of an audience, also under another spelling of its URI.
 fn settings_of<'a>(map: &'a ByAudience, audience: &str) -> Option<&'a AudienceSettings> {
     let other_spelling = || {
         map.iter()

@@ -1,21 +1,20 @@
-//! When two URIs are the same: RFC 3986 §6.2.2 (syntax) and §6.2.3 (scheme).
+//! Equality of URIs: RFC 3986 §6.2.2 (syntax) and §6.2.3 (scheme).
 
-/// Whether two texts are the same URI: without regard to the case of scheme and host, to escapes
-/// that are not needed, to dot segments, and for http and https to the default port and an empty
-/// path. Texts that are no URIs are the same when they are equal.
+/// Whether two texts are the same URI, ignoring the case of scheme and host, needless escapes, dot
+/// segments, and for http and https the default port and an empty path. Other texts must be equal.
 #[must_use]
 pub fn is_same(one: &str, other: &str) -> bool {
     one == other || normal(one).is_some_and(|one| normal(other).is_some_and(|other| one == other))
 }
 
-/// The normal form; none of a text that is no URI.
+/// The normal form; `None` if the text is no URI.
 fn normal(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once(':')?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    // What is none of a URI's characters is left to mean what it means.
+    // A text with other characters is no URI.
     if !is_scheme
         || !rest
             .bytes()
@@ -49,8 +48,7 @@ fn normal(text: &str) -> Option<String> {
     ))
 }
 
-/// A host and its port, which is left out when it is empty or the scheme's own; none when the port
-/// is no number.
+/// A host and its port, without an empty or default port; `None` if the port is no number.
 fn without_default_port(scheme: &str, authority: &str) -> Option<String> {
     let end = match authority.rfind(']') {
         Some(bracket) => bracket + 1,
@@ -70,8 +68,8 @@ fn without_default_port(scheme: &str, authority: &str) -> Option<String> {
     Some(if is_default { host } else { authority }.to_owned())
 }
 
-/// Decodes what need not be escaped (§6.2.2.2), and writes every other escape in upper case
-/// (§6.2.2.1). None of a text with a percent sign that begins no escape.
+/// Decodes needless escapes (§6.2.2.2), and writes the others in upper case (§6.2.2.1). `None` if a
+/// percent sign begins no escape.
 fn unescaped(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut normal = parts.next().unwrap_or_default().to_owned();

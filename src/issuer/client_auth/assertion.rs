@@ -1,4 +1,4 @@
-//! `private_key_jwt`: a JWT that the client signed with a key of its own (RFC 7523 §2.2 and §3).
+//! `private_key_jwt`: a JWT that the client signed with its own key (RFC 7523 §2.2 and §3).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::issuer::Client;
 use crate::jose::key_set::{KeySet, NoCandidate};
 use crate::jose::verify::Jws;
 
-/// By how much a client's clock may differ from ours.
+/// How far a client's clock may differ.
 const SKEW: Duration = Duration::from_secs(60);
 /// The longest `jti`, in bytes.
 const MAX_JTI: usize = 256;
 
 impl ClientAuth {
-    /// Verifies a client's own assertion, and uses it up.
+    /// Verifies a client's own assertion, which is then used.
     pub(super) async fn verify_own(
         &self,
         client: &Client,
@@ -27,7 +27,7 @@ impl ClientAuth {
         verified: &AtomicUsize,
         now: UnixTime,
     ) -> Result<(), TokenError> {
-        // An access token, or what else the client signs with this key, must not pass for an
+        // An access token, or another JWT that the client signs with this key, must not pass for an
         // assertion (RFC 8725 §3.11).
         let known = [
             "jwt",
@@ -51,8 +51,8 @@ impl ClientAuth {
         }
     }
 
-    /// The claims, if a key of the client made the signature. A newer key set is asked for when it
-    /// may have come to hold the key.
+    /// The claims, if a key of the client verifies the signature. If a newer key set may have the
+    /// key, it is fetched.
     async fn signed_claims(
         &self,
         keys: &ClientKeys,
@@ -82,7 +82,7 @@ impl ClientAuth {
         }
     }
 
-    /// Judges the claims; gives `jti` and `exp`.
+    /// Checks the claims, and gives `jti` and `exp`.
     fn check_claims<'c>(
         &self,
         claims: &'c Claims,
@@ -93,7 +93,7 @@ impl ClientAuth {
         if claims.string("sub").map_err(wrong)? != Some(&client.id) {
             return Err(AssertionFault::Subject);
         }
-        // Somebody else in it could take the assertion to us.
+        // Another recipient could present the assertion here.
         let audiences = claims.strings("aud").map_err(wrong)?;
         if audiences.is_empty()
             || !audiences

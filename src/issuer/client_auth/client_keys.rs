@@ -1,9 +1,8 @@
 //! The public keys of clients: registered with them, or fetched when they are first needed.
 //!
-//! A set is fetched by [`ClientKeySets::run`] only, one fetch at a time for each place, and kept
-//! for minutes. Whoever needs it waits for at most a second, and nobody else waits. A set that
-//! cannot be fetched is not asked for again at once, and neither is one for a key that it did not
-//! hold a moment ago.
+//! Only [`ClientKeySets::run`] fetches sets, one fetch at a time for each place. A set is kept for
+//! minutes. A request waits at most a second for it, and delays no other request. After a failed
+//! fetch, or a fetch without the needed key, the next one must wait.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -23,54 +22,48 @@ use crate::files;
 use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::key_set::{InvalidKeySet, KeySet};
 
-/// How long a set is used without asking for another: of a URL, of a file.
+/// How long a set is used without another fetch: of a URL, of a file.
 const FRESH: (Duration, Duration) = (Duration::from_mins(10), Duration::from_secs(10));
-/// For how long the last good set serves when no other can be had.
+/// How long the last good set is used while no other can be fetched.
 const MAX_STALE: Duration = Duration::from_hours(1);
 /// Between two fetches from one place: of a URL, of a file.
 const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 /// How long a request waits for a fetch.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// To connect, and in all.
+/// The timeout of the connection, and of the whole fetch.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
-/// The largest set, in bytes: one that fits into a request of the management API, wherever it comes
-/// from.
+/// The largest set, in bytes. It fits into a request of the management API.
 pub const MAX_BODY: usize = 48 * 1024;
-/// Members of a JWK that are secret (RFC 7518 §6): `d` is the private part of every asymmetric
-/// kind, the others are more of an RSA one; `k` is a symmetric key.
+/// Secret members of a JWK (RFC 7518 §6): `d` is the private part of every asymmetric type, `k` is
+/// a symmetric key, the others belong to RSA.
 const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-/// Fetches at once, and those that wait for their turn.
+/// Concurrent fetches, and those that wait.
 const AT_ONCE: usize = 64;
 const MOST_WAITING: usize = 256;
-/// So many sets are kept.
+/// The number of sets that are kept.
 const MOST: u64 = 10_000;
 
-/// Why a document is no key set of a client.
+/// Why a document is not the key set of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidClientKeys {
-    /// It is too large.
     #[error("is larger than {} KiB", MAX_BODY / 1024)]
     TooLarge,
-    /// It is not what it should be.
     #[error(
         "is not a JWK set with the client's public keys: a JSON object with a list of `keys` (RFC 7517 §5)"
     )]
     NotAKeySet,
-    /// It holds what only the client should have.
     #[error(
         "holds a private or symmetric key: use the public ones only, and take this one out of use"
     )]
     Secret,
-    /// No key in it is of use.
     #[error("holds no public key that can verify a signature")]
     NoUsableKey,
 }
 
-/// Reads a client's key set, wherever it comes from. Keys that cannot verify a signature here stand
-/// beside those that can and are ignored (RFC 7517 §5).
+/// Parses a client's key set. Keys that cannot verify a signature here are ignored (RFC 7517 §5).
 ///
 /// # Errors
-/// [`InvalidClientKeys`] says why not.
+/// [`InvalidClientKeys`].
 pub fn read_key_set(document: &[u8]) -> Result<KeySet, InvalidClientKeys> {
     if document.len() > MAX_BODY {
         return Err(InvalidClientKeys::TooLarge);
@@ -94,27 +87,27 @@ pub fn read_key_set(document: &[u8]) -> Result<KeySet, InvalidClientKeys> {
     keys.map_err(|_| InvalidClientKeys::NoUsableKey)
 }
 
-/// Where the keys of a client are.
+/// The keys of a client, or their place.
 #[derive(Clone, Debug)]
 pub enum ClientKeys {
-    /// Here.
+    /// The registered keys.
     Inline(KeySet),
-    /// In a file, or at a URL.
+    /// Keys in a file or at a URL.
     At(KeyPlace),
 }
 
-/// Where keys are fetched from.
+/// The place of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyPlace {
-    /// A file of this machine, which may change.
+    /// A local file.
     File(PathBuf),
-    /// A URL of the client's choice (RFC 7591 §2).
+    /// A URL that the client chose (RFC 7591 §2).
     Uri(Url),
 }
 
 impl KeyPlace {
-    /// Reads a client's `jwks_uri`. `None`: it is no https URL, or holds a user's name, a password
-    /// or a fragment.
+    /// Parses a client's `jwks_uri`. `None`: it is no https URL, or has a user name, a password or
+    /// a fragment.
     #[must_use]
     pub fn parse_uri(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
@@ -143,11 +136,11 @@ impl KeyPlace {
     }
 }
 
-/// No newer keys are to be had now.
+/// No newer keys are available now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::issuer) struct Unavailable;
 
-/// What is known of one place.
+/// The state of one place.
 #[derive(Clone, Default)]
 struct Known {
     keys: Option<(Arc<KeySet>, Instant)>,
@@ -158,7 +151,7 @@ struct Known {
 
 type Entry = watch::Sender<Known>;
 
-/// A fetch that somebody waits for. Whatever becomes of it, its end is noted.
+/// A requested fetch. Dropping it ends the wait of the requests, whatever its result.
 struct Wanted {
     place: KeyPlace,
     entry: Arc<Entry>,
@@ -195,8 +188,7 @@ impl ClientKeySets {
         })
     }
 
-    /// The keys as they are known, fetched if they are not or are old. `None`: there are none to be
-    /// had now.
+    /// The keys, fetched first if they are missing or old. `None`: none are available now.
     pub(super) async fn current(&self, keys: &ClientKeys) -> Option<Arc<KeySet>> {
         let place = match keys {
             ClientKeys::Inline(keys) => return Some(Arc::new(keys.clone())),
@@ -220,7 +212,7 @@ impl ClientKeySets {
         usable.map(|(keys, _)| keys.clone())
     }
 
-    /// Keys newer than those that were just looked through, unless it was only just asked for them.
+    /// Keys newer than the current ones, unless these were just fetched.
     pub(super) async fn newer(&self, keys: &ClientKeys) -> Result<Arc<KeySet>, Unavailable> {
         if let ClientKeys::At(place) = keys {
             let entry = self.entry(place);
@@ -238,7 +230,7 @@ impl ClientKeySets {
             .get_with_by_ref(place, || Arc::new(watch::Sender::new(Known::default())))
     }
 
-    /// Waits for a fetch, of which there is one at a time and one per cool-down.
+    /// Waits for a fetch: one at a time, and one per cool-down.
     async fn fetched(&self, place: &KeyPlace, entry: &Arc<Entry>) {
         let mut is_cooling = false;
         let begins = entry.send_if_modified(|known| {
@@ -253,7 +245,8 @@ impl ClientKeySets {
             begins
         });
         if begins {
-            // Where there is no room it counts as a fetch that failed: dropping it says so.
+            // Without room in the queue it counts as a failed fetch, because the request is
+            // dropped.
             let _ = self.wanted.try_send(Wanted {
                 place: place.clone(),
                 entry: entry.clone(),
@@ -263,7 +256,7 @@ impl ClientKeySets {
         let _ = tokio::time::timeout(LONGEST_WAIT, ended.wait_for(|known| !known.under_way)).await;
     }
 
-    /// Fetches what is wanted, for ever; dropping the future ends it.
+    /// Fetches the requested sets until the future is dropped.
     pub async fn run(self: Arc<Self>) {
         let mut queue = self.queue.lock().await;
         let mut fetches = FuturesUnordered::new();
@@ -282,7 +275,7 @@ impl ClientKeySets {
             KeyPlace::Uri(url) => self.get(url).await,
         };
         if let Err(error) = &fetched {
-            // Of a URL only the host: the rest may hold what is nobody's business.
+            // Only the host of a URL: the rest may be confidential.
             let place = match &wanted.place {
                 KeyPlace::File(file) => file.display().to_string(),
                 KeyPlace::Uri(url) => url.host_str().unwrap_or_default().to_owned(),

@@ -1,8 +1,8 @@
-//! plgd's exchange: a JWT of a trusted authority's user becomes an M2M token of its owner.
+//! plgd's exchange: the JWT of a trusted authority's user becomes an M2M token of its owner.
 //!
-//! The client proves nothing of its own: whoever holds a user's JWT may have one. So the JWT must
-//! be live, of an authority that the client is registered for, and, in the standard profile, meant
-//! for us.
+//! The client proves nothing itself: the holder of a user's JWT gets a token. So the JWT must be
+//! valid, from an authority that the client is registered for, and, in the standard profile, have
+//! this issuer in `aud`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,8 +20,8 @@ use crate::issuer::claim_names::REQUIRED_SCOPE;
 use crate::issuer::token::request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
-/// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's
-/// services.
+/// Claims that are never copied, at any depth: secrets, and the claim that disables the scope check
+/// of plgd's services.
 const NEVER_COPIED: [&str; 8] = [
     "cnf",
     "access_token",
@@ -33,23 +33,23 @@ const NEVER_COPIED: [&str; 8] = [
     REQUIRED_SCOPE,
 ];
 
-/// What a client may exchange.
+/// The JWTs that a client may exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
-    /// The names of the authorities whose JWTs it may bring.
+    /// The names of the authorities of these JWTs.
     pub authorities: Vec<String>,
-    /// The claims of the JWT that go into the new token's `originalTokenClaims`.
+    /// The claims that are copied into the token's `originalTokenClaims`.
     pub copy_claims: CopyClaims,
-    /// Whether what is issued for a JWT ends with it at the latest; one without `exp` sets no end.
+    /// Whether the token expires with the JWT at the latest. A JWT without `exp` sets no end.
     pub cap_to_assertion: bool,
 }
 
-/// Which claims of a JWT are copied; secrets never are.
+/// The claims of a JWT that are copied; never secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyClaims {
-    /// All that there are, as plgd has it.
+    /// All claims, as plgd's server does.
     All,
-    /// Those of these names that there are.
+    /// The claims of these names.
     Listed(Vec<String>),
 }
 
@@ -63,7 +63,7 @@ impl CopyClaims {
 }
 
 /// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm,
-/// times, revocation. Gives its claims, or the check that refused it.
+/// times, revocation. Gives its claims, or the failed check.
 pub type VerifyForeign = Arc<
     dyn Fn(
             Vec<String>,
@@ -73,16 +73,16 @@ pub type VerifyForeign = Arc<
         + Sync,
 >;
 
-/// What a verified JWT says.
+/// A verified JWT.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForeignClaims {
     /// All its claims.
     pub claims: Claims,
-    /// Its authority's issuer, in the one spelling that it has here, whatever `iss` looks like.
+    /// The authority's issuer in canonical spelling, whatever the spelling of `iss`.
     pub issuer: String,
 }
 
-/// What came of a JWT that was exchanged.
+/// An exchanged JWT.
 #[derive(Clone, Debug)]
 pub(in crate::issuer) struct Exchanged {
     issuer: String,
@@ -93,27 +93,27 @@ pub(in crate::issuer) struct Exchanged {
 }
 
 impl Exchanged {
-    /// The issuer of the JWT, which says who the owner is, in its one spelling.
+    /// The issuer of the JWT and its owner, in canonical spelling.
     pub(in crate::issuer) fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Whose it is: the value of the owner claim.
+    /// The value of the owner claim.
     pub(in crate::issuer) fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// The text of one of its claims, `sub` or the device id.
+    /// The text of a claim.
     pub(in crate::issuer) fn claim(&self, name: &str) -> Option<&str> {
         self.claims.get(name)?.as_str()
     }
 
-    /// When what is issued for it ends at the latest; `None`: it sets no end.
+    /// The latest end of the issued token; `None`: the JWT sets no end.
     pub(in crate::issuer) fn ends_by(&self) -> Option<UnixTime> {
         self.ends_by
     }
 
-    /// The claims that are to be copied.
+    /// The claims to copy.
     pub(in crate::issuer) fn copied(&self) -> &Map<String, Value> {
         &self.copied
     }
@@ -136,7 +136,7 @@ impl ClientAuth {
             .get()
             .ok_or(TokenError::ClientKeysUnavailable)?;
         let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
-        // Before the signature other reasons are told apart, and no key was tried.
+        // Reasons that come before the signature: no key was tried.
         if matches!(verified, Ok(_) | Err(Reason::Signature)) {
             tried.fetch_add(1, Ordering::Relaxed);
         }
@@ -146,8 +146,8 @@ impl ClientAuth {
             }
             reason => AssertionFault::Foreign(reason).into(),
         })?;
-        // RFC 7523 §3. plgd's users may have tokens without end; the authority then says
-        // `requireExpiry: false`.
+        // RFC 7523 §3. plgd's users may have endless tokens; the authority then has `requireExpiry:
+        // false`.
         if self.profile.strict_exchange && !claims.contains("exp") {
             return Err(AssertionFault::NoExpiry.into());
         }
@@ -175,8 +175,8 @@ impl ClientAuth {
             .map_err(|_| AssertionFault::Claims)?
             .map(UnixTime);
         let ends_by = ends.filter(|_| exchange.cap_to_assertion);
-        // Within the clock skew the JWT passes for a little longer; what is issued then would be
-        // dead already.
+        // Within the clock skew an expired JWT is still valid; the token would have expired
+        // already.
         if ends_by.is_some_and(|end| end <= now) {
             return Err(AssertionFault::Expired.into());
         }
@@ -206,8 +206,8 @@ fn copied(
     }
 }
 
-/// Removes what is never copied, also from objects within. How deep they go is bounded by the
-/// parser.
+/// Removes the claims that are never copied, also from nested objects. The parser limits their
+/// depth.
 fn forget_secrets(members: &mut Map<String, Value>) {
     members.retain(|name, _| !NEVER_COPIED.contains(&name.as_str()));
     members.values_mut().for_each(forget_secrets_in);

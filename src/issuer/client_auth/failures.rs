@@ -1,11 +1,10 @@
-//! Growing delays: a caller that fails again and again from one address waits longer and longer for
-//! the next try.
+//! Growing delays: after each further failure from one address, the next attempt must wait longer.
 //!
-//! Counted per client id and network, so that failures elsewhere lock no client out; and per
-//! network and neighbourhood whatever the client id, against spraying over many ids and against the
-//! load of hashing. A right secret ends the first row only. While a delay lasts nothing is compared
-//! but what cannot be guessed, and what was right from this network before: of the latter not
-//! without end, because a guesser may share the network.
+//! Failures are counted per client id and network, so that failures elsewhere lock no client out.
+//! They are also counted per network and neighbourhood for all client ids, against spraying and
+//! against the load of hashing. A right secret resets only the first count. During a delay only two
+//! kinds of secrets are compared: secrets that cannot be guessed, and, a limited number of times,
+//! secrets that were right from this network before.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -17,35 +16,35 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256_parts;
 use crate::limits::guesses::{self, Allowance, BucketKey, Buckets};
 
-/// So many failures in a row are a human.
+/// Consecutive failures that a person may cause.
 const FREE: u32 = 5;
-/// So many are a client that comes back while there is no place for its secret to be hashed.
+/// Consecutive attempts of a client that retries because its secret could not be hashed.
 const FREE_UNJUDGED: u32 = 50;
 /// The longest delay, in seconds.
 const LONGEST: u32 = 60;
-/// After so long without a failure it is forgotten that there were any.
+/// The count ends after so long without a failure.
 const FORGOTTEN: Duration = Duration::from_mins(15);
-/// So many rows are counted; of those beyond, the ones that fail least often are forgotten.
+/// The number of counts. Beyond it, the least frequent ones are dropped.
 const MOST: u64 = 50_000;
 
-/// Failures of a network, whatever client they name. A client that goes on with a wrong secret
-/// makes one in a minute.
+/// Failures of a network, for all client ids. A client that keeps a wrong secret makes one a
+/// minute.
 const OF_NETWORK: Allowance = Allowance {
     burst: 30,
     every: Duration::from_secs(1),
 };
-/// Failures of all networks next to each other.
+/// Failures of neighbouring networks together.
 const OF_NEIGHBOURHOOD: Allowance = Allowance {
     burst: 300,
     every: Duration::from_millis(200),
 };
-/// Wrong secrets that are compared, during a delay, with those that were right from there before.
+/// Comparisons during a delay with secrets that were right from the network before.
 const RECALLED: Allowance = Allowance {
     burst: 200,
     every: Duration::from_secs(10),
 };
 
-/// Who tries: client ids, known or not, from an address.
+/// An attempt: client ids, registered or not, and an address.
 pub(super) struct Attempt {
     /// The network of the address.
     pub(super) network: IpAddr,
@@ -56,11 +55,11 @@ pub(super) struct Attempt {
 
 /// A client id and a network.
 struct Pair {
-    /// What was wrong.
+    /// Wrong secrets.
     wrong: BucketKey,
-    /// What there was no place to judge.
+    /// Secrets that could not be hashed.
     unjudged: BucketKey,
-    /// What was compared during a delay.
+    /// Secrets that were compared during a delay.
     recalled: BucketKey,
 }
 
@@ -70,7 +69,7 @@ struct InARow {
     last: UnixTime,
 }
 
-/// The failures of late.
+/// The recent failures.
 pub(super) struct Failures {
     rows: Cache<BucketKey, InARow>,
     buckets: Buckets,
@@ -84,7 +83,7 @@ impl Failures {
         }
     }
 
-    /// Whether a try may be made now.
+    /// Whether an attempt is allowed now.
     pub(super) fn check(&self, attempt: &Attempt, now: UnixTime) -> Result<(), TokenError> {
         let delay = |whom: &BucketKey, free| {
             let row = self.rows.get(whom).filter(|row| row.is_remembered(now))?;
@@ -114,7 +113,7 @@ impl Failures {
         }
     }
 
-    /// Notes that it was wrong.
+    /// Counts a wrong secret.
     pub(super) fn note(&self, attempt: &Attempt, now: UnixTime) {
         attempt
             .pairs
@@ -123,7 +122,7 @@ impl Failures {
         self.count_network(attempt, now);
     }
 
-    /// Notes that it was not judged, which a guess that was not the right one can be told by.
+    /// Counts a secret that could not be hashed. The answer reveals that it is not the right one.
     pub(super) fn note_unjudged(&self, attempt: &Attempt, now: UnixTime) {
         attempt
             .pairs
@@ -151,7 +150,7 @@ impl Failures {
             .count(attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch(now));
     }
 
-    /// It was right. What its network did otherwise is not forgotten.
+    /// Resets the failures of the client ids. Those of the network stay.
     pub(super) fn forget(&self, attempt: &Attempt) {
         for pair in &attempt.pairs {
             self.rows.invalidate(&pair.wrong);
@@ -159,8 +158,8 @@ impl Failures {
         }
     }
 
-    /// Whether it may be compared, during a delay, with what was right from its network before.
-    /// Counted until [`recalled`](Self::recalled) says that it was right.
+    /// Whether a secret may be compared, during a delay, with those that were right from its
+    /// network before. It counts until [`recalled`](Self::recalled) says that it was right.
     pub(super) fn may_recall(&self, attempt: &Attempt, now: UnixTime) -> bool {
         attempt
             .pairs
@@ -168,7 +167,7 @@ impl Failures {
             .all(|pair| self.buckets.take(pair.recalled, RECALLED, since_epoch(now)))
     }
 
-    /// It was right from its network before.
+    /// The secret was right from its network before.
     pub(super) fn recalled(&self, attempt: &Attempt) {
         attempt
             .pairs
@@ -178,12 +177,12 @@ impl Failures {
 }
 
 impl InARow {
-    /// Not beyond its time; nor when the clock was set back.
+    /// False after its time, and if the clock was set back.
     fn is_remembered(&self, now: UnixTime) -> bool {
         self.last <= now && self.last.until(now) < FORGOTTEN
     }
 
-    /// In seconds: 1 after so many failures, doubled by each further one.
+    /// In seconds: 1 after `free` failures, doubled by each further one.
     fn delay(&self, free: u32) -> u32 {
         match self.count.checked_sub(free) {
             None => 0,
@@ -196,7 +195,7 @@ fn since_epoch(now: UnixTime) -> Duration {
     UnixTime(0).until(now)
 }
 
-/// Who tries: one of these client ids, which are the readings of one text, from an address.
+/// An attempt with one of these client ids, which are the readings of one text.
 pub(super) fn attempt<'a>(
     client_ids: impl Iterator<Item = &'a str>,
     from: Option<IpAddr>,

@@ -1,9 +1,9 @@
 //! Client authentication: presented credentials → [`AuthenticatedClient`].
 //!
-//! A client proves itself by a secret ([`secrets`]), by a JWT of its own ([`assertion`], RFC 7523),
-//! or by a JWT of a trusted authority's user ([`exchange`], as plgd has it). Which of them is
-//! registered with it; nothing else lets it in. Unknown client, wrong secret, disabled and expired
-//! client are one answer.
+//! A client authenticates by a secret ([`secrets`]), by its own JWT ([`assertion`], RFC 7523), or
+//! by the JWT of a trusted authority's user ([`exchange`], as plgd does), and only by the
+//! registered method. An unknown client, a wrong secret, a disabled and an expired client get the
+//! same answer.
 
 mod assertion;
 pub(super) mod client_keys;
@@ -37,7 +37,7 @@ use crate::store::{Store, StoreError};
 use client_keys::ClientKeySets;
 use exchange::{Exchanged, VerifyForeign};
 
-/// A client that has proven who it is. Only [`ClientAuth::authenticate`] makes one.
+/// An authenticated client. Only [`ClientAuth::authenticate`] makes one.
 #[derive(Clone, Debug)]
 pub(super) struct AuthenticatedClient {
     client: Arc<Client>,
@@ -45,7 +45,7 @@ pub(super) struct AuthenticatedClient {
 }
 
 impl AuthenticatedClient {
-    /// What is registered of the client.
+    /// The registration of the client.
     pub(super) fn registration(&self) -> &Client {
         &self.client
     }
@@ -61,7 +61,7 @@ impl AuthenticatedClient {
         }
     }
 
-    /// What it brought to be exchanged.
+    /// The JWT that it exchanges.
     pub(super) fn exchanged(&self) -> Option<&Exchanged> {
         self.exchanged.as_ref()
     }
@@ -75,14 +75,14 @@ pub struct ClientIdentity {
     pub owner: Option<String>,
 }
 
-/// What clients are authenticated with.
+/// Authenticates clients.
 pub(super) struct ClientAuth {
     secrets: secrets::Secrets,
     keys: Arc<ClientKeySets>,
     nobody: nobody::Nobody,
     verify_foreign: OnceLock<VerifyForeign>,
     store: Arc<dyn Store>,
-    /// The names an assertion's `aud` may have for us: our URL and the token endpoint's.
+    /// The names of this issuer in an assertion's `aud`: its URL and the token endpoint's.
     our_names: [String; 2],
     max_assertion_lifetime: Duration,
     max_token_size: usize,
@@ -110,33 +110,33 @@ impl ClientAuth {
         }
     }
 
-    /// The keys of clients that are fetched.
+    /// The fetched keys of clients.
     pub(super) fn keys(&self) -> &Arc<ClientKeySets> {
         &self.keys
     }
 
-    /// Sets how JWTs of authorities are verified; only the first time.
+    /// Sets the verification of authorities' JWTs. Only the first call has an effect.
     pub(super) fn verify_foreign_with(&self, verify: VerifyForeign) {
         let _ = self.verify_foreign.set(verify);
     }
 
-    /// Notes in the store when secrets were last used, at most once a minute.
+    /// Stores when secrets were last used, at most once a minute.
     pub(super) async fn write_used_secrets(&self, now: UnixTime) -> Result<(), StoreError> {
         self.secrets.write_used(&*self.store, now).await
     }
 
-    /// Notes it at once, for the end of the process.
+    /// Stores it at once, when the process ends.
     pub(super) async fn write_all_used_secrets(&self, now: UnixTime) -> Result<(), StoreError> {
         self.secrets.write_all_used(&*self.store, now).await
     }
 
-    /// Authenticates a client that asks from an address.
+    /// Authenticates a client at an address.
     ///
     /// # Errors
-    /// [`TokenError::InvalidClient`] or [`TokenError::InvalidAssertion`], of which the client is
-    /// told nothing more; [`TokenError::TooManyFailures`] before anything is looked at;
-    /// [`TokenError::Busy`], [`TokenError::ClientKeysUnavailable`] or
-    /// [`TokenError::StoreUnavailable`] when it cannot be judged now.
+    /// [`TokenError::InvalidClient`] or [`TokenError::InvalidAssertion`], which look the same to
+    /// the client; [`TokenError::TooManyFailures`] before any check; [`TokenError::Busy`],
+    /// [`TokenError::ClientKeysUnavailable`] or [`TokenError::StoreUnavailable`] if the check is
+    /// impossible now.
     pub(super) async fn authenticate(
         &self,
         clients: &Clients,
@@ -164,7 +164,7 @@ impl ClientAuth {
                     .by_assertion(clients, assertion, &jws, &verified, now)
                     .await;
                 if judged.is_err() {
-                    // Whether there is such a client does not show in the time.
+                    // The time must not reveal whether the client exists.
                     self.nobody.verify(&jws, verified.load(Ordering::Relaxed));
                 }
                 judged
@@ -172,7 +172,7 @@ impl ClientAuth {
         }
     }
 
-    /// Counts in `verified` the keys that were tried.
+    /// Counts the tried keys in `verified`.
     async fn by_assertion(
         &self,
         clients: &Clients,
@@ -212,8 +212,7 @@ impl ClientAuth {
     }
 }
 
-/// The client that asks: the one that is named beside the assertion, else the one that the
-/// assertion claims to be.
+/// The client that is named beside the assertion, or else the unverified `iss` of the assertion.
 fn named(
     clients: &Clients,
     presented: &PresentedAssertion,

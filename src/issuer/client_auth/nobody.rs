@@ -1,16 +1,16 @@
-//! Signatures that are verified for nobody: whether there is a client does not show in the time
-//! that a refusal takes.
+//! Verification with keys of no client, so that the time of a refusal does not reveal whether a
+//! client exists.
 
 use crate::jose::key_set::KeySet;
 use crate::jose::verify::Jws;
 
-/// A key of each kind, whose private keys were thrown away.
+/// One key of each type, whose private key was destroyed.
 const KEYS: &[u8] = include_bytes!("nobodys_keys.json");
-/// So many keys are tried at least for an assertion that is refused: as many as a client has while
-/// it changes its key.
+/// The least number of keys that are tried for a refused assertion: a client that changes its key
+/// has as many.
 const LEAST: usize = 2;
 
-/// Tries keys of nobody.
+/// Verifies with the keys of no client.
 pub(super) struct Nobody {
     keys: Option<KeySet>,
     #[cfg(test)]
@@ -26,7 +26,7 @@ impl Nobody {
         }
     }
 
-    /// Tries keys until, with those that were tried before, they are enough.
+    /// Verifies with keys until, with the `tried` ones, they are enough.
     pub(super) fn verify(&self, jws: &Jws<'_>, tried: usize) {
         let candidates = self
             .keys

@@ -1,5 +1,5 @@
-//! Secrets that were right before: they need no slow hash again, and from where they were right
-//! they pass a delay.
+//! Secrets that were right before. They need no slow hash again, and are accepted during a delay
+//! from the network from which they were right.
 
 use std::net::IpAddr;
 
@@ -10,17 +10,17 @@ use moka::sync::Cache;
 use crate::domain::hash::sha256_parts;
 use crate::domain::secret::{ExposeSecret, SecretString};
 
-/// So many clients at work are remembered, and so many pairs of a client and a network.
+/// The number of remembered clients, and of pairs of a client and a network.
 const MOST: u64 = 10_000;
 
-/// A presented client id and secret, in a form that means nothing outside this process.
+/// A presented client id and secret, in a form that is meaningless outside this process.
 pub(super) type Presented = [u8; 32];
 
-/// Which presented secret was which stored one. Says nothing of whether that one is still live.
+/// The stored secret that each presented one was. That one may have expired since.
 pub(super) struct Proven {
     key: hmac::Key,
     known: Cache<Presented, [u8; 32]>,
-    /// The same, of a network.
+    /// The same, per network.
     known_from: Cache<[u8; 32], [u8; 32]>,
 }
 
@@ -48,12 +48,12 @@ impl Proven {
         presented
     }
 
-    /// The identity of the stored secret that it was, wherever it was presented.
+    /// The identity of the stored secret that it was, from any network.
     pub(super) fn get(&self, presented: &Presented) -> Option<[u8; 32]> {
         self.known.get(presented)
     }
 
-    /// The same, of one that was right when it came from this network.
+    /// The same, if it was right from this network.
     pub(super) fn get_from(&self, presented: &Presented, network: IpAddr) -> Option<[u8; 32]> {
         self.known_from.get(&from(presented, network))
     }

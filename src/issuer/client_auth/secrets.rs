@@ -1,10 +1,9 @@
 //! `client_secret_basic` and `client_secret_post` (RFC 6749 §2.3.1).
 //!
-//! A delay comes first: while it lasts, nothing that could be guessed is compared. Then cheap
-//! comparisons. What they do not find may be a supplied secret, and then a memory-hard hash is
-//! needed: one for each reading of the credentials, if any client of the store has such a secret at
-//! all, and whether or not this one has. Unknown client and wrong secret do the same operations in
-//! the same order.
+//! A delay comes first: while it lasts, no secret that could be guessed is compared. Then follow
+//! cheap comparisons. If none matches, a memory-hard hash is computed for each reading of the
+//! credentials, if any client of the store has a supplied secret, whether or not this client has
+//! one. An unknown client and a wrong secret cost the same operations in the same order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,13 +31,13 @@ pub(super) struct Secrets {
     proven: Proven,
     failures: Failures,
     used: UsedSecrets,
-    /// What stands for the secret, its digest and the salt of a client that has none.
+    /// Used in place of the secret, digest and salt of a client without secrets.
     dummy: (Secret, Digest, Salt),
     #[cfg(test)]
     pub(super) done: std::sync::Mutex<Vec<Operation>>,
 }
 
-/// What checking a secret takes.
+/// A step of the check of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     LookUp,
@@ -49,23 +48,23 @@ pub(super) enum Operation {
     NoteFailure,
 }
 
-/// One reading of the credentials, after what is cheap.
+/// One reading of the credentials, after the cheap comparisons.
 struct Reading<'c> {
     candidate: &'c Candidate,
     client: Option<Arc<Client>>,
     presented: Presented,
-    /// The secret that it is.
+    /// The stored secret that was presented.
     matched: Option<Matched>,
-    /// Whether it was that secret before, from the same network.
+    /// Whether it was right before, from the same network.
     was_right_from_here: bool,
 }
 
 /// A stored secret that was presented.
 #[derive(Clone, Copy)]
 struct Matched {
-    /// Its place among those of its client.
+    /// Its index among the secrets of its client.
     place: usize,
-    /// Which of its digests the presented text has.
+    /// The digest of the presented text.
     digest: Digest,
 }
 
@@ -101,7 +100,7 @@ impl Secrets {
         self.used.write_all(store, now).await
     }
 
-    /// The client whose secret this is.
+    /// The client with this secret.
     pub(super) async fn authenticate(
         &self,
         clients: &Clients,
@@ -110,7 +109,7 @@ impl Secrets {
         now: UnixTime,
     ) -> Result<Arc<Client>, TokenError> {
         let basic = credentials.method() == ClientAuthMethod::ClientSecretBasic;
-        // Only an id: nobody is guessing.
+        // An id alone is no guess.
         if !credentials.candidates().any(Candidate::has_secret) {
             return Err(TokenError::InvalidClient { basic });
         }
@@ -134,8 +133,7 @@ impl Secrets {
                 self.hash(reading, &attempt, now).await?;
                 right = right.or(reading.matched.map(|_| place));
             }
-            // Of guesses that are hashed at the same time no more are told apart than of those that
-            // come one by one.
+            // Concurrent guesses must reveal no more than successive ones.
             self.failures.check(&attempt, now)?;
         }
         let was_right_from_here = right.is_some_and(|place| readings[place].was_right_from_here);
@@ -143,8 +141,8 @@ impl Secrets {
             right.and_then(|place| self.accept(readings.swap_remove(place), &attempt, now));
         match accepted {
             Some(client) => {
-                // A client at work ends no row of failures: another caller behind its address would
-                // be free to guess.
+                // A working client does not reset the failures: another caller behind its address
+                // could then guess freely.
                 if !was_right_from_here {
                     self.failures.forget(&attempt);
                 }
@@ -158,8 +156,8 @@ impl Secrets {
         }
     }
 
-    /// The client, if its secret is one that cannot be guessed, or was right from this network
-    /// before. The latter is looked up so often only: a guesser may share the network.
+    /// The client, if its secret cannot be guessed, or was right from this network before. The
+    /// latter is checked a limited number of times, because a guesser may share the network.
     fn despite_delay(
         &self,
         clients: &Clients,
@@ -189,13 +187,12 @@ impl Secrets {
         client
     }
 
-    /// As after a restart.
     #[cfg(test)]
     pub(super) fn forget_proven(&self) {
         self.proven.forget();
     }
 
-    /// Everything about a reading that is cheap.
+    /// The cheap comparisons of a reading.
     fn read<'c>(
         &self,
         clients: &Clients,
@@ -224,7 +221,7 @@ impl Secrets {
         }
     }
 
-    /// A reading that matches only what was right from the same network before.
+    /// A reading that matches only a secret that was right from the same network before.
     fn recall<'c>(
         &self,
         clients: &Clients,
@@ -249,7 +246,7 @@ impl Secrets {
         }
     }
 
-    /// Compares with the supplied secrets, which all have one salt.
+    /// Compares with the supplied secrets, which share one salt.
     async fn hash(
         &self,
         reading: &mut Reading<'_>,
@@ -275,7 +272,7 @@ impl Secrets {
                 attempt.network,
             )
             .await;
-        // Cheap comparisons have been made, so that this too says whether a guess was right.
+        // The cheap comparisons are done, so this answer also reveals whether a guess was right.
         let digest = digest.map_err(|_| {
             self.failures.note_unjudged(attempt, now);
             TokenError::Busy
@@ -322,8 +319,8 @@ impl Secrets {
     }
 }
 
-/// The secrets by which a client may be let in now, with their places; none of a client that is
-/// unknown, disabled, expired or has to show an assertion.
+/// The secrets that authenticate a client now, with their indexes; none if the client is unknown,
+/// disabled, expired or registered for assertions.
 fn live_secrets(client: Option<&Client>, now: UnixTime) -> impl Iterator<Item = (usize, &Secret)> {
     let usable = |client: &&Client| {
         client.is_usable(now) && matches!(client.authentication, Authentication::Secret)
@@ -343,7 +340,7 @@ fn place_of(client: Option<&Client>, known: Option<Digest>, now: UnixTime) -> Op
     Some(Matched { place, digest })
 }
 
-/// Compares with both, whichever it is.
+/// Always compares with both.
 fn is_one_of(digests: &[Digest; 2], digest: &Digest) -> bool {
     let [first, second] = digests
         .each_ref()

@@ -1,5 +1,5 @@
-//! Argon2id under a cap: so much memory at once, and a short queue of which nobody gets more than a
-//! share.
+//! Argon2id with limits on its memory and on its queue, in which every client and address has at
+//! most a share.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,19 +12,19 @@ use tokio::sync::Semaphore;
 use crate::domain::secret::SecretString;
 use crate::issuer::client_secret::{Digest, Salt, argon2id};
 
-/// Evaluations at a time, of 19 MiB each: no more than this, and than half of the machine's cores.
+/// Concurrent evaluations, of 19 MiB each; never more than half of the cores.
 const AT_ONCE: usize = 2;
-/// Evaluations under way and waiting: of all, of one client id, of one address. Half of all for one
-/// address, because it may be a proxy with many clients behind it.
+/// Running and waiting evaluations: all, those of one client id, those of one address. An address
+/// may have half of all, because it may be a proxy for many clients.
 const MOST: usize = 64;
 const MOST_OF_CLIENT: usize = 4;
 const MOST_OF_ADDRESS: usize = 32;
 
-/// There is no place in the queue.
+/// The queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
 
-/// What is evaluated: a presented id and secret, and the salt.
+/// The input of an evaluation: a presented id and secret, and the salt.
 pub(super) type What = ([u8; 32], Salt);
 
 type Evaluation = Shared<BoxFuture<'static, Option<Digest>>>;
@@ -32,8 +32,8 @@ type Evaluation = Shared<BoxFuture<'static, Option<Digest>>>;
 pub(super) struct SlowHashes {
     running: Arc<Semaphore>,
     places: Arc<Mutex<HashMap<Share, usize>>>,
-    /// Who presents the same at the same time shares one evaluation: a new secret comes with many
-    /// requests at once.
+    /// Concurrent requests with the same secret share one evaluation: clients start to use a new
+    /// secret with many requests at once.
     under_way: Mutex<HashMap<What, Evaluation>>,
 }
 
@@ -55,7 +55,7 @@ impl SlowHashes {
         }
     }
 
-    /// The digest of a secret, on a thread where it delays nobody.
+    /// The digest of a secret, computed on a thread that serves no requests.
     pub(super) async fn digest(
         &self,
         what: What,
@@ -90,8 +90,7 @@ impl SlowHashes {
         let evaluation = async move {
             let permit = running.acquire_owned().await.ok()?;
             let evaluate = move || {
-                // Both are given back when the thread is done, also if nobody waits for it any
-                // more.
+                // Held until the thread is done, even if no request waits for it any more.
                 let _held = (permit, place);
                 argon2id(&secret, &what.1)
             };
@@ -107,10 +106,10 @@ impl SlowHashes {
     }
 }
 
-/// Somebody waits for an evaluation. The last one takes it out of the map: it would hold its place
-/// for ever.
+/// A request that waits for an evaluation. The last one removes it from the map, where it would
+/// hold its place without end.
 struct Waiting<'s> {
-    /// Taken by dropping only.
+    /// `None` only while it is dropped.
     evaluation: Option<Evaluation>,
     of: &'s SlowHashes,
     what: What,
@@ -119,14 +118,14 @@ struct Waiting<'s> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut under_way = lock(&self.of.under_way);
-        // Dropped while the map is locked: of two that go at once, one is the last.
+        // Dropped under the lock, so that exactly one of two concurrent requests is the last.
         let Some(evaluation) = self.evaluation.take() else {
             return;
         };
         let is_in_map = under_way
             .get(&self.what)
             .is_some_and(|it| it.ptr_eq(&evaluation));
-        // Ours and the map's.
+        // This one and the map's.
         let is_last = evaluation.strong_count().is_none_or(|count| count <= 2);
         if is_in_map && (is_last || evaluation.peek().is_some()) {
             under_way.remove(&self.what);
@@ -134,7 +133,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A place in the queue, counted for everyone, its client and its address.
+/// A place in the queue, counted for all, for its client and for its address.
 struct Place {
     places: Arc<Mutex<HashMap<Share, usize>>>,
     shares: [Share; 3],

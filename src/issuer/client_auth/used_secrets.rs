@@ -1,4 +1,4 @@
-//! When stored secrets were last used: collected here, written now and then.
+//! The times at which stored secrets were last used, collected here and written from time to time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::domain::clock::UnixTime;
 use crate::store::{Store, StoreError};
 
-/// Between two writings.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -35,7 +34,7 @@ impl UsedSecrets {
         }
     }
 
-    /// Writes what was collected, if the last time is long enough ago.
+    /// Writes the collected times, if the last write is long ago.
     pub(super) async fn write(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
         let is_recent = |at: UnixTime| at <= now && at.until(now) < WRITE_EVERY;
         if self.lock().written_at.is_some_and(is_recent) {
@@ -45,7 +44,7 @@ impl UsedSecrets {
         }
     }
 
-    /// Writes what was collected. What cannot be written waits for the next time.
+    /// Writes the collected times. After a failure they stay for the next write.
     pub(super) async fn write_all(
         &self,
         store: &dyn Store,

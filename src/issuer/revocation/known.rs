@@ -1,5 +1,4 @@
-//! What is known of the store's revocations, and what of it is published: to the verifiers of this
-//! process and in the list.
+//! The revocations of the store in memory, and the part of them that verifiers and the list get.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,10 +12,9 @@ use crate::store::tokens::{ClientNotBefore, Revocations as Stored};
 
 /// The largest clock skew that any verifier allows: for so long it may accept an expired token.
 pub(super) const LONGEST_SKEW: Duration = Duration::from_mins(10);
-/// How many single tokens the list names at most, of all clients: verifiers read no more than 8 MiB
-/// of it.
+/// The most single tokens in the list, of all clients: verifiers read at most 8 MiB of it.
 const MAX_LISTED: usize = if cfg!(test) { 4000 } else { 120_000 };
-/// Beyond so many the list has room for few owners who revoke as many as they may.
+/// Beyond this number the list has room for few more users with a full quota.
 pub(super) const CROWDED: usize = MAX_LISTED / 2;
 
 /// A single revoked token.
@@ -26,21 +24,21 @@ pub(super) struct Single {
     id: TokenId,
 }
 
-/// What is known of the store's revocations.
+/// The revocations of the store.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Single tokens, by `jti`.
     tokens: Vec<Arc<Single>>,
     /// Whole clients, by id.
     pub clients: Vec<ClientNotBefore>,
-    /// The store's revision of revocations: this holds all that was revoked up to it.
+    /// The revision of the store's revocations up to which this is complete.
     pub revision: i64,
     /// One higher with each change.
     pub generation: u64,
 }
 
 impl Known {
-    /// What a store holds at a revision or later.
+    /// The revocations of a store at a revision or later.
     pub(super) fn of(stored: Stored, revision: i64, generation: u64) -> Self {
         Self {
             revision,
@@ -50,7 +48,7 @@ impl Known {
         .with(stored, revision)
     }
 
-    /// The same and what was revoked since, up to a revision.
+    /// These and the newer revocations, up to a revision.
     pub(super) fn with(&self, new: Stored, revision: i64) -> Self {
         let single = |token: RevokedToken| {
             Arc::new(Single {
@@ -77,8 +75,7 @@ impl Known {
         }
     }
 
-    /// What is left when everything is forgotten that expired before a time; `None` when nothing
-    /// did.
+    /// The revocations that had not expired at a time; `None` if these are all.
     pub(super) fn without_expired(&self, before: UnixTime) -> Option<Self> {
         let expired = self
             .tokens
@@ -131,7 +128,7 @@ impl Bounds {
     }
 }
 
-/// What is revoked, as it is published.
+/// The published revocations.
 pub(super) struct Published<'k> {
     /// Single tokens, by `jti`.
     single: Vec<&'k Single>,
@@ -174,7 +171,7 @@ pub(super) fn client_end(end: &ClientNotBefore) -> ClientEnd {
     }
 }
 
-/// What of the revocations is published at a time.
+/// The revocations to publish.
 ///
 /// What was revoked before the clock was set back is counted on its own: an end up to its time
 /// would cover what the client is issued for hours.

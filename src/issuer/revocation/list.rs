@@ -1,8 +1,8 @@
-//! The signed list of revoked tokens, for verifiers elsewhere.
+//! The signed list of revoked tokens, for other verifiers.
 //!
-//! Signing a long list takes a quarter of a second, so it is done on a thread for such work, one
-//! list at a time: all requests that come meanwhile get the next one, which has everything that is
-//! revoked before it is begun.
+//! Signing a long list takes a quarter of a second, so a blocking thread does it, one list at a
+//! time. All requests that arrive meanwhile get the next list, which has everything that was
+//! revoked before it began.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,23 +24,23 @@ use crate::jose::sign::SigningKey;
 
 /// `typ` of the list.
 const TYP: &str = "m2m-revocations+jwt";
-/// How long a signed list is handed out. Verifiers may look at it for half a minute.
+/// How long a signed list is served. Verifiers may use it for half a minute.
 pub(super) const LIFETIME: Duration = Duration::from_secs(15);
 
 /// The list of revoked tokens, signed.
 #[derive(Clone, Debug)]
 pub struct RevocationList {
-    /// A JWT with the claims `iss`, `iat` (when the store was read), `revision` (how many changes
-    /// of the store's revocations are in it), `revoked` (`jti`s), `not_before_sha256` (per hash of
-    /// a client id the `iat` up to which all are) and `marked_sha256` (per hash the mark of tokens
-    /// that were issued after the end, whatever their `iat` says); or `not_before` and `marked`,
-    /// per client id.
+    /// A JWT. Claims: `iss`; `iat`, the time at which the store was read; `revision`, the number of
+    /// changes of the store's revocations in it; `revoked`, `jti`s; `not_before_sha256`, per hash
+    /// of a client id the `iat` up to which all tokens are revoked; `marked_sha256`, per hash the
+    /// mark of tokens that were issued after that end, whatever their `iat`. `not_before` and
+    /// `marked` are the same per client id.
     pub jwt: Bytes,
-    /// Changes when the list does, not with each signature.
+    /// Changes with the content, not with each signature.
     pub etag: HeaderValue,
 }
 
-/// The list as it was last signed.
+/// The last signed list.
 #[derive(Default)]
 pub(super) struct SignedList {
     last: ArcSwapOption<Signed>,
@@ -55,7 +55,7 @@ struct Signed {
 }
 
 impl SignedList {
-    /// The last list, if it has all that was known at a generation and is not too old.
+    /// The last list, if it is as new as a generation and not too old.
     pub(super) fn last(&self, generation: u64, now: UnixTime) -> Option<RevocationList> {
         let last = self.last.load();
         let fits = |last: &&Arc<Signed>| {
@@ -73,13 +73,13 @@ impl SignedList {
     }
 }
 
-/// What a list says.
+/// The content of a list.
 pub(super) struct Content {
     pub issuer: String,
     pub listed: ListedClients,
     pub known: Arc<Known>,
     pub bounds: Arc<Bounds>,
-    /// All that was revoked before this time is known.
+    /// `known` has all that was revoked before this time.
     pub read_at: UnixTime,
     pub now: UnixTime,
 }
@@ -94,7 +94,7 @@ struct Exception {
 type Ends = BTreeMap<String, i64>;
 type Exceptions = BTreeMap<String, Exception>;
 
-/// What decides whether one list is another.
+/// The content that decides the ETag.
 #[derive(Serialize)]
 struct Entries<'a> {
     revoked: Vec<&'a str>,

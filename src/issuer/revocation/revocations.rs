@@ -294,8 +294,8 @@ impl Revocations {
     }
 }
 
-/// Whether the store has the revocation of a token already, for as long as the token lives. The
-/// published list may cover more: it ends all tokens of a client while too many are revoked.
+/// Whether the store has the revocation of a token until the token expires. The published list may
+/// cover more: it ends all tokens of a client while too many are revoked.
 fn is_stored(known: &Known, revocable: &Revocable) -> bool {
     let Revocable {
         token,

@@ -1,8 +1,8 @@
-//! The keys that sign, and the key set that is published.
+//! The signing keys, and the published key set.
 //!
-//! `rotation` decides what becomes of each key, `vault` does it in the store together with other
-//! processes, and `ring` is what comes of it. The ring is one atomic pointer that every issued
-//! token reads. When the store is away the ring stays as it is, and rotation waits.
+//! `rotation` decides the next state of each key, `vault` stores it together with other processes,
+//! and `ring` is the result: one atomic pointer that every issued token reads. While the store does
+//! not answer, the ring stays and rotation waits.
 
 mod ring;
 mod rotation;
@@ -30,10 +30,10 @@ pub use rotation::RotateNow;
 use rotation::{Moment, Policy};
 use vault::Vault;
 
-/// Why keys are not rotated on demand.
+/// Why a rotation on demand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
-    /// A configured key signs, and is not rotated; stored ones can be withdrawn.
+    /// A configured key signs, and is not rotated; stored keys can be withdrawn.
     #[error("the signing key is configured (`privateKeyFile`): put another one into its place")]
     OwnKey,
     /// The store does not answer.
@@ -53,30 +53,29 @@ impl From<OpenError> for RotateError {
     }
 }
 
-/// The keys that sign, one for each algorithm in use; all that are published.
+/// The signing keys, one for each algorithm in use, and the published keys.
 pub(super) struct SigningKeys {
     vault: Vault,
     ring: ArcSwap<Ring>,
-    /// Held while a ring is put in place, so that an older one never takes the place of a newer
-    /// one.
+    /// Held while a ring is replaced, so that an older one never replaces a newer one.
     installing: Mutex<()>,
     /// The published keys, for verifiers in this process.
     live: Arc<LiveKeys>,
-    /// How many seconds the longest token lives that was or will be signed here.
+    /// The longest lifetime of a token that was or will be signed here, in seconds.
     longest_token: AtomicU64,
     /// The latest time seen.
     latest: AtomicI64,
-    /// The proven time as of the last reload.
+    /// The proven time at the last reload.
     proven: AtomicI64,
     /// The issuer's own algorithm.
     algorithm: Algorithm,
-    /// The store's revision that was found unusable, so that it is complained of once.
+    /// The revision of the store that was unusable, so that it is logged once.
     unusable: AtomicI64,
 }
 
 impl SigningKeys {
-    /// Takes the keys of the store, and makes one if none of them can sign. A configured key signs
-    /// in their stead; they stay published, because tokens of theirs are still alive.
+    /// Loads the keys of the store, and makes one if none can sign. If a configured key signs
+    /// instead, the stored ones stay published, because their tokens are still valid.
     pub(super) async fn open(
         config: &Config,
         store: Arc<dyn Store>,
@@ -139,8 +138,8 @@ impl SigningKeys {
         })
     }
 
-    /// The key that signs now with the issuer's own algorithm, for signing on another thread.
-    /// `lives`: how long what it signs is good, as for [`sign_with`](Self::sign_with).
+    /// The key that signs with the issuer's own algorithm, for signing on another thread.
+    /// `lifetime` is that of the signed content, as for [`sign_with`](Self::sign_with).
     ///
     /// # Errors
     /// As [`sign_with`](Self::sign_with).
@@ -153,12 +152,12 @@ impl SigningKeys {
             .ok_or(SigningKeyError::Unsupported)
     }
 
-    /// Signs claims as a compact JWS with an algorithm. `lives`: how long it is good from now on,
-    /// [`Duration::MAX`] without end; the key stays published for so long after it was retired.
+    /// Signs claims as a compact JWS. `lifetime` is that of the token, [`Duration::MAX`] without
+    /// end; the key stays published for as long after it is retired.
     ///
     /// # Errors
-    /// [`SigningKeyError::Unsupported`] while no key of the algorithm is there:
-    /// [`expect`](Self::expect) announces one; [`SigningKeyError::Failed`] when the key does not
+    /// [`SigningKeyError::Unsupported`] while there is no key of the algorithm:
+    /// [`expect`](Self::expect) announces one. [`SigningKeyError::Failed`] if the key does not
     /// sign.
     pub(super) fn sign_with<T: Serialize>(
         &self,
@@ -175,29 +174,27 @@ impl SigningKeys {
             .sign(typ, claims)
     }
 
-    /// Announces algorithms that tokens are signed with from now on. A key of each is made by the
-    /// next [`reload`](Self::reload). They stay announced until the process ends: a key that no
-    /// client needs any more costs one entry in the key set.
+    /// Announces algorithms of future tokens. The next [`reload`](Self::reload) makes their keys.
+    /// They stay announced until the process ends: an unused key costs one entry in the key set.
     pub(super) fn expect(&self, algorithms: impl IntoIterator<Item = Algorithm>) {
         self.vault.expect(algorithms);
     }
 
-    /// Says beforehand that tokens may be issued that live so long. The first such token says it
-    /// too, but what only it said is forgotten by a crash within the next few seconds.
+    /// Announces the lifetime of future tokens. The first such token announces it too, but a crash
+    /// within the next seconds would lose that.
     pub(super) fn expect_tokens_of(&self, lives: Duration) {
         let seconds = whole_seconds(lives);
-        // A plain read in the usual case: many threads sign.
+        // A plain read in the usual case, because many threads sign.
         if self.longest_token.load(Ordering::Relaxed) < seconds {
             self.longest_token.fetch_max(seconds, Ordering::Relaxed);
         }
     }
 
-    /// Takes over what others have changed and does what is due; `revision` is the store's of its
-    /// keys. A key goes by the time `proven`, which the clock may be ahead of.
+    /// Reads what other processes changed, and makes the due changes. `revision` is that of the
+    /// store's keys. A key is deleted by the time `proven`, which may be before the clock.
     ///
     /// # Errors
-    /// When the store does not answer. Keys that cannot be used are logged, and the ring stays as
-    /// it is.
+    /// If the store does not answer. Unusable keys are logged, and the ring stays.
     pub(super) async fn reload(
         &self,
         revision: i64,
@@ -225,8 +222,8 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Rotates on demand. Where only a configured key signs, stored keys can be withdrawn, and
-    /// nothing else is done.
+    /// Rotates on demand. If only a configured key signs, stored keys can be withdrawn, and nothing
+    /// else changes.
     pub(super) async fn rotate(
         &self,
         how: RotateNow,
@@ -258,17 +255,17 @@ impl SigningKeys {
             .installing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // The same keys of the store, read again because a further algorithm is needed, are newer
-        // too.
+        // The same stored keys, read again for a further algorithm, are newer too.
         let age = |ring: &Ring| (ring.revision, ring.signing.len());
         if age(&ring) > age(&self.ring.load()) {
-            // Verifiers first: no token is signed with a key that those beside us do not know.
+            // Verifiers first: no token is signed with a key that the verifiers of this process do
+            // not have.
             self.live.replace(KeySet::clone(&ring.verifying), None);
             self.ring.store(Arc::new(ring));
         }
     }
 
-    /// What is known of the keys, the ones that sign first.
+    /// The keys, the signing ones first.
     pub(super) fn views(&self) -> Vec<KeyView> {
         self.ring.load().views()
     }
@@ -278,7 +275,7 @@ impl SigningKeys {
         Arc::clone(&self.ring.load().public)
     }
 
-    /// The published keys, to verify a token of ours with.
+    /// The published keys, to verify own tokens.
     pub(super) fn verifying_keys(&self) -> Arc<KeySet> {
         Arc::clone(&self.ring.load().verifying)
     }
@@ -294,7 +291,7 @@ impl SigningKeys {
     }
 }
 
-/// Rounded up, and within what a store can keep.
+/// Rounded up, and within the range of the store.
 fn whole_seconds(lives: Duration) -> u64 {
     let up = u64::from(lives.subsec_nanos() > 0);
     lives

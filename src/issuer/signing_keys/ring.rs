@@ -1,4 +1,4 @@
-//! The keys of one moment, ready for use: the one that signs, and all that are published.
+//! The keys of one moment, parsed: the signing ones, and all published ones.
 
 use std::sync::Arc;
 
@@ -12,50 +12,46 @@ use crate::jose::sign::SigningKey;
 use crate::jose::{Algorithm, algorithm_name, parse_algorithm};
 use crate::store::{KeyRecord, KeyState, StoredKey, StoredKeys};
 
-/// A signing key, for those who look after it. Times in Unix seconds.
+/// A signing key, for administrators. Times are in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyView {
-    /// The key id.
     pub kid: String,
-    /// Its JWS algorithm.
     pub algorithm: &'static str,
-    /// What it is used for. Exactly one key of each algorithm in use is [`KeyState::Active`].
+    /// The state. Exactly one key of each algorithm in use is [`KeyState::Active`].
     pub state: KeyState,
-    /// When it was made and published; `None` of a configured key.
+    /// When it was made and published; `None` for a configured key.
     pub created_at: Option<UnixTime>,
-    /// Since when it signs, or from when on it will; `None` of a configured key.
+    /// The time from which it signs; `None` for a configured key.
     pub signs_from: Option<UnixTime>,
-    /// When it ceased to sign.
+    /// When it stopped signing.
     pub retired_at: Option<UnixTime>,
-    /// Until when it stays published: the last token it can have signed is dead then.
-    /// [`UnixTime::NEVER`] when it may have signed one that never expires; `None` unless it is
-    /// retired.
+    /// The end of its publication, when the last token it may have signed has expired.
+    /// [`UnixTime::NEVER`] if it may have signed an endless one; `None` unless it is retired.
     pub published_until: Option<UnixTime>,
 }
 
 /// The keys of one moment.
 pub(super) struct Ring {
-    /// The store's revision that it was made of.
+    /// The revision of the store.
     pub revision: i64,
-    /// What the store knows of its keys.
+    /// The stored keys.
     pub records: Vec<KeyRecord>,
-    /// The keys that sign, one for each algorithm in use, the key of the issuer's own algorithm
-    /// first.
+    /// The signing keys, one for each algorithm in use, that of the issuer's own algorithm first.
     pub signing: Vec<Arc<SigningKey>>,
     /// The published keys as a JWK set.
     pub public: Arc<str>,
-    /// The same, to verify with.
+    /// The same, for verification.
     pub verifying: Arc<KeySet>,
     /// Their algorithms, the issuer's own first.
     pub algorithms: Vec<Algorithm>,
 }
 
 impl Ring {
-    /// Reads every key. A configured key signs, and one stored key for each algorithm of the
+    /// Parses every key. A configured key signs, and one stored key for each algorithm of the
     /// policy.
     ///
     /// # Errors
-    /// When one of them cannot be used: going on without it would refuse the tokens it has signed.
+    /// If a key is unusable: without it, the tokens it has signed would be refused.
     pub(super) fn new(
         own: Option<&Arc<SigningKey>>,
         policy: &Policy,
@@ -82,8 +78,7 @@ impl Ring {
             .map(|key| key.cloned());
         let signing = signing.collect::<Result<Vec<Arc<SigningKey>>, _>>()?;
         let is_signing = |kid: &str| signing.iter().any(|key| key.kid() == kid);
-        // The next ones follow, because they are the newest; the own key may be a stored one as
-        // well.
+        // The next ones follow, because they are the newest. The own key may be stored too.
         let others = keys.iter().filter(|key| !is_signing(key.kid()));
         let published: Vec<_> = signing.iter().chain(others).collect();
         let jwks: Vec<Value> = published.iter().map(|key| key.public_jwk()).collect();
@@ -105,13 +100,13 @@ impl Ring {
         })
     }
 
-    /// The key that signs with an algorithm; `None` while there is none.
+    /// The signing key of an algorithm; `None` while there is none.
     pub(super) fn signing_with(&self, algorithm: Algorithm) -> Option<&Arc<SigningKey>> {
         self.signing.iter().find(|key| key.algorithm() == algorithm)
     }
 
-    /// Whether there is a key for each algorithm of a policy. An algorithm that was announced later
-    /// has none, although the store may have one.
+    /// Whether there is a key for each algorithm of a policy. A later announced algorithm has none,
+    /// although the store may have one.
     pub(super) fn signs_all(&self, policy: &Policy) -> bool {
         let signs = |name: &String| {
             self.signing
@@ -121,7 +116,7 @@ impl Ring {
         policy.algorithms.iter().all(signs)
     }
 
-    /// Its keys, the ones that sign first.
+    /// Its keys, the signing ones first.
     pub(super) fn views(&self) -> Vec<KeyView> {
         let is_signing = |kid: &str| self.signing.iter().any(|key| key.kid() == kid);
         let mut views: Vec<_> = self
@@ -142,7 +137,7 @@ impl Ring {
                 published_until: None,
             });
         }
-        // Stable: otherwise the newest first, as the store has them.
+        // A stable sort keeps the order of the store: the newest first.
         views.sort_by_key(|view| view.state != KeyState::Active);
         views
     }
@@ -151,7 +146,7 @@ impl Ring {
 fn view(record: &KeyRecord, signs: bool) -> KeyView {
     let state = match record.state {
         _ if signs => KeyState::Active,
-        // A process that is configured otherwise signs with it, or did; here it is only published.
+        // A process with another configuration signs with it, or did. Here it is only published.
         KeyState::Active => KeyState::Retired,
         state => state,
     };
@@ -166,17 +161,15 @@ fn view(record: &KeyRecord, signs: bool) -> KeyView {
     }
 }
 
-/// Reads a key.
 ///
 /// # Errors
-/// When it cannot be used, or is not the one that its row says.
+/// If it is unusable, or not the key of its row.
 pub(super) fn parse(stored: &StoredKey) -> Result<Arc<SigningKey>, OpenError> {
     let kid = &stored.record.kid;
     let unusable = || OpenError::StoredKey(kid.clone());
     let algorithm = parse_algorithm(&stored.record.algorithm).ok_or_else(unusable)?;
     let key = SigningKey::from_pem(&stored.private_key, algorithm).map_err(|_| unusable())?;
-    // The kid is derived from the key: another one means that the row was tampered with or mixed
-    // up.
+    // The kid is derived from the key: another one means that the row was changed or mixed up.
     if key.kid() == kid {
         Ok(Arc::new(key))
     } else {

@@ -1,26 +1,26 @@
-//! What is to become of each key: a pure function of the keys, the time and the policy.
+//! The next state of each key: a pure function of the keys, the time and the policy.
 //!
-//! A key is *next* (published, so that verifiers know it), then *active* (it signs), then *retired*
-//! (published until the last token it can have signed is dead), then gone. The state stands in the
-//! store, not in the clock: a clock that goes backwards takes nothing back, and every process on
-//! one store reads the same.
+//! A key is *next* (published, so that verifiers have it), then *active* (it signs), then *retired*
+//! (published until the last token it may have signed has expired), then deleted. The state is
+//! stored and not derived from the clock: setting the clock back reverts nothing, and all processes
+//! on one store see the same state.
 
 use std::time::Duration;
 
 use crate::domain::clock::UnixTime;
 use crate::store::{KeyRecord, KeyState};
 
-/// How long a key is published before it signs. As long as our verifiers keep a key set at the
-/// most; ours says that it may be kept for five minutes.
+/// How long a key is published before it signs: as long as a sidecar caches a key set. The key set
+/// itself allows five minutes.
 const LEAD: Duration = Duration::from_hours(1);
-/// How long a retired key stays published beyond the life of its tokens: for verifiers whose clock
-/// is behind (at most ten minutes), and for a process that went on signing because it could not
-/// read the store.
+/// How long a retired key stays published after its tokens: for verifiers with a slow clock (at
+/// most ten minutes), and for a process that still signs because it cannot read the store.
 pub(super) const MARGIN: Duration = Duration::from_hours(1);
-/// Clocks of several processes on one store may differ by this; beyond it, a clock was set back.
+/// The largest difference between the clocks of processes on one store. Beyond it, a clock was set
+/// back.
 const SKEW: Duration = Duration::from_mins(10);
-/// How long a key that another configuration made is left alone: processes of the old one may still
-/// be running.
+/// How long a key of another configuration is kept: processes with the old configuration may still
+/// run.
 const FOREIGN: Duration = Duration::from_hours(24);
 
 /// How the signing keys are rotated on demand.
@@ -35,38 +35,37 @@ pub struct RotateNow {
     pub withdraw: bool,
 }
 
-/// What holds for the keys of one process.
+/// The rules for the keys of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
-    /// The algorithms of the stored keys it signs with, by name; stored keys of other algorithms
-    /// are only published. Not the algorithm of a configured key, which signs in their place.
+    /// The algorithms of the stored keys that sign, by name. Stored keys of other algorithms are
+    /// only published, such as those of a configured key's algorithm.
     pub algorithms: Vec<String>,
-    /// How long a key signs; `None`: for ever.
+    /// How long a key signs; `None`: without end.
     pub rotate_every: Option<Duration>,
-    /// The proven time at which the process started.
+    /// The proven time of the process's start.
     pub running_since: UnixTime,
 }
 
-/// What a step is judged by.
+/// The input of a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    /// The time.
     pub now: UnixTime,
-    /// The time by which keys go: the clock may be ahead of it.
+    /// The time by which keys are deleted: the clock may be ahead of it.
     pub proven: UnixTime,
-    /// The latest time this process has seen: tokens were signed up to then, whatever the clock
-    /// says now.
+    /// The latest time this process has seen: tokens were signed up to then, whatever the clock is
+    /// now.
     pub latest: UnixTime,
-    /// How long the longest token lives that this process signs.
+    /// The longest lifetime of a token that this process signs.
     pub longest_token: Duration,
 }
 
-/// Changes to make together.
+/// Changes of one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Keys as they are from now on.
+    /// Keys with their new state.
     pub update: Vec<KeyRecord>,
-    /// Keys that go.
+    /// Keys to delete.
     pub delete: Vec<String>,
     /// Keys to make.
     pub make: Vec<Make>,
@@ -75,11 +74,11 @@ pub(super) struct Plan {
 /// A key to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Make {
-    /// Its algorithm, by name.
+    /// By name.
     pub algorithm: String,
     /// [`KeyState::Next`] or [`KeyState::Active`].
     pub state: KeyState,
-    /// From when on it signs.
+    /// The time from which it signs.
     pub signs_from: UnixTime,
 }
 
@@ -95,7 +94,7 @@ impl Policy {
         self.rotate_every.map_or(LEAD, |every| LEAD.min(every / 4))
     }
 
-    /// The key of an algorithm that signs, of those in the store.
+    /// The stored key that signs with an algorithm.
     pub(super) fn signing<'a>(
         &self,
         keys: &'a [KeyRecord],
@@ -105,7 +104,7 @@ impl Policy {
             .max_by_key(|key| (key.signs_from, &key.kid))
     }
 
-    /// The key of an algorithm that signs after it.
+    /// The key that signs after it.
     fn next<'a>(&self, keys: &'a [KeyRecord], algorithm: &str) -> Option<&'a KeyRecord> {
         self.of_state(keys, algorithm, KeyState::Next)
             .min_by_key(|key| (key.signs_from, &key.kid))
@@ -140,7 +139,7 @@ impl Policy {
         more
     }
 
-    /// The changes that are due. Once they are made, no further change is due.
+    /// The due changes. After these, no further change is due.
     pub(super) fn due(&self, keys: &[KeyRecord], at: Moment) -> Plan {
         let mut make = Vec::new();
         let mut lines = Vec::new();
@@ -149,8 +148,7 @@ impl Policy {
             let successor = next.filter(|next| signing.is_none() || next.signs_from <= at.now);
             lines.push(Line { signing, successor });
             match (signing, next) {
-                // The very first key, or the first of its algorithm: no other key could sign until
-                // it is known.
+                // The first key of its algorithm: no other key can sign while it is only published.
                 (None, None) => make.push(active(algorithm, at.now)),
                 (Some(signing), None) if self.is_old(signing, at.now) => {
                     make.push(self.next_one(algorithm, at.now));
@@ -164,8 +162,8 @@ impl Policy {
         }
     }
 
-    /// What a rotation on demand does, for every algorithm. A key that is waiting already is the
-    /// one that is asked for.
+    /// The changes of a rotation on demand, for every algorithm. A waiting key is the requested
+    /// one.
     pub(super) fn on_demand(&self, keys: &[KeyRecord], at: Moment, how: RotateNow) -> Plan {
         let mut plan = Plan::default();
         if how.withdraw {
@@ -173,7 +171,7 @@ impl Policy {
         }
         for algorithm in &self.algorithms {
             match self.next(keys, algorithm) {
-                // Not the waiting one: it lay where the others lay.
+                // Not the waiting key: it was stored beside the others.
                 _ if how.withdraw => plan.make.push(active(algorithm, at.now)),
                 next if how.now => {
                     match next {
@@ -199,7 +197,7 @@ impl Policy {
         }
     }
 
-    /// Whether it is time to publish a successor.
+    /// Whether a successor must be published.
     fn is_old(&self, signing: &KeyRecord, now: UnixTime) -> bool {
         self.rotate_every
             .is_some_and(|every| now >= signing.signs_from.plus(every - self.lead()))
@@ -236,19 +234,19 @@ impl Policy {
         plan
     }
 
-    /// Since when a process runs to which a key is foreign. It stands in the store: else a process
-    /// that is restarted every day would never retire the key.
+    /// Since when a process of another configuration than the key's runs. It is stored, because a
+    /// process that restarts every day would otherwise never retire the key.
     fn foreign_since(&self, key: &KeyRecord, proven: UnixTime) -> Option<UnixTime> {
         match key.foreign_since {
             since if key.state == KeyState::Retired => since,
-            // After the clock was set back it would be left alone too long: its time begins anew.
+            // If the clock was set back, it would be kept too long: its time starts again.
             since if !self.is_ours(key) => Some(
                 since
                     .filter(|since| *since <= proven.plus(SKEW))
                     .unwrap_or(proven),
             ),
-            // The configuration was changed back, or no process is left to which it is foreign:
-            // that one would have retired it.
+            // The configuration was changed back, or no process of the other one is left, which
+            // would have retired it.
             Some(since)
                 if self.running_since > since.plus(SKEW)
                     || proven > since.plus(FOREIGN).plus(SKEW) =>
@@ -259,7 +257,7 @@ impl Policy {
         }
     }
 
-    /// Whether no process can be left that signs with a key of another configuration.
+    /// Whether no process of another configuration can still sign with a key.
     fn is_abandoned(&self, key: &KeyRecord, proven: UnixTime) -> bool {
         !self.is_ours(key)
             && key
@@ -267,7 +265,7 @@ impl Policy {
                 .is_some_and(|since| proven >= since.plus(FOREIGN))
     }
 
-    /// A waiting key. After the clock was set back it would wait too long: its time begins anew.
+    /// A waiting key. If the clock was set back, it would wait too long: its time starts again.
     fn on_time(&self, key: &KeyRecord, now: UnixTime) -> KeyRecord {
         let mut key = key.clone();
         if self.is_ours(&key) && key.signs_from > now.plus(self.lead()).plus(SKEW) {
@@ -277,7 +275,7 @@ impl Policy {
     }
 }
 
-/// The keys of one algorithm: the one that signs, and the one whose time to sign has come.
+/// The keys of one algorithm: the signing one, and the one that is due to sign.
 struct Line<'a> {
     signing: Option<&'a KeyRecord>,
     successor: Option<&'a KeyRecord>,
@@ -292,7 +290,7 @@ fn active(algorithm: &str, now: UnixTime) -> Make {
     }
 }
 
-/// Until when a retired key is published; `None` when it is not retired.
+/// The end of a retired key's publication; `None` if it is not retired.
 pub(super) fn published_until(key: &KeyRecord) -> Option<UnixTime> {
     Some(key.retired_at?.plus(key.longest_token).plus(MARGIN))
 }
@@ -318,8 +316,8 @@ fn retired(key: &KeyRecord, at: Moment) -> KeyRecord {
     }
 }
 
-/// The key that goes on signing. After the clock was set back it would sign too long: its age
-/// begins anew.
+/// The key that continues to sign. If the clock was set back, it would sign too long: its age
+/// starts again.
 fn since_now(key: &KeyRecord, at: Moment) -> KeyRecord {
     let key = longest(key, at);
     let signs_from = if key.signs_from > at.now.plus(SKEW) {
@@ -330,7 +328,7 @@ fn since_now(key: &KeyRecord, at: Moment) -> KeyRecord {
     KeyRecord { signs_from, ..key }
 }
 
-/// A key that others may still sign with, or may just have.
+/// A key that other processes may still sign with.
 fn lived(key: &KeyRecord, at: Moment) -> KeyRecord {
     match key.retired_at {
         Some(retired_at) if retired_at.plus(MARGIN) >= at.now => longest(key, at),

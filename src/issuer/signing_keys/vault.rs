@@ -1,4 +1,4 @@
-//! The keys in the store: read, decrypted, changed together with other processes.
+//! The stored keys: read, decrypted, and changed together with other processes.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::jose::{Algorithm, algorithm_name, parse_algorithm};
 use crate::store::{KeyChange, KeyRecord, KeyState, Store, StoreError, StoredKey, StoredKeys};
 
-/// How often a change is tried while other processes change the same keys. Each of theirs brings
-/// what we want nearer.
+/// How often a change is repeated while other processes change the same keys. Each of their changes
+/// brings ours closer.
 const ATTEMPTS: usize = 10;
 
-/// Where the keys lie, and what is done with them.
+/// The stored keys of a process.
 pub(super) struct Vault {
     pub store: Arc<dyn Store>,
     pub encryption: Option<EncryptionKey>,
-    /// A configured key, which signs.
+    /// A configured signing key.
     pub own: Option<Arc<SigningKey>>,
     /// Replaced when a client or an audience needs a further algorithm.
     pub policy: ArcSwap<Policy>,
 }
 
 impl Vault {
-    /// Adds algorithms that stored keys sign with. A configured key signs with its own.
+    /// Adds algorithms of stored keys. A configured key signs with its own.
     pub(super) fn expect(&self, algorithms: impl IntoIterator<Item = Algorithm>) {
         let own = self.own.as_ref().map(|own| own.algorithm());
         for algorithm in algorithms
@@ -41,10 +41,10 @@ impl Vault {
         }
     }
 
-    /// Does what is due, and what is demanded, and gives the keys as they are then.
+    /// Makes the due and the demanded changes, and gives the keys.
     ///
     /// # Errors
-    /// When the store does not answer, or holds a key that cannot be used.
+    /// If the store does not answer, or has an unusable key.
     pub(super) async fn settle(
         &self,
         at: Moment,
@@ -55,14 +55,14 @@ impl Vault {
             let mut stored = self.store.signing_keys().await?;
             let revision = stored.revision;
             let withdraws = demanded.is_some_and(|how| how.withdraw);
-            // What is withdrawn need not be usable.
+            // A withdrawn key may be unusable.
             if !withdraws {
                 self.leave_out_planted(&mut stored);
             }
             let is_plain = !withdraws && stored.keys.iter().any(|key| self.is_bare(key));
             if !withdraws {
                 stored = self.open(stored)?;
-                // First: a store that cannot be used is not changed.
+                // Checked first, so that an unusable store is not changed.
                 stored
                     .keys
                     .iter()
@@ -93,8 +93,8 @@ impl Vault {
         Err(StoreError::Unavailable("others change the signing keys without end".to_owned()).into())
     }
 
-    /// Leaves out keys in plain text that lie beside encrypted ones: once keys are encrypted, every
-    /// key that we write is. Where all lie in plain text, encryption has just been switched on.
+    /// Ignores keys in plain text beside encrypted ones: once encryption is on, every key is
+    /// written encrypted. If all are in plain text, encryption was just switched on.
     fn leave_out_planted(&self, stored: &mut StoredKeys) {
         if self.encryption.is_none() || stored.keys.iter().all(|key| !is_sealed(&key.private_key)) {
             return;
@@ -112,13 +112,12 @@ impl Vault {
         });
     }
 
-    /// Whether a key lies there in plain text, and should not.
+    /// Whether a key is in plain text and should not be.
     fn is_bare(&self, key: &StoredKey) -> bool {
         self.encryption.is_some() && !is_sealed(&key.private_key)
     }
 
-    /// What is to be written. With `all`, also the keys that do not change, so that they are
-    /// encrypted.
+    /// The changes to write. With `all`, also the unchanged keys, so that they are encrypted.
     async fn change(
         &self,
         plan: Plan,
@@ -150,7 +149,7 @@ impl Vault {
         })
     }
 
-    /// Making an RSA key takes long enough to be felt by the requests beside it.
+    /// Making an RSA key would noticeably delay other requests.
     async fn make(&self, make: Make, at: Moment) -> Result<StoredKey, OpenError> {
         let unsupported = OpenError::NewKey(SigningKeyError::Unsupported);
         let algorithm = parse_algorithm(&make.algorithm).ok_or(unsupported)?;
@@ -225,7 +224,7 @@ impl Vault {
     }
 }
 
-/// One audit line for each key that became something else, by the process that did it.
+/// One audit line for each key whose state changed, by the process that changed it.
 fn report(change: &KeyChange, before: &[KeyRecord]) {
     let state = |kid: &str| {
         before

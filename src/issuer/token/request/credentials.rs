@@ -1,8 +1,8 @@
-//! What a client presents to authenticate itself: one method per request (RFC 6749 §2.3).
+//! The credentials of a client: one method per request (RFC 6749 §2.3).
 //!
-//! plgd's server takes more, and so do we in its profile: equal credentials in the header and in
-//! the body, an assertion without its type, a type without an assertion, and a secret beside an
-//! assertion, which is never looked at.
+//! plgd's profile accepts more, as plgd's server does: equal credentials in header and body, an
+//! assertion without its type, a type without an assertion, and a secret beside an assertion, which
+//! is ignored.
 
 use base64::Engine;
 use base64::alphabet;
@@ -21,13 +21,13 @@ use crate::jose::verify::Jws;
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
 
-/// RFC 7617 §2 means base64 with padding; some clients leave it out.
+/// RFC 7617 §2 requires padding; some clients omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a client shows.
+/// The credentials of a client.
 #[derive(Debug)]
 pub(in crate::issuer) enum Credentials {
     /// A secret, or only an id.
@@ -36,7 +36,7 @@ pub(in crate::issuer) enum Credentials {
     Assertion(PresentedAssertion),
 }
 
-/// A presented id and secret, in the one or two ways they can be read.
+/// A presented id and secret, in one or two readings.
 #[derive(Debug)]
 pub(in crate::issuer) struct SecretCredentials {
     method: ClientAuthMethod,
@@ -48,14 +48,14 @@ pub(in crate::issuer) struct SecretCredentials {
 #[derive(Debug)]
 pub(in crate::issuer) struct Candidate {
     pub(in crate::issuer) client_id: String,
-    /// Empty when none was presented, and then never right.
+    /// Empty if none was presented; then never right.
     pub(in crate::issuer) secret: SecretString,
 }
 
 /// A JWT by which a client authenticates itself (RFC 7521 §4.2).
 #[derive(Debug)]
 pub(in crate::issuer) struct PresentedAssertion {
-    /// The client id beside it, in the ways it can be read; may be left out.
+    /// The readings of the client id beside it; may be empty.
     pub(in crate::issuer) named: Vec<String>,
     pub(in crate::issuer) jwt: SecretString,
 }
@@ -63,8 +63,7 @@ pub(in crate::issuer) struct PresentedAssertion {
 impl Credentials {
     /// Finds the credentials in the `Authorization` header or among the parameters.
     ///
-    /// Schemes other than Basic are nobody's credentials here: web pages send their user's bearer
-    /// token along.
+    /// Schemes other than Basic are ignored: web pages send their user's bearer token along.
     pub(in crate::issuer) fn parse(
         headers: &HeaderMap,
         parameters: ClientParameters,
@@ -107,7 +106,7 @@ impl Credentials {
 }
 
 impl Credentials {
-    /// The client ids that are named, whoever it is that names them.
+    /// The client ids that the request names, before authentication.
     pub(in crate::issuer) fn named(&self) -> impl Iterator<Item = String> {
         let named: Vec<String> = match self {
             Self::Secret(credentials) => credentials
@@ -150,8 +149,8 @@ impl SecretCredentials {
             (Some(encoded), client_id) => {
                 let basic =
                     Self::parse_basic(encoded).ok_or(TokenError::InvalidClient { basic: true })?;
-                // A `client_id` equal to Basic's only identifies. A secret is a second method;
-                // plgd's clients may repeat theirs.
+                // A `client_id` equal to Basic's is no second method. A secret is one, but plgd's
+                // clients may repeat theirs.
                 let is_repeated = match &client_secret {
                     None => client_id.is_none_or(|id| basic.names(&id)),
                     Some(secret) => {
@@ -184,10 +183,9 @@ impl SecretCredentials {
     }
 
     /// RFC 6749 §2.3.1 form-encodes id and secret before Basic's own encoding; many clients do not.
-    /// A text in which that makes a difference is read both ways, the RFC's first.
+    /// If that makes a difference, the text has two readings, the RFC's first.
     pub(super) fn parse_basic(encoded: &[u8]) -> Option<Self> {
-        // Some clients write base64 for URLs, which differs where two of its characters stand: for
-        // some secrets only.
+        // Some clients write base64url, which differs in two characters: for some secrets only.
         let standard = encoded.iter().map(|&byte| match byte {
             b'-' => b'+',
             b'_' => b'/',
@@ -219,7 +217,7 @@ impl SecretCredentials {
         })
     }
 
-    /// The readings, in the order they are tried.
+    /// The readings, in the order of the attempts.
     pub(in crate::issuer) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         std::iter::once(&self.first).chain(&self.fallback)
     }
@@ -239,7 +237,7 @@ impl SecretCredentials {
             .any(|candidate| candidate.client_id == client_id)
     }
 
-    /// Whether these are the same credentials; an id that is left out is no difference.
+    /// Whether these are the same credentials. An absent id is no difference.
     fn says(&self, client_id: Option<&str>, secret: &SecretString) -> bool {
         self.candidates().any(|candidate| {
             client_id.is_none_or(|id| id == candidate.client_id)
@@ -248,7 +246,7 @@ impl SecretCredentials {
     }
 }
 
-/// What follows the scheme `Basic` in an `Authorization` value; none when the scheme is another.
+/// The credentials after the scheme `Basic` in an `Authorization` value; `None` for another scheme.
 pub(super) fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
     let end = value
         .iter()

@@ -3,16 +3,16 @@
 use super::TokenError;
 use crate::domain::clock::UnixTime;
 
-/// The longest text that is read as a number.
+/// The longest text that is parsed.
 const LONGEST: usize = 64;
-/// How many zeros a number of 64 bits has at most behind its first digit.
+/// The most zeros after the first digit of a 64-bit number.
 const MOST_ZEROS: i32 = 18;
 
-/// Reads a whole number of seconds; in plgd's profile also as `1.7e9` or `1700000000.0`, with
+/// Parses a whole number of seconds; a lenient parser also accepts `1.7e9` and `1700000000.0`, with
 /// spaces around it.
 ///
 /// # Errors
-/// [`TokenError::MalformedExpiration`] when it is no whole number, or one that 64 bits do not hold.
+/// [`TokenError::MalformedExpiration`] if it is no whole number, or exceeds 64 bits.
 pub(super) fn parse(text: &str, is_lenient: bool) -> Result<UnixTime, TokenError> {
     let seconds = if is_lenient {
         whole_number(text.trim_matches(' '))
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str, is_lenient: bool) -> Result<UnixTime, TokenError
     seconds.map(UnixTime).ok_or(TokenError::MalformedExpiration)
 }
 
-/// A number as JSON writes it (RFC 8259 §6), read without rounding; `None` when it is not whole.
+/// A number of JSON (RFC 8259 §6), parsed without rounding; `None` if it is not whole.
 fn whole_number(text: &str) -> Option<i64> {
     if text.len() > LONGEST {
         return None;

@@ -1,8 +1,8 @@
-//! Headers and body of a token request, read once: nothing after this phase sees the raw form.
+//! Token requests, parsed once: no later phase uses the headers or the body.
 //!
-//! A parameter without a value counts as absent (RFC 6749 §3.2), an unknown one is ignored unless
-//! its name is nearly a known one, a repeated one refuses the request. Sizes are bounded here, so
-//! that later phases may compare lists without thinking of their length.
+//! A parameter without a value counts as absent (RFC 6749 §3.2). An unknown one is ignored, unless
+//! its name resembles a known one. A repeated one is an error. Sizes are limited here, so that
+//! later phases may compare lists.
 
 mod credentials;
 mod expiration;
@@ -33,10 +33,10 @@ pub(in crate::issuer) use self::presented::Presented;
 const MAX_ENTRIES: usize = 100;
 /// The header with a proof of possession (RFC 9449 §4.1).
 const DPOP: &str = "dpop";
-/// How old an `expiration` may be that stands for "no expiration".
+/// The oldest `expiration` that means "no expiration".
 const OLDEST_CLICK: Duration = Duration::from_secs(60);
 
-/// A token request (RFC 6749 §4.4.2), well-formed but not yet authenticated.
+/// A well-formed token request (RFC 6749 §4.4.2), before authentication.
 #[derive(Debug, Default)]
 pub struct TokenRequest {
     credentials: Option<Credentials>,
@@ -53,11 +53,11 @@ pub struct TokenRequest {
 /// The audiences and resources of a request.
 #[derive(Debug)]
 struct Audiences {
-    /// An error only where `without_list` is there: no client without a list gets it.
+    /// An error only beside a `without_list`, which then counts for clients without a list.
     asked: Result<Vec<String>, TokenError>,
-    /// Those that count for a client without a list of audiences, where that makes a difference.
+    /// Those that count for a client without a list of audiences, if they differ.
     without_list: Option<Vec<String>>,
-    /// Whether `audience` or `resource` does not count because there is `aud`.
+    /// Whether `aud` takes precedence over `audience` or `resource`.
     is_superseded: bool,
 }
 
@@ -75,17 +75,16 @@ impl TokenRequest {
     /// Parses a request's headers and body.
     ///
     /// # Errors
-    /// When the request is malformed, whoever sends it.
+    /// If the request is malformed.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
         Self::parse_in(&ProfilePolicy::STANDARD, headers, None, body)
     }
 
-    /// Parses a request with the query of its URL, in which no parameter may stand. plgd's server
-    /// takes what is no form as JSON, an `expiration` of 0 as none, and has the audience of a form
-    /// in `aud`.
+    /// Parses a request. The query of its URL must have no parameter. In plgd's profile a body that
+    /// is no form is JSON, an `expiration` of 0 is none, and a form has its audience in `aud`.
     ///
     /// # Errors
-    /// When the request is malformed, whoever sends it.
+    /// If the request is malformed.
     pub fn parse_in(
         profile: &ProfilePolicy,
         headers: &HeaderMap,
@@ -104,8 +103,8 @@ impl TokenRequest {
         )
     }
 
-    /// The same in JSON as protobuf writes it: names may be in camel case. plgd's tokens API does
-    /// not look at credentials in the header; here they count where the body names no client.
+    /// Parses protobuf's JSON, in which names may be in camel case. plgd's tokens API ignores
+    /// credentials in the header; here they count if the body names no client.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -128,7 +127,7 @@ impl TokenRequest {
             return Err(TokenError::NoGrantType);
         };
         let Some(grant_type) = GrantType::parse(grant_type) else {
-            // Nothing else of it matters, and the client may be named in any way.
+            // Only the client's id is needed, for the audit log.
             let credentials = Credentials::parse(headers, parameters.client, profile)
                 .ok()
                 .flatten();
@@ -152,7 +151,7 @@ impl TokenRequest {
             grant_type: Some(grant_type),
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
-            // Protobuf knows no absent number; plgd's server takes a negative one for none as well.
+            // Protobuf has no absent number; plgd's server ignores a negative one too.
             expiration: expiration.filter(|it| !profile.lenient_requests || it.0 > 0),
             is_of_plgd: profile.lenient_requests,
             token_name: parameters
@@ -163,28 +162,27 @@ impl TokenRequest {
         })
     }
 
-    /// What the client presented to authenticate itself.
     pub(in crate::issuer) fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
     }
 
-    /// The grant type asked for; none when it is not one we know.
+    /// The requested grant type; `None` if it is unsupported.
     #[must_use]
     pub fn grant_type(&self) -> Option<GrantType> {
         self.grant_type
     }
 
-    /// The scopes asked for; empty when none were.
+    /// The requested scopes; may be empty.
     pub(in crate::issuer) fn scope(&self) -> &ScopeSet {
         &self.scope
     }
 
-    /// The audiences and resources that count for a client that may ask for these; empty when none
-    /// do. As plgd's server does, where the client has no list, `audience` in a form of its clients
-    /// and `resource` are ignored, whatever they hold.
+    /// The audiences and resources that count for a client with this list; may be empty. For a
+    /// client without a list, as for plgd's server, `resource` and the `audience` of a form are
+    /// ignored.
     ///
     /// # Errors
-    /// When they are malformed, or too many.
+    /// If they are malformed, or too many.
     pub(in crate::issuer) fn audiences(&self, allowed: &[String]) -> Result<&[String], TokenError> {
         match self
             .audiences
@@ -197,34 +195,33 @@ impl TokenRequest {
         }
     }
 
-    /// Whether the form has `audience` or `resource` beside `aud`, which alone counts.
+    /// Whether the form has `audience` or `resource` beside `aud`, which takes precedence.
     pub(in crate::issuer) fn has_superseded_audience(&self) -> bool {
         self.audiences.is_superseded
     }
 
-    /// The time asked for at which the token ends, at the time `now`.
+    /// The requested end of the token.
     ///
-    /// plgd's web page asks for "no expiration" by the moment of the click. In plgd's profile such
-    /// a time counts as not given: no right is gained, since leaving it out gives the same.
+    /// plgd's web page sends the time of the click for "no expiration". In plgd's profile such a
+    /// time counts as absent, which grants nothing more.
     pub(in crate::issuer) fn expiration(&self, now: UnixTime) -> Option<UnixTime> {
         let is_a_click =
             |asked: &UnixTime| self.is_of_plgd && *asked <= now && asked.until(now) <= OLDEST_CLICK;
         self.expiration.filter(|asked| !is_a_click(asked))
     }
 
-    /// The name asked for, which becomes the claim `name`.
+    /// The requested name of the token, the claim `name`.
     pub(in crate::issuer) fn token_name(&self) -> Option<&str> {
         self.token_name.as_deref()
     }
 
-    /// The refresh token that is used.
     pub(in crate::issuer) fn refresh_token(&self) -> Option<&SecretString> {
         self.refresh_token.as_ref()
     }
 }
 
 fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
-    // Counted before parsing: collapsing duplicates compares each with each.
+    // Counted before parsing, which compares each scope with each.
     if entries(text).count() > MAX_ENTRIES {
         return Err(TokenError::TooLarge);
     }
@@ -236,7 +233,7 @@ fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
 }
 
 impl Audiences {
-    /// plgd's server reads `aud` in a form and `audience` in JSON, and nothing else.
+    /// plgd's server reads only `aud` of a form and `audience` of JSON.
     fn parse(parameters: &Parameters, profile: &ProfilePolicy) -> Result<Self, TokenError> {
         let Parameters {
             audience,
@@ -271,8 +268,8 @@ impl Audiences {
     }
 }
 
-/// `audience` values may be space-joined; a `resource` is one absolute URI (RFC 8707 §2). Both end
-/// up in `aud`.
+/// `audience` values may be joined by spaces; a `resource` is one absolute URI (RFC 8707 §2). Both
+/// become `aud`.
 fn parse_audiences(audience: &[String], resource: &[String]) -> Result<Vec<String>, TokenError> {
     let asked = audience.iter().flat_map(|text| entries(text));
     if asked.clone().count() + resource.len() > MAX_ENTRIES {
@@ -291,7 +288,7 @@ fn parse_audiences(audience: &[String], resource: &[String]) -> Result<Vec<Strin
 }
 
 fn is_resource(uri: &str) -> bool {
-    // The URL parser skips white space and controls; in an identifier they can only be a mistake.
+    // The URL parser ignores white space and controls; in an identifier they are mistakes.
     let visible = |b: u8| b.is_ascii_graphic() && b != b'#';
     uri.bytes().all(visible) && Url::parse(uri).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The body: a form or a JSON object → named parameters, each at most once.
+//! Parses a form or a JSON object into named parameters, each at most once.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,10 +14,10 @@ use super::TokenError;
 use crate::domain::secret::SecretString;
 use crate::issuer::excerpt::Excerpt;
 
-/// The most parameters of one request, known or not.
+/// The most parameters of one request, known and unknown.
 const MAX_PARAMETERS: usize = 100;
 
-/// The parameters that mean something to us.
+/// The known parameters.
 const KNOWN: [&str; 12] = [
     "grant_type",
     "client_id",
@@ -34,9 +34,9 @@ const KNOWN: [&str; 12] = [
 ];
 /// The audience in a form of plgd's clients, as its server names it.
 const AUD: &str = "aud";
-/// The longest name of an unknown parameter that is repeated in an answer.
+/// The longest name of an unknown parameter in an answer.
 const MAX_SHOWN_NAME: usize = 32;
-/// What the first bytes of a gzip file are (RFC 1952 §2.3.1).
+/// The first bytes of a gzip file (RFC 1952 §2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The parameters by which a client authenticates itself (RFC 6749 §2.3.1, RFC 7521 §4.2).
@@ -48,7 +48,7 @@ pub(in crate::issuer) struct ClientParameters {
     pub(in crate::issuer) assertion_type: Option<String>,
 }
 
-/// The parameters that mean something to us, as text.
+/// The known parameters, as text.
 #[derive(Default)]
 pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) grant_type: Option<String>,
@@ -68,7 +68,7 @@ pub(in crate::issuer) struct Parameters {
 }
 
 impl Parameters {
-    /// Reads a body as what its media type says it is.
+    /// Parses a body by its media type.
     pub(in crate::issuer) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
         match media_type(headers)?.as_deref() {
@@ -79,13 +79,13 @@ impl Parameters {
         }
     }
 
-    /// Reads a form of plgd's clients where the media type says so, JSON whatever else it says.
+    /// Parses a form of plgd's clients if the media type says so, and otherwise JSON.
     pub(in crate::issuer) fn parse_form_or_json(
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
-        // As plgd's server looks for it: anywhere in the header.
+        // plgd's server searches the whole header for it.
         let is_form = content_type(headers)?.is_some_and(|value| {
             let value = value.as_bytes().to_ascii_lowercase();
             memchr::memmem::find(&value, b"application/x-www-form-urlencoded").is_some()
@@ -101,8 +101,7 @@ impl Parameters {
         }
     }
 
-    /// Reads JSON as protobuf writes it: `clientId` is `client_id`, and one of the two may be
-    /// there.
+    /// Parses protobuf's JSON: `clientId` is `client_id`, and only one of them may be present.
     pub(in crate::issuer) fn parse_protojson(
         headers: &HeaderMap,
         body: &[u8],
@@ -150,7 +149,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Lists are for parameters that can be repeated or joined in a form.
+    /// A list is allowed for parameters that a form may repeat or join.
     fn add_json(&mut self, name: String, value: Value) -> Result<(), TokenError> {
         match value {
             Value::Null => Ok(()),
@@ -204,8 +203,8 @@ impl Parameters {
         Ok(())
     }
 
-    /// Refuses what stands in the query of the URL and is not in the body as well: it would be
-    /// ignored in silence. `parsed` is what the body holds.
+    /// Refuses a known parameter in the query of the URL that the body does not have: it would be
+    /// silently ignored.
     pub(in crate::issuer) fn without_query(
         parsed: Result<Self, TokenError>,
         query: Option<&str>,
@@ -222,8 +221,8 @@ impl Parameters {
         missing.map_or(parsed, |name| Err(TokenError::InQuery(name)))
     }
 
-    /// Refuses a parameter whose name is one that we know but for case, separators or a plural: to
-    /// ignore it (RFC 6749 §3.2) would grant more than was asked for.
+    /// Refuses a parameter whose name differs from a known one only in case, separators or a
+    /// plural: ignoring it (RFC 6749 §3.2) would grant more than was requested.
     pub(in crate::issuer) fn check_spelling(&self) -> Result<(), TokenError> {
         let misspelt = |known: &&'static str| {
             let mut like = self
@@ -245,8 +244,7 @@ impl Parameters {
         }
     }
 
-    /// Refuses a request for a token that is bound to a key (RFC 9200 §5.8.4, and what vendors made
-    /// of it).
+    /// Refuses a request for a token that is bound to a key (RFC 9200 §5.8.4 and its variants).
     pub(in crate::issuer) fn check_bearer(&self) -> Result<(), TokenError> {
         let binding = [
             ("req_cnf", "the parameter req_cnf"),
@@ -267,13 +265,13 @@ impl Parameters {
     }
 }
 
-/// The names of the parameters that mean something; `aud` does in forms of plgd's clients.
+/// The known names; in forms of plgd's clients also `aud`.
 fn known(with_aud: bool) -> impl Iterator<Item = &'static str> {
     KNOWN.into_iter().chain(with_aud.then_some(AUD))
 }
 
-/// A parameter is repeated. An unknown one is named if its name looks like one: it may be anything,
-/// also a secret.
+/// The error of a repeated parameter. An unknown name is shown only if it looks like a name: it may
+/// be a secret.
 fn repeated(name: &str) -> TokenError {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let is_name = name.len() <= MAX_SHOWN_NAME && name.bytes().all(is_plain);
@@ -284,7 +282,7 @@ fn repeated(name: &str) -> TokenError {
     }
 }
 
-/// A parameter's name without what is easily mistaken.
+/// A parameter's name without case, separators and plural.
 fn folded(name: &str) -> String {
     let letters = name
         .chars()
@@ -297,8 +295,8 @@ fn folded(name: &str) -> String {
         .unwrap_or(letters)
 }
 
-/// Refuses a compressed body, which would look malformed. A small request gains nothing by it, and
-/// a large one could unpack to anything.
+/// Refuses a compressed body, which would look malformed. A small request gains nothing by
+/// compression, and a large one could expand to any size.
 fn check_coding(headers: &HeaderMap, body: &[u8]) -> Result<(), TokenError> {
     let codings = headers.get_all(CONTENT_ENCODING).iter();
     let is_coded = codings.into_iter().any(|coding| {
@@ -347,22 +345,22 @@ fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
     }))
 }
 
-/// Decodes `application/x-www-form-urlencoded` text; none when the result is not UTF-8.
+/// Decodes `application/x-www-form-urlencoded` text; `None` if the result is not UTF-8.
 ///
-/// Intermediate copies are wiped: any of these texts may be a secret.
+/// Intermediate copies are wiped, because the text may be a secret.
 pub(super) fn form_decode(text: &[u8]) -> Option<String> {
     let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
         text.iter()
             .map(|&byte| if byte == b'+' { b' ' } else { byte })
             .collect(),
     );
-    // Decoding never grows a text, so the buffer does not move and leave a copy behind.
+    // The decoded text is never longer, so the buffer does not move and leave a copy behind.
     let mut decoded = Vec::with_capacity(spaced.len());
     decoded.extend(percent_decode(&spaced));
     String::from_utf8(decoded).ok()
 }
 
-/// A JSON object's members in order, repetitions kept so that they can be refused.
+/// The members of a JSON object in order, with repetitions, which are refused later.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

@@ -1,4 +1,4 @@
-//! What a request that cannot be read seems to say: for the audit log, and for no decision.
+//! What can be found in a malformed request: only for the audit log.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::credentials::{SecretCredentials, basic_credentials};
 
-/// What was found in a request, first things first.
+/// What was found in a request.
 #[derive(Debug, Default)]
 pub(in crate::issuer) struct Presented {
     pub(in crate::issuer) client_id: Option<String>,
@@ -15,7 +15,7 @@ pub(in crate::issuer) struct Presented {
 }
 
 impl Presented {
-    /// Looks into headers and body.
+    /// Searches headers and body.
     pub(in crate::issuer) fn find(headers: &HeaderMap, body: &[u8]) -> Self {
         let mut found = serde_json::from_slice(body)
             .map_or_else(|_| Self::in_form(body), |json| Self::in_json(&json));
