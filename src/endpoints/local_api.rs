@@ -48,13 +48,13 @@ async fn no_such_credential() -> Response {
 }
 
 async fn guard(request: Request, next: Next) -> Response {
-    match judge(request.headers()) {
+    match check(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(text) => error_answer(StatusCode::FORBIDDEN, "access_denied", text),
     }
 }
 
-fn judge(headers: &HeaderMap) -> Result<(), &'static str> {
+fn check(headers: &HeaderMap) -> Result<(), &'static str> {
     // Only HTTP/1.0 has no `Host`, and no browser uses it.
     let is_here = |host: &HeaderValue| {
         host.to_str()
@@ -94,7 +94,7 @@ async fn token(
             answer(&token, source.usable_for(&token))
         }
         Err(unavailable) => {
-            let text = "no access token could be had; the sidecar's log and `/status` say why";
+            let text = "no access token is available; the sidecar's log and `/status` say why";
             let mut answer = error_answer(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "temporarily_unavailable",
@@ -135,32 +135,32 @@ fn answer(token: &AccessToken, usable_for: Duration) -> Response {
 mod tests {
     use super::*;
 
-    fn judged(pairs: &[(&'static str, &'static str)]) -> bool {
+    fn is_allowed(pairs: &[(&'static str, &'static str)]) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        judge(&headers).is_ok()
+        check(&headers).is_ok()
     }
 
     #[test]
     fn only_programs_on_this_machine_that_mean_it_are_let_in() {
         let (here, mark) = (("host", "127.0.0.1:9902"), (MARK, "1"));
         for host in ["127.0.0.1:9902", "localhost", "[::1]:9902"] {
-            assert!(judged(&[("host", host), mark]), "{host}");
+            assert!(is_allowed(&[("host", host), mark]), "{host}");
         }
-        assert!(!judged(&[here]), "no mark");
-        assert!(!judged(&[here, (MARK, "0")]));
-        assert!(!judged(&[here, mark, mark]));
-        assert!(judged(&[mark]), "HTTP/1.0");
-        assert!(!judged(&[("host", "rebound.example:9902"), mark]));
+        assert!(!is_allowed(&[here]), "no mark");
+        assert!(!is_allowed(&[here, (MARK, "0")]));
+        assert!(!is_allowed(&[here, mark, mark]));
+        assert!(is_allowed(&[mark]), "HTTP/1.0");
+        assert!(!is_allowed(&[("host", "rebound.example:9902"), mark]));
         for (name, value) in [
             ("origin", "http://127.0.0.1:9902"),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
         ] {
-            assert!(!judged(&[here, mark, (name, value)]), "{name}: {value}");
+            assert!(!is_allowed(&[here, mark, (name, value)]), "{name}: {value}");
         }
-        assert!(judged(&[here, mark, ("sec-fetch-site", "none")]));
+        assert!(is_allowed(&[here, mark, ("sec-fetch-site", "none")]));
     }
 }

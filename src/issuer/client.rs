@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 pub use super::client_auth::client_keys::{
     ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
 };
-pub use super::client_auth::exchange::{CopyClaims, Exchange};
 use super::client_secret;
 use super::token_format::ByAudience;
 use crate::domain::clock::UnixTime;
@@ -89,6 +88,35 @@ pub enum Authentication {
     PrivateKeyJwt(ClientKeys),
     /// By a JWT of a trusted authority's user, whose tokens it then gets (plgd's `jwtPrivateKey`).
     Exchange(Exchange),
+}
+
+/// The JWTs that a client may exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The names of the authorities of these JWTs.
+    pub authorities: Vec<String>,
+    /// The claims that are copied into the token's `originalTokenClaims`.
+    pub copy_claims: CopyClaims,
+    /// Whether the token expires with the JWT at the latest. A JWT without `exp` sets no end.
+    pub cap_to_assertion: bool,
+}
+
+/// The claims of a JWT that are copied; never secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyClaims {
+    /// All claims, as plgd's server does.
+    All,
+    /// The claims of these names.
+    Listed(Vec<String>),
+}
+
+impl CopyClaims {
+    pub(super) fn names(&self, claim: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(names) => names.iter().any(|name| name == claim),
+        }
+    }
 }
 
 /// One secret of a client.

@@ -15,7 +15,7 @@ use super::forgetting::Forgetting;
 use super::policy::BACKDATED;
 use super::profile::ProfilePolicy;
 use super::registration::ClientMetadata;
-use super::revocation::Revocations;
+use super::revocations::Revocations;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::revoked::EndMark;
 use crate::store::tokens::ClientNotBefore;

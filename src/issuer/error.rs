@@ -1,6 +1,6 @@
 //! The errors: why a request gets no token, and why an issuer does not start.
 
-use super::client_auth::AssertionFault;
+use super::client_auth::fault::AssertionFault;
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::excerpt::Excerpt;
 use crate::jose::sign::SigningKeyError;
@@ -33,10 +33,7 @@ pub enum TokenError {
     InQuery(&'static str),
     /// A parameter's name resembles a known one.
     #[error("there is no parameter `{given}`; the name is `{known}`")]
-    Misspelt {
-        given: Excerpt,
-        known: &'static str,
-    },
+    Misspelt { given: Excerpt, known: &'static str },
     /// The client asks for a token that is bound to a key (RFC 9449, RFC 8705).
     #[error(
         "this server issues bearer tokens only, none that are bound to a key: send the request without {0}"

@@ -77,7 +77,8 @@ impl Forgetting {
         Ok(forgetting)
     }
 
-    /// What expired before this time may be deleted: the earlier of the clock and the proven time.
+    /// The time before which everything that expired may be deleted: the earlier of the clock and
+    /// the proven time.
     pub(super) fn time(&self) -> UnixTime {
         let (now, uptime) = (self.clock.now(), self.clock.uptime());
         let seen = self.seen();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
 use super::policy::Policy;
-use super::revocation::Revocations;
+use super::revocations::Revocations;
 use super::signing_keys::SigningKeys;
 use crate::domain::clock::SharedClock;
 use crate::store::Store;

@@ -10,7 +10,7 @@ use super::client_auth::ClientAuth;
 use super::client_end::ClientEnds;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
-use super::revocation::Revocations;
+use super::revocations::Revocations;
 use super::signing_keys::SigningKeys;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::store::{Revisions, Store, StoreError};
@@ -27,7 +27,7 @@ const PORTION: u32 = 1000;
 /// How many portions one purge deletes at most.
 const MAX_PORTIONS: u32 = 100;
 
-/// What is read from the store, and when.
+/// Keeps the state of this process in step with the store.
 pub(super) struct StoreSync {
     pub(super) clients: Arc<Clients>,
     pub(super) client_auth: Arc<ClientAuth>,
@@ -40,7 +40,7 @@ pub(super) struct StoreSync {
     pub(super) state: SyncState,
 }
 
-/// What was read last.
+/// The last reading.
 pub(super) struct SyncState {
     /// The revisions that were read; `None` while the store does not answer.
     read: ArcSwapOption<Revisions>,
@@ -160,8 +160,8 @@ impl StoreSync {
 
 /// Prepares the signing keys for the algorithms and lifetimes of the clients.
 pub(super) fn expect_clients(keys: &SigningKeys, clients: &Clients) {
-    if let Some(lives) = clients.longest_lifetime() {
-        keys.expect_tokens_of(lives);
+    if let Some(lifetime) = clients.longest_lifetime() {
+        keys.expect_tokens_of(lifetime);
     }
     keys.expect(clients.algorithms());
 }

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_lives_as_long_as_its_client_may_have_it_and_no_longer_than_its_audience_wants() {
+    fn a_lifetime_is_at_most_that_of_the_client_and_of_the_audience() {
         let seconds = Duration::from_secs;
         for (own, audience, expected) in [
             (None, None, 9),

@@ -1,5 +1,5 @@
-//! What plgd's clients need beside the RFCs: the tokens API, paths with a slash at their end, and
-//! errors in their form.
+//! The interfaces of plgd's clients beside the RFCs: the tokens API, paths with a slash at their
+//! end, and errors in plgd's form.
 //!
 //! Unlike plgd's own server, an M2M token finds and revokes only itself, claims are read only after
 //! verification, and a deletion must name the tokens.

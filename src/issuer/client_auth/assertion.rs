@@ -64,7 +64,7 @@ impl ClientAuth {
             .current(keys)
             .await
             .ok_or(TokenError::ClientKeysUnavailable)?;
-        let fault = match judge(jws, &known, verified) {
+        let fault = match verify(jws, &known, verified) {
             Ok(claims) => return Ok(claims),
             Err(fault) => fault,
         };
@@ -77,7 +77,7 @@ impl ClientAuth {
             return Err(fault.into());
         }
         match self.keys.newer(keys).await {
-            Ok(newer) => Ok(judge(jws, &newer, verified)?),
+            Ok(newer) => Ok(verify(jws, &newer, verified)?),
             Err(_) => Err(TokenError::ClientKeysUnavailable),
         }
     }
@@ -130,7 +130,7 @@ impl ClientAuth {
     }
 }
 
-fn judge(jws: &Jws<'_>, keys: &KeySet, verified: &AtomicUsize) -> Result<Claims, AssertionFault> {
+fn verify(jws: &Jws<'_>, keys: &KeySet, verified: &AtomicUsize) -> Result<Claims, AssertionFault> {
     let candidates = keys
         .candidates(jws.kid(), jws.algorithm())
         .map_err(|why| match why {

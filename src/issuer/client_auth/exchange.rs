@@ -17,6 +17,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::secret::SecretString;
 use crate::issuer::claim_names::REQUIRED_SCOPE;
+use crate::issuer::client::{CopyClaims, Exchange};
 use crate::issuer::token::request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
@@ -32,35 +33,6 @@ const NEVER_COPIED: [&str; 8] = [
     "password",
     REQUIRED_SCOPE,
 ];
-
-/// The JWTs that a client may exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
-    /// The names of the authorities of these JWTs.
-    pub authorities: Vec<String>,
-    /// The claims that are copied into the token's `originalTokenClaims`.
-    pub copy_claims: CopyClaims,
-    /// Whether the token expires with the JWT at the latest. A JWT without `exp` sets no end.
-    pub cap_to_assertion: bool,
-}
-
-/// The claims of a JWT that are copied; never secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CopyClaims {
-    /// All claims, as plgd's server does.
-    All,
-    /// The claims of these names.
-    Listed(Vec<String>),
-}
-
-impl CopyClaims {
-    fn names(&self, claim: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Listed(names) => names.iter().any(|name| name == claim),
-        }
-    }
-}
 
 /// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm,
 /// times, revocation. Gives its claims, or the failed check.
@@ -197,7 +169,7 @@ fn copied(
 ) -> Result<Map<String, Value>, AssertionFault> {
     let mut copied = claims.as_map().clone();
     copied.retain(|name, _| which.names(name));
-    forget_secrets(&mut copied);
+    remove_secrets(&mut copied);
     let size = serde_json::to_vec(&copied).map_or(usize::MAX, |json| json.len());
     if size <= most {
         Ok(copied)
@@ -208,15 +180,15 @@ fn copied(
 
 /// Removes the claims that are never copied, also from nested objects. The parser limits their
 /// depth.
-fn forget_secrets(members: &mut Map<String, Value>) {
+fn remove_secrets(members: &mut Map<String, Value>) {
     members.retain(|name, _| !NEVER_COPIED.contains(&name.as_str()));
-    members.values_mut().for_each(forget_secrets_in);
+    members.values_mut().for_each(remove_secrets_in);
 }
 
-fn forget_secrets_in(value: &mut Value) {
+fn remove_secrets_in(value: &mut Value) {
     match value {
-        Value::Object(members) => forget_secrets(members),
-        Value::Array(items) => items.iter_mut().for_each(forget_secrets_in),
+        Value::Object(members) => remove_secrets(members),
+        Value::Array(items) => items.iter_mut().for_each(remove_secrets_in),
         _ => {}
     }
 }

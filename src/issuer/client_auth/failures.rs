@@ -19,11 +19,11 @@ use crate::limits::guesses::{self, Allowance, BucketKey, Buckets};
 /// Consecutive failures that a person may cause.
 const FREE: u32 = 5;
 /// Consecutive attempts of a client that retries because its secret could not be hashed.
-const FREE_UNJUDGED: u32 = 50;
+const FREE_UNHASHED: u32 = 50;
 /// The longest delay, in seconds.
 const LONGEST: u32 = 60;
 /// The count ends after so long without a failure.
-const FORGOTTEN: Duration = Duration::from_mins(15);
+const COUNTED_FOR: Duration = Duration::from_mins(15);
 /// The number of counts. Beyond it, the least frequent ones are dropped.
 const MOST: u64 = 50_000;
 
@@ -58,39 +58,39 @@ struct Pair {
     /// Wrong secrets.
     wrong: BucketKey,
     /// Secrets that could not be hashed.
-    unjudged: BucketKey,
+    unhashed: BucketKey,
     /// Secrets that were compared during a delay.
     recalled: BucketKey,
 }
 
 #[derive(Clone, Copy)]
-struct InARow {
+struct Consecutive {
     count: u32,
     last: UnixTime,
 }
 
 /// The recent failures.
 pub(super) struct Failures {
-    rows: Cache<BucketKey, InARow>,
+    counts: Cache<BucketKey, Consecutive>,
     buckets: Buckets,
 }
 
 impl Failures {
     pub(super) fn new() -> Self {
         Self {
-            rows: Cache::new(MOST),
+            counts: Cache::new(MOST),
             buckets: Buckets::new(MOST),
         }
     }
 
     /// Whether an attempt is allowed now.
     pub(super) fn check(&self, attempt: &Attempt, now: UnixTime) -> Result<(), TokenError> {
-        let delay = |whom: &BucketKey, free| {
-            let row = self.rows.get(whom).filter(|row| row.is_remembered(now))?;
+        let delay = |key: &BucketKey, free| {
+            let row = self.counts.get(key).filter(|row| row.is_recent(now))?;
             Some(now.until(row.last.plus(Duration::from_secs(row.delay(free).into()))))
         };
         let of_pair =
-            |pair: &Pair| delay(&pair.wrong, FREE).max(delay(&pair.unjudged, FREE_UNJUDGED));
+            |pair: &Pair| delay(&pair.wrong, FREE).max(delay(&pair.unhashed, FREE_UNHASHED));
         let of_pairs = attempt
             .pairs
             .iter()
@@ -123,20 +123,20 @@ impl Failures {
     }
 
     /// Counts a secret that could not be hashed. The answer reveals that it is not the right one.
-    pub(super) fn note_unjudged(&self, attempt: &Attempt, now: UnixTime) {
+    pub(super) fn note_unhashed(&self, attempt: &Attempt, now: UnixTime) {
         attempt
             .pairs
             .iter()
-            .for_each(|pair| self.count(pair.unjudged, now));
+            .for_each(|pair| self.count(pair.unhashed, now));
         self.count_network(attempt, now);
     }
 
-    fn count(&self, whom: BucketKey, now: UnixTime) {
-        self.rows.entry(whom).and_upsert_with(|earlier| {
+    fn count(&self, key: BucketKey, now: UnixTime) {
+        self.counts.entry(key).and_upsert_with(|earlier| {
             let earlier = earlier
                 .map(moka::Entry::into_value)
-                .filter(|row| row.is_remembered(now));
-            InARow {
+                .filter(|row| row.is_recent(now));
+            Consecutive {
                 count: earlier.map_or(0, |row| row.count).saturating_add(1),
                 last: now,
             }
@@ -151,10 +151,10 @@ impl Failures {
     }
 
     /// Resets the failures of the client ids. Those of the network stay.
-    pub(super) fn forget(&self, attempt: &Attempt) {
+    pub(super) fn reset(&self, attempt: &Attempt) {
         for pair in &attempt.pairs {
-            self.rows.invalidate(&pair.wrong);
-            self.rows.invalidate(&pair.unjudged);
+            self.counts.invalidate(&pair.wrong);
+            self.counts.invalidate(&pair.unhashed);
         }
     }
 
@@ -176,10 +176,10 @@ impl Failures {
     }
 }
 
-impl InARow {
+impl Consecutive {
     /// False after its time, and if the clock was set back.
-    fn is_remembered(&self, now: UnixTime) -> bool {
-        self.last <= now && self.last.until(now) < FORGOTTEN
+    fn is_recent(&self, now: UnixTime) -> bool {
+        self.last <= now && self.last.until(now) < COUNTED_FOR
     }
 
     /// In seconds: 1 after `free` failures, doubled by each further one.
@@ -203,13 +203,13 @@ pub(super) fn attempt<'a>(
     let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let network = guesses::network(from);
     let text = network.to_string();
-    let whom = |client_id: &str, what: &str| {
-        sha256_parts(&[client_id.as_bytes(), text.as_bytes(), what.as_bytes()])
+    let key = |client_id: &str, kind: &str| {
+        sha256_parts(&[client_id.as_bytes(), text.as_bytes(), kind.as_bytes()])
     };
     let pair = |client_id: &'a str| Pair {
-        wrong: whom(client_id, "wrong"),
-        unjudged: whom(client_id, "unjudged"),
-        recalled: whom(client_id, "recalled"),
+        wrong: key(client_id, "wrong"),
+        unhashed: key(client_id, "unhashed"),
+        recalled: key(client_id, "recalled"),
     };
     let mut client_ids: Vec<_> = client_ids.collect();
     client_ids.dedup();
@@ -223,173 +223,4 @@ pub(super) fn attempt<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixTime = UnixTime(1_800_000_000);
-
-    fn attempt(client_id: &str, from: Option<&str>) -> Attempt {
-        super::attempt(
-            std::iter::once(client_id),
-            from.map(|from| from.parse().unwrap()),
-        )
-    }
-
-    fn wait(failures: &Failures, whom: &Attempt, now: UnixTime) -> u16 {
-        match failures.check(whom, now) {
-            Ok(()) => 0,
-            Err(TokenError::TooManyFailures { retry_after }) => retry_after,
-            Err(other) => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn after_five_failures_each_further_one_doubles_the_wait_up_to_a_minute() {
-        let (failures, whom) = (Failures::new(), attempt("a", None));
-        let mut now = NOW;
-        for _ in 0..4 {
-            failures.note(&whom, now);
-            assert_eq!(wait(&failures, &whom, now), 0);
-        }
-        for expected in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            failures.note(&whom, now);
-            assert_eq!(wait(&failures, &whom, now), expected);
-            now = now.plus(Duration::from_secs(u64::from(expected) - 1));
-            assert_eq!(wait(&failures, &whom, now), 1);
-            now = now.plus(Duration::from_secs(1));
-            assert_eq!(wait(&failures, &whom, now), 0);
-        }
-        for _ in 0..100 {
-            failures.note(&whom, now);
-        }
-        assert_eq!(wait(&failures, &whom, now), 60);
-        assert_eq!(
-            wait(&failures, &whom, now.minus(Duration::from_secs(1))),
-            0,
-            "the clock was set back"
-        );
-        let later = now.plus(FORGOTTEN);
-        failures.note(&whom, later);
-        assert_eq!(wait(&failures, &whom, later), 0);
-    }
-
-    #[test]
-    fn a_success_ends_the_row_and_others_are_not_concerned() {
-        let failures = Failures::new();
-        let mine = attempt("a", Some("192.0.2.1"));
-        for _ in 0..9 {
-            failures.note(&mine, NOW);
-        }
-        for other in [
-            attempt("b", Some("192.0.2.1")),
-            attempt("a", Some("192.0.2.2")),
-            attempt("a", None),
-        ] {
-            assert_eq!(wait(&failures, &other, NOW), 0);
-        }
-        failures.forget(&mine);
-        assert_eq!(wait(&failures, &mine, NOW), 0);
-    }
-
-    #[test]
-    fn what_was_not_judged_counts_too_but_later() {
-        let (failures, whom) = (Failures::new(), attempt("a", None));
-        let mut now = NOW;
-        for _ in 0..49 {
-            failures.note_unjudged(&whom, now);
-            assert_eq!(wait(&failures, &whom, now), 0);
-            now = now.plus(Duration::from_secs(1));
-        }
-        failures.note_unjudged(&whom, now);
-        assert_eq!(wait(&failures, &whom, now), 1);
-        assert_eq!(wait(&failures, &attempt("b", None), now), 0);
-    }
-
-    #[test]
-    fn a_network_that_fails_with_many_clients_waits_with_every_client_and_one_success_does_not_end_that()
-     {
-        let (failures, from) = (Failures::new(), Some("192.0.2.1"));
-        let whom = |number: u32| attempt(&format!("client-{number}"), from);
-        for number in 0..OF_NETWORK.burst {
-            assert_eq!(wait(&failures, &whom(number), NOW), 0);
-            failures.note(&whom(number), NOW);
-        }
-        failures.forget(&whom(1));
-        assert_eq!(
-            (
-                wait(&failures, &whom(1), NOW),
-                wait(&failures, &whom(1000), NOW)
-            ),
-            (1, 1)
-        );
-        assert_eq!(
-            wait(&failures, &attempt("client-1", Some("192.0.2.2")), NOW),
-            0
-        );
-        let later = NOW.plus(Duration::from_secs(1));
-        assert_eq!(
-            wait(&failures, &whom(1000), later),
-            0,
-            "one in a second is judged"
-        );
-        failures.note(&whom(1000), later);
-        assert_eq!(wait(&failures, &whom(1001), later), 1);
-    }
-
-    #[test]
-    fn a_neighbourhood_that_fails_from_many_addresses_waits_with_each_of_them() {
-        for (of_number, next, elsewhere) in [
-            (
-                (|n: u32| format!("198.51.100.{n}")) as fn(u32) -> String,
-                "198.51.100.200",
-                "198.51.101.1",
-            ),
-            (
-                |n: u32| format!("2001:db8:1:{n:x}00::1"),
-                "2001:db8:1:ff00::1",
-                "2001:db8:2::1",
-            ),
-        ] {
-            let failures = Failures::new();
-            for number in 0..OF_NEIGHBOURHOOD.burst {
-                let from = of_number(number % 100);
-                failures.note(&attempt(&format!("client-{number}"), Some(&from)), NOW);
-            }
-            assert_eq!(wait(&failures, &attempt("a", Some(next)), NOW), 1);
-            assert_eq!(wait(&failures, &attempt("a", Some(elsewhere)), NOW), 0);
-        }
-    }
-
-    #[test]
-    fn a_56_of_ipv6_is_one_network() {
-        let of = |text: &str| attempt("a", Some(text)).pairs.remove(0).wrong;
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
-        assert_eq!(of("2001:db8::1"), of("2001:db8:0:ff::1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:100::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    }
-
-    #[test]
-    fn during_a_delay_wrong_secrets_are_recalled_so_often_and_right_ones_without_end() {
-        let (failures, whom) = (Failures::new(), attempt("a", None));
-        for _ in 0..1000 {
-            assert!(failures.may_recall(&whom, NOW));
-            failures.recalled(&whom);
-        }
-        let recalled = (0..1000)
-            .filter(|_| failures.may_recall(&whom, NOW))
-            .count();
-        assert_eq!(recalled, 200);
-        assert!(
-            failures.may_recall(&attempt("b", None), NOW),
-            "another client's"
-        );
-        let later = NOW.plus(Duration::from_secs(10));
-        assert_eq!(
-            (0..1000)
-                .filter(|_| failures.may_recall(&whom, later))
-                .count(),
-            1
-        );
-    }
-}
+mod tests;

@@ -45,7 +45,7 @@ pub enum AssertionFault {
     #[error("the assertion has expired")]
     Expired,
     /// `issuer.maxAssertionLifetime`.
-    #[error("the assertion lives too long")]
+    #[error("the assertion expires too late")]
     TooLong,
     /// RFC 7523 §3 (5).
     #[error("the assertion is not valid yet")]

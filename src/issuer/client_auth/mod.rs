@@ -7,10 +7,10 @@
 
 mod assertion;
 pub(super) mod client_keys;
+mod decoy;
 pub(super) mod exchange;
 mod failures;
-mod fault;
-mod nobody;
+pub(super) mod fault;
 mod proven;
 mod secrets;
 mod slow_hash;
@@ -20,8 +20,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-pub use fault::AssertionFault;
 
 use super::client::{Authentication, Client};
 use super::clients::Clients;
@@ -36,6 +34,7 @@ use crate::jose::verify::Jws;
 use crate::store::{Store, StoreError};
 use client_keys::ClientKeySets;
 use exchange::{Exchanged, VerifyForeign};
+use fault::AssertionFault;
 
 /// An authenticated client. Only [`ClientAuth::authenticate`] makes one.
 #[derive(Clone, Debug)]
@@ -79,7 +78,7 @@ pub struct ClientIdentity {
 pub(super) struct ClientAuth {
     secrets: secrets::Secrets,
     keys: Arc<ClientKeySets>,
-    nobody: nobody::Nobody,
+    decoy: decoy::DecoyKeys,
     verify_foreign: OnceLock<VerifyForeign>,
     store: Arc<dyn Store>,
     /// The names of this issuer in an assertion's `aud`: its URL and the token endpoint's.
@@ -99,7 +98,7 @@ impl ClientAuth {
                 config.client_jwks_hosts.clone(),
                 config.client_jwks_ca.clone(),
             ),
-            nobody: nobody::Nobody::new(),
+            decoy: decoy::DecoyKeys::new(),
             verify_foreign: OnceLock::new(),
             store,
             our_names: [config.url.to_string(), token_endpoint],
@@ -160,20 +159,20 @@ impl ClientAuth {
                 let jws =
                     Jws::parse(assertion.jwt.expose_secret()).map_err(AssertionFault::from)?;
                 let verified = AtomicUsize::new(0);
-                let judged = self
-                    .by_assertion(clients, assertion, &jws, &verified, now)
+                let result = self
+                    .authenticate_by_assertion(clients, assertion, &jws, &verified, now)
                     .await;
-                if judged.is_err() {
+                if result.is_err() {
                     // The time must not reveal whether the client exists.
-                    self.nobody.verify(&jws, verified.load(Ordering::Relaxed));
+                    self.decoy.verify(&jws, verified.load(Ordering::Relaxed));
                 }
-                judged
+                result
             }
         }
     }
 
     /// Counts the tried keys in `verified`.
-    async fn by_assertion(
+    async fn authenticate_by_assertion(
         &self,
         clients: &Clients,
         presented: &PresentedAssertion,

@@ -144,7 +144,7 @@ impl Secrets {
                 // A working client does not reset the failures: another caller behind its address
                 // could then guess freely.
                 if !was_right_from_here {
-                    self.failures.forget(&attempt);
+                    self.failures.reset(&attempt);
                 }
                 Ok(client)
             }
@@ -274,7 +274,7 @@ impl Secrets {
             .await;
         // The cheap comparisons are done, so this answer also reveals whether a guess was right.
         let digest = digest.map_err(|_| {
-            self.failures.note_unjudged(attempt, now);
+            self.failures.note_unhashed(attempt, now);
             TokenError::Busy
         })?;
         let _ = verify_slices_are_equal(&self.dummy.1, &digest);

@@ -25,7 +25,7 @@ const MOST_OF_ADDRESS: usize = 32;
 pub(super) struct Busy;
 
 /// The input of an evaluation: a presented id and secret, and the salt.
-pub(super) type What = ([u8; 32], Salt);
+pub(super) type Input = ([u8; 32], Salt);
 
 type Evaluation = Shared<BoxFuture<'static, Option<Digest>>>;
 
@@ -34,7 +34,7 @@ pub(super) struct SlowHashes {
     places: Arc<Mutex<HashMap<Share, usize>>>,
     /// Concurrent requests with the same secret share one evaluation: clients start to use a new
     /// secret with many requests at once.
-    under_way: Mutex<HashMap<What, Evaluation>>,
+    under_way: Mutex<HashMap<Input, Evaluation>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -58,12 +58,12 @@ impl SlowHashes {
     /// The digest of a secret, computed on a thread that serves no requests.
     pub(super) async fn digest(
         &self,
-        what: What,
+        input: Input,
         secret: &SecretString,
         client_id: &str,
         address: IpAddr,
     ) -> Result<Digest, Busy> {
-        let waiting = self.wait(what, secret, client_id, address)?;
+        let waiting = self.wait(input, secret, client_id, address)?;
         match waiting.evaluation.clone() {
             Some(evaluation) => evaluation.await.ok_or(Busy),
             None => Err(Busy),
@@ -72,17 +72,17 @@ impl SlowHashes {
 
     fn wait(
         &self,
-        what: What,
+        input: Input,
         secret: &SecretString,
         client_id: &str,
         address: IpAddr,
     ) -> Result<Waiting<'_>, Busy> {
         let mut under_way = lock(&self.under_way);
-        if let Some(evaluation) = under_way.get(&what) {
+        if let Some(evaluation) = under_way.get(&input) {
             return Ok(Waiting {
                 evaluation: Some(evaluation.clone()),
                 of: self,
-                what,
+                input,
             });
         }
         let place = Place::take(&self.places, client_id, address).ok_or(Busy)?;
@@ -92,16 +92,16 @@ impl SlowHashes {
             let evaluate = move || {
                 // Held until the thread is done, even if no request waits for it any more.
                 let _held = (permit, place);
-                argon2id(&secret, &what.1)
+                argon2id(&secret, &input.1)
             };
             tokio::task::spawn_blocking(evaluate).await.ok()?
         };
         let evaluation = evaluation.boxed().shared();
-        under_way.insert(what, evaluation.clone());
+        under_way.insert(input, evaluation.clone());
         Ok(Waiting {
             evaluation: Some(evaluation),
             of: self,
-            what,
+            input,
         })
     }
 }
@@ -112,7 +112,7 @@ struct Waiting<'s> {
     /// `None` only while it is dropped.
     evaluation: Option<Evaluation>,
     of: &'s SlowHashes,
-    what: What,
+    input: Input,
 }
 
 impl Drop for Waiting<'_> {
@@ -123,12 +123,12 @@ impl Drop for Waiting<'_> {
             return;
         };
         let is_in_map = under_way
-            .get(&self.what)
+            .get(&self.input)
             .is_some_and(|it| it.ptr_eq(&evaluation));
         // This one and the map's.
         let is_last = evaluation.strong_count().is_none_or(|count| count <= 2);
         if is_in_map && (is_last || evaluation.peek().is_some()) {
-            under_way.remove(&self.what);
+            under_way.remove(&self.input);
         }
     }
 }
@@ -199,7 +199,7 @@ mod tests {
         Ipv4Addr::new(192, 0, 2, last).into()
     }
 
-    fn what(number: u8) -> What {
+    fn input(number: u8) -> Input {
         ([number; 32], [0; 16])
     }
 
@@ -211,52 +211,52 @@ mod tests {
         let mut waiting = Vec::new();
         for number in 0..4 {
             waiting.push(
-                slow.wait(what(number), &secret, "flooded", address(number))
+                slow.wait(input(number), &secret, "flooded", address(number))
                     .ok()
                     .unwrap(),
             );
         }
         assert!(
-            slow.wait(what(100), &secret, "flooded", address(99))
+            slow.wait(input(100), &secret, "flooded", address(99))
                 .is_err(),
             "the client's share"
         );
         for number in 10..42 {
             let client = format!("c{number}");
             waiting.push(
-                slow.wait(what(number), &secret, &client, address(200))
+                slow.wait(input(number), &secret, &client, address(200))
                     .ok()
                     .unwrap(),
             );
         }
         assert!(
-            slow.wait(what(101), &secret, "other", address(200))
+            slow.wait(input(101), &secret, "other", address(200))
                 .is_err(),
             "the address's share"
         );
         // A good client elsewhere is not concerned.
         let good = slow
-            .digest(what(102), &secret, "good", address(3))
+            .digest(input(102), &secret, "good", address(3))
             .await
             .unwrap();
         assert_eq!(Some(good), argon2id(&secret, &[0; 16]));
         for number in 50..78 {
             let client = format!("c{number}");
             waiting.push(
-                slow.wait(what(number), &secret, &client, address(number))
+                slow.wait(input(number), &secret, &client, address(number))
                     .ok()
                     .unwrap(),
             );
         }
         assert_eq!(waiting.len(), MOST);
         assert!(
-            slow.wait(what(103), &secret, "new", address(98)).is_err(),
+            slow.wait(input(103), &secret, "new", address(98)).is_err(),
             "the queue is full"
         );
         drop(waiting);
         assert!(lock(&slow.places).is_empty() && lock(&slow.under_way).is_empty());
         assert!(
-            slow.digest(what(104), &secret, "flooded", address(200))
+            slow.digest(input(104), &secret, "flooded", address(200))
                 .await
                 .is_ok()
         );
@@ -267,7 +267,7 @@ mod tests {
     async fn the_same_secret_presented_many_times_at_once_is_evaluated_once() {
         let slow = SlowHashes::new();
         let secret = SecretString::from("x");
-        let all = (0..50).map(|_| slow.digest(what(1), &secret, "client", address(1)));
+        let all = (0..50).map(|_| slow.digest(input(1), &secret, "client", address(1)));
         let all = futures_util::future::join_all(all).await;
         assert!(
             all.iter()

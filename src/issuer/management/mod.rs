@@ -20,7 +20,7 @@ use super::clients::Clients;
 use super::forgetting::Forgetting;
 use super::policy::{BACKDATED, Policy};
 use super::registration::{FieldProblem, Members};
-use super::revocation::Revocations;
+use super::revocations::Revocations;
 use super::signing_keys::SigningKeys;
 use super::store_sync::StoreSync;
 use crate::domain::clock::{SharedClock, UnixTime};

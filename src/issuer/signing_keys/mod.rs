@@ -143,8 +143,11 @@ impl SigningKeys {
     ///
     /// # Errors
     /// As [`sign_with`](Self::sign_with).
-    pub(super) fn signing_key(&self, lives: Duration) -> Result<Arc<SigningKey>, SigningKeyError> {
-        self.expect_tokens_of(lives);
+    pub(super) fn signing_key(
+        &self,
+        lifetime: Duration,
+    ) -> Result<Arc<SigningKey>, SigningKeyError> {
+        self.expect_tokens_of(lifetime);
         self.ring
             .load()
             .signing_with(self.algorithm)
@@ -164,9 +167,9 @@ impl SigningKeys {
         algorithm: Algorithm,
         typ: &str,
         claims: &T,
-        lives: Duration,
+        lifetime: Duration,
     ) -> Result<SecretString, SigningKeyError> {
-        self.expect_tokens_of(lives);
+        self.expect_tokens_of(lifetime);
         self.ring
             .load()
             .signing_with(algorithm)
@@ -182,8 +185,8 @@ impl SigningKeys {
 
     /// Announces the lifetime of future tokens. The first such token announces it too, but a crash
     /// within the next seconds would lose that.
-    pub(super) fn expect_tokens_of(&self, lives: Duration) {
-        let seconds = whole_seconds(lives);
+    pub(super) fn expect_tokens_of(&self, lifetime: Duration) {
+        let seconds = whole_seconds(lifetime);
         // A plain read in the usual case, because many threads sign.
         if self.longest_token.load(Ordering::Relaxed) < seconds {
             self.longest_token.fetch_max(seconds, Ordering::Relaxed);
@@ -292,9 +295,9 @@ impl SigningKeys {
 }
 
 /// Rounded up, and within the range of the store.
-fn whole_seconds(lives: Duration) -> u64 {
-    let up = u64::from(lives.subsec_nanos() > 0);
-    lives
+fn whole_seconds(lifetime: Duration) -> u64 {
+    let up = u64::from(lifetime.subsec_nanos() > 0);
+    lifetime
         .as_secs()
         .saturating_add(up)
         .min(i64::MAX.unsigned_abs())

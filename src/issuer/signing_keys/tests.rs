@@ -177,8 +177,7 @@ async fn processes_on_one_store_rotate_once_and_follow_each_other() {
             .iter()
             .map(|(keys, store)| reload(keys, store, at));
         futures_util::future::join_all(all).await;
-        // Who came first has not seen what the others did; there is nothing left to do but to read
-        // it.
+        // The first process has not seen the changes of the others, and only reads.
         let first = processes[0].1.revisions().await.unwrap();
         for (keys, store) in &processes {
             reload(keys, store, at).await;
@@ -261,7 +260,7 @@ async fn a_key_stays_published_as_long_as_the_longest_token_it_signed() {
         keys.sign_with(keys.algorithm, "at+jwt", &json!({}), signed)
             .unwrap();
         reload(&keys, &store, NOW).await;
-        // It is in the store: another process, which knows of no such client, retires it.
+        // It is in the store: another process, without such a client, retires it.
         let other = open_at(&config(Vec::new()), &store, NOW).await.unwrap();
         let views = other.rotate(now, UnixTime(NOW)).await.unwrap();
         assert_eq!(views[1].published_until, Some(UnixTime(until)));
@@ -381,7 +380,7 @@ async fn a_key_in_plain_text_beside_encrypted_ones_is_not_taken() {
     };
     let keys = open_at(&sealed, &store, NOW).await.unwrap();
     let good = sign(&keys);
-    // Somebody who can write the store, and does not have the encryption key.
+    // An attacker who can write the store, without the encryption key.
     let planted = SigningKey::generate(Algorithm::ES256).unwrap();
     let stored = store.signing_keys().await.unwrap();
     let record = crate::store::KeyRecord {

@@ -193,7 +193,7 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
         (good().claim("exp", Value::Null).sign(), CLAIMS),
         (
             good().claim("exp", now() + 3600 + 120).sign(),
-            "the assertion lives too long",
+            "the assertion expires too late",
         ),
         (good().claim("exp", 1e300).sign(), CLAIMS),
         (

@@ -1,4 +1,4 @@
-//! What becomes of a user's JWT that a client exchanges.
+//! The exchange of a user's JWT.
 
 use super::*;
 use crate::issuer::Profile;
@@ -178,7 +178,7 @@ async fn the_end_of_a_users_jwt_counts_only_where_the_client_is_registered_so() 
     );
     assert_eq!(ends_by(true, None).await, Ok(None));
     assert_eq!(ends_by(false, Some(NOW + 3)).await, Ok(None));
-    // What the clock skew forgives would be dead when it is issued.
+    // Within the clock skew the token would have expired when it is issued.
     let over = Err(TokenError::InvalidAssertion(AssertionFault::Expired));
     assert_eq!(ends_by(true, Some(NOW)).await, over);
     assert_eq!(ends_by(true, Some(NOW - 5)).await, over);

@@ -105,7 +105,7 @@ fn a_key_is_published_signs_is_retired_and_goes_each_at_its_time() {
         (due - HOUR, vec![("k1", Active), ("k2", Next)]),
         (due - 1, vec![("k1", Active), ("k2", Next)]),
         (due, vec![("k1", Retired), ("k2", Active)]),
-        // The longest token lives an hour, and there is an hour to spare.
+        // The longest token has a lifetime of an hour, and there is an hour to spare.
         (due + 2 * HOUR, vec![("k1", Retired), ("k2", Active)]),
         (due + 2 * HOUR + 1, vec![("k2", Active)]),
         (due + 30 * DAY - HOUR, vec![("k2", Active), ("k3", Next)]),
@@ -177,7 +177,7 @@ fn on_demand_a_key_waits_its_time_or_signs_at_once_or_is_the_only_one_left() {
 }
 
 #[test]
-fn what_never_expires_keeps_its_key_for_ever() {
+fn the_key_of_an_endless_token_is_never_deleted() {
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
     world.keys[0].longest_token = Duration::from_secs(i64::MAX.unsigned_abs());
@@ -227,7 +227,7 @@ fn a_key_that_is_foreign_is_retired_after_a_day_however_often_the_process_restar
 }
 
 #[test]
-fn a_configuration_that_was_changed_back_begins_the_day_anew_when_it_is_changed_again() {
+fn a_configuration_that_is_changed_back_and_again_restarts_the_day() {
     let configure = |world: &mut Simple, algorithm: &str, now: i64| {
         world.policy.algorithms = vec![algorithm.to_owned()];
         world.policy.running_since = UnixTime(now);
@@ -550,8 +550,8 @@ impl World {
                 self.tick(1 - process, None);
             }
             Event::Restart(process, other) => {
-                // As `SigningKeys::open` does, but for the latest time seen: while it is down, the
-                // clock stands well.
+                // As `SigningKeys::open` does, without the latest time seen: the clock is right
+                // while the process is down.
                 let policy = &mut self.processes[process].policy;
                 policy.algorithms = vec![if other { "B" } else { "A" }.to_owned()];
                 policy.running_since = UnixTime(self.now);
@@ -559,7 +559,7 @@ impl World {
             }
         }
         let published: BTreeSet<&str> = self.keys.iter().map(|key| key.kid.as_str()).collect();
-        // What was dead once stays so, whatever the clock says later.
+        // An expired key stays expired, whatever the clock is later.
         self.tokens
             .retain(|(_, expires)| expires.saturating_add(600) >= self.now);
         for (kid, _) in &self.tokens {

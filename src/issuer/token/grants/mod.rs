@@ -34,7 +34,7 @@ pub(in crate::issuer) struct Granted {
     is_kept: bool,
 }
 
-/// What a grant decides.
+/// The decisions of a grant.
 #[derive(Debug)]
 struct Terms {
     scope: ScopeSet,
@@ -120,7 +120,7 @@ pub(super) async fn grant(
 
 /// The end of a token: at most that of its client, and of the JWT that it was exchanged for if the
 /// client is registered so. `expiration` may only shorten its lifetime. A past `expiration` is an
-/// error: a request for a dead token must not get the one that lives longest.
+/// error: a request for an expired token must not get the longest one.
 fn expires_at(
     asked: &GrantRequest<'_>,
     format: &TokenFormat,

@@ -1,4 +1,4 @@
-//! What can be found in a malformed request: only for the audit log.
+//! The parts of a malformed request that can be found: only for the audit log.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::credentials::{SecretCredentials, basic_credentials};
 
-/// What was found in a request.
+/// The parts that were found.
 #[derive(Debug, Default)]
 pub(in crate::issuer) struct Presented {
     pub(in crate::issuer) client_id: Option<String>,

@@ -90,7 +90,7 @@ async fn a_revocation_is_stored_however_many_there_are_before_it() {
             "{restarted}"
         );
     }
-    // What is stored already is not written again.
+    // A stored revocation is not written again.
     let before = store.revisions().await.unwrap().revocations;
     first.revoke(revocable(last)).await.unwrap();
     assert_eq!(store.revisions().await.unwrap().revocations, before);
@@ -123,7 +123,7 @@ async fn a_client_that_revokes_without_end_takes_no_room_from_the_users_of_other
 }
 
 #[tokio::test]
-async fn the_list_of_a_store_that_is_made_anew_says_more_than_those_of_the_store_before() {
+async fn the_list_of_a_new_store_has_a_higher_revision_than_those_of_the_store_before() {
     let revision = |issuer: &Issuer| issuer.state.revocations.known.load().revision;
     let issuer = open(config(Vec::new())).await.unwrap();
     for number in 0..20 {
@@ -148,10 +148,14 @@ async fn the_list_of_a_store_that_is_made_anew_says_more_than_those_of_the_store
         .await
         .unwrap();
     let clock = Arc::new(TestClock(AtomicI64::new(issuer.state.clock.now().0 + 1)));
-    let anew = Issuer::open(config(Vec::new()), store, clock)
+    let new_issuer = Issuer::open(config(Vec::new()), store, clock)
         .await
         .unwrap();
-    assert!(revision(&anew) > last, "{} {last}", revision(&anew));
+    assert!(
+        revision(&new_issuer) > last,
+        "{} {last}",
+        revision(&new_issuer)
+    );
 }
 
 fn claims(list: &RevocationList) -> Value {
@@ -186,7 +190,7 @@ async fn a_list_says_what_of_the_store_is_in_it() {
         (&newer["revision"], &newer["revoked"]),
         (&json!(first + 1), &json!(["00001"]))
     );
-    // What the other one does not know, its list does not claim to know.
+    // The other one's list does not contain what it has not read.
     let older = list(&other).await;
     assert_eq!(
         (&older["revision"], &older["iat"]),

@@ -1,63 +1,24 @@
-//! Revocation: the requests of RFC 7009, the revocations, and the signed list for other verifiers.
-
-mod known;
-mod list;
-mod revocations;
+//! Revocation requests (RFC 7009).
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
-pub use self::list::RevocationList;
-pub(super) use self::revocations::{Revocable, Revocations};
 use super::authenticator::Authenticator;
 use super::client_auth::AuthenticatedClient;
 use super::error::TokenError;
 use super::own_token::OwnToken;
-use super::profile::ProfilePolicy;
 use super::refresh_tokens;
 use super::refused::{Attempt, Refusals};
+use super::revocations::known::LONGEST_SKEW;
+use super::revocations::{Revocable, RevocationList};
 use super::state::State;
-use super::token::request::{Credentials, Parameters};
+use super::token_parameters::TokenParameters;
 use crate::domain::clock::UnixTime;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::ExposeSecret;
 use crate::domain::settings::ListedClients;
 use crate::store::RevokedToken;
-
-/// The parameters of a revocation request (RFC 7009 §2.1) or an introspection request (RFC 7662
-/// §2.1), before the client is authenticated.
-#[derive(Debug)]
-pub(super) struct TokenParameters {
-    credentials: Option<Credentials>,
-    token: SecretString,
-}
-
-impl TokenParameters {
-    /// Parses headers and body. The query must have no parameter. `token_type_hint` is ignored: the
-    /// form of a token shows its type.
-    pub(super) fn parse(
-        headers: &HeaderMap,
-        query: Option<&str>,
-        body: &[u8],
-    ) -> Result<Self, TokenError> {
-        let parameters = Parameters::without_query(Parameters::parse(headers, body), query)?;
-        parameters.check_spelling()?;
-        let standard = &ProfilePolicy::STANDARD;
-        Ok(Self {
-            credentials: Credentials::parse(headers, parameters.client, standard)?,
-            token: parameters.token.ok_or(TokenError::NoToken)?,
-        })
-    }
-
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
-    }
-
-    pub(super) fn token(&self) -> &SecretString {
-        &self.token
-    }
-}
 
 /// Answers revocation requests, and publishes what is revoked.
 pub struct Revocation {
@@ -143,7 +104,7 @@ impl Revocation {
         let client_id = &caller.registration().id;
         let is_own =
             issued.client_id == Some(client_id) && token.is_of_user(caller, &self.state.policy);
-        let is_accepted = self.state.forgetting.time() < expires_at.plus(known::LONGEST_SKEW);
+        let is_accepted = self.state.forgetting.time() < expires_at.plus(LONGEST_SKEW);
         (is_own && is_accepted).then_some(Revocable {
             token: RevokedToken {
                 jti: token.text("jti")?.to_owned(),

@@ -5,19 +5,19 @@ use crate::jose::key_set::KeySet;
 use crate::jose::verify::Jws;
 
 /// One key of each type, whose private key was destroyed.
-const KEYS: &[u8] = include_bytes!("nobodys_keys.json");
+const KEYS: &[u8] = include_bytes!("decoy_keys.json");
 /// The least number of keys that are tried for a refused assertion: a client that changes its key
 /// has as many.
 const LEAST: usize = 2;
 
 /// Verifies with the keys of no client.
-pub(super) struct Nobody {
+pub(super) struct DecoyKeys {
     keys: Option<KeySet>,
     #[cfg(test)]
     pub(super) verified: std::sync::atomic::AtomicUsize,
 }
 
-impl Nobody {
+impl DecoyKeys {
     pub(super) fn new() -> Self {
         Self {
             keys: KeySet::parse(KEYS).ok(),
@@ -51,10 +51,10 @@ mod tests {
 
     #[test]
     fn there_is_a_key_for_every_algorithm() {
-        let nobody = Nobody::new();
+        let decoy = DecoyKeys::new();
         for algorithm in ALGORITHMS {
             assert!(
-                nobody
+                decoy
                     .keys
                     .as_ref()
                     .unwrap()

@@ -1,4 +1,8 @@
-//! The revocations of this issuer: in memory for its verifiers, in the store, and in the list.
+//! The revocations of this issuer: in memory for its verifiers, in the store, and in the signed list
+//! for other verifiers.
+
+pub(super) mod known;
+mod list;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,8 +11,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::known::{Bounds, CROWDED, Known, LONGEST_SKEW, client_end, published};
-use super::list::{self, Content, RevocationList, SignedList};
+use self::known::{Bounds, CROWDED, Known, LONGEST_SKEW, client_end, published};
+pub use self::list::RevocationList;
+use self::list::{Content, SignedList};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::revoked::{EndMark, RevokedNow};
 use crate::domain::settings::ListedClients;
@@ -25,14 +30,14 @@ use crate::store::{RevokedToken, Store, StoreError};
 const NOTED_AHEAD: Duration = Duration::from_hours(1);
 
 /// A token to revoke.
-pub(in crate::issuer) struct Revocable {
-    pub(in crate::issuer) token: RevokedToken,
-    pub(in crate::issuer) issued_at: UnixTime,
-    pub(in crate::issuer) after_end: Option<EndMark>,
+pub(super) struct Revocable {
+    pub(super) token: RevokedToken,
+    pub(super) issued_at: UnixTime,
+    pub(super) after_end: Option<EndMark>,
 }
 
 /// The revocations of this issuer.
-pub(in crate::issuer) struct Revocations {
+pub(super) struct Revocations {
     store: Arc<dyn Store>,
     clock: SharedClock,
     bounds: Arc<Bounds>,
@@ -59,7 +64,7 @@ pub(in crate::issuer) struct Revocations {
 impl Revocations {
     /// Reads the revocations that had not expired at the time `proven`. Many users share the
     /// clients in `shared`.
-    pub(in crate::issuer) async fn open(
+    pub(super) async fn open(
         store: Arc<dyn Store>,
         profile: ProfilePolicy,
         shared: HashSet<String>,
@@ -90,13 +95,13 @@ impl Revocations {
     }
 
     /// The revocations, for verifiers in this process.
-    pub(in crate::issuer) fn now(&self) -> &RevokedNow {
+    pub(super) fn now(&self) -> &RevokedNow {
         &self.now
     }
 
     /// The mark for a token of a client that is signed now; `None` if its `iat` lies after every
     /// end of the client's tokens.
-    pub(in crate::issuer) fn mark_for(&self, client_id: &str, now: UnixTime) -> Option<EndMark> {
+    pub(super) fn mark_for(&self, client_id: &str, now: UnixTime) -> Option<EndMark> {
         // A plain read in the usual case, because many threads sign.
         if self.latest.load(Ordering::Relaxed) < now.0 {
             self.latest.fetch_max(now.0, Ordering::Relaxed);
@@ -105,7 +110,7 @@ impl Revocations {
     }
 
     /// The latest time at which a token may have been signed: after `now` if the clock was set back.
-    pub(in crate::issuer) fn latest(&self, now: UnixTime) -> UnixTime {
+    pub(super) fn latest(&self, now: UnixTime) -> UnixTime {
         self.signed_here(now).max(self.earlier)
     }
 
@@ -115,7 +120,7 @@ impl Revocations {
 
     /// Notes in the store the time up to which tokens may be signed, so that an end covers them all
     /// even after a restart with a clock that was set back.
-    pub(in crate::issuer) async fn note_time(&self, now: UnixTime) {
+    pub(super) async fn note_time(&self, now: UnixTime) {
         let latest = self.signed_here(now);
         let is_noted = latest.plus(NOTED_AHEAD / 2) <= UnixTime(self.noted.load(Ordering::Relaxed));
         // After a failed write, this one shows whether the store is writable again.
@@ -130,7 +135,7 @@ impl Revocations {
     }
 
     /// Revokes all tokens of these clients from these times on.
-    pub(in crate::issuer) async fn expire(&self, expiries: HashMap<String, UnixTime>) {
+    pub(super) async fn expire(&self, expiries: HashMap<String, UnixTime>) {
         let _changing = self.changing.lock().await;
         if **self.expiries.load() != expiries {
             self.expiries.store(Arc::new(expiries));
@@ -140,7 +145,7 @@ impl Revocations {
     }
 
     /// Whether all tokens that a client was issued before a time have ended.
-    pub(in crate::issuer) fn ended_since(&self, client_id: &str, at: UnixTime) -> bool {
+    pub(super) fn ended_since(&self, client_id: &str, at: UnixTime) -> bool {
         self.known
             .load()
             .clients
@@ -150,12 +155,12 @@ impl Revocations {
 
     /// Whether the list is so full that the quota of users shrinks. A client that ended as a whole
     /// takes no room in the list, however many tokens it revokes.
-    pub(in crate::issuer) fn is_crowded(&self) -> bool {
+    pub(super) fn is_crowded(&self) -> bool {
         self.listed.load(Ordering::Relaxed) > CROWDED
     }
 
     /// Drops what expired before the time `proven`.
-    pub(in crate::issuer) async fn forget_expired(&self, proven: UnixTime) {
+    pub(super) async fn forget_expired(&self, proven: UnixTime) {
         let _changing = self.changing.lock().await;
         if let Some(left) = self
             .known
@@ -167,7 +172,7 @@ impl Revocations {
     }
 
     /// Reads everything again that had not expired at the time `proven`.
-    pub(in crate::issuer) async fn reload(&self, proven: UnixTime) -> Result<(), StoreError> {
+    pub(super) async fn reload(&self, proven: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let read_at = self.clock.now();
         // Read before the revocations that it counts.
@@ -181,7 +186,7 @@ impl Revocations {
     }
 
     /// Reads what this and other processes have revoked since the last reading.
-    pub(in crate::issuer) async fn catch_up(&self) -> Result<(), StoreError> {
+    pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let (read_at, known) = (self.clock.now(), self.known.load_full());
         let (revision, new) = self.store.revocations_since(known.revision).await?;
@@ -194,7 +199,7 @@ impl Revocations {
     }
 
     /// Reads what the store has revoked on its own. After a failure, the next reload reads it.
-    pub(in crate::issuer) async fn catch_up_or_warn(&self) {
+    pub(super) async fn catch_up_or_warn(&self) {
         if let Err(error) = self.catch_up().await {
             tracing::warn!(
                 %error,
@@ -204,7 +209,7 @@ impl Revocations {
     }
 
     /// Revokes a token, first in the store, so that a restart never undoes an answer.
-    pub(in crate::issuer) async fn revoke(&self, revocable: Revocable) -> Result<(), StoreError> {
+    pub(super) async fn revoke(&self, revocable: Revocable) -> Result<(), StoreError> {
         if is_stored(&self.known.load(), &revocable) {
             return Ok(());
         }
@@ -214,7 +219,7 @@ impl Revocations {
 
     /// Ends kept tokens, first in the store, then at once in the list and for the verifiers of this
     /// process.
-    pub(in crate::issuer) async fn end_tokens(
+    pub(super) async fn end_tokens(
         &self,
         filter: &TokenFilter,
         proven: UnixTime,
@@ -230,10 +235,7 @@ impl Revocations {
     }
 
     /// Ends all tokens that a client was issued up to a time.
-    pub(in crate::issuer) async fn end_client(
-        &self,
-        end: ClientNotBefore,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn end_client(&self, end: ClientNotBefore) -> Result<(), StoreError> {
         self.store.end_client_tokens(&end).await?;
         self.catch_up().await
     }
@@ -258,7 +260,7 @@ impl Revocations {
     }
 
     /// The signed list: at most [`list::LIFETIME`] old, with all that is revoked at the call.
-    pub(in crate::issuer) async fn list(
+    pub(super) async fn list(
         &self,
         issuer: &str,
         listed: ListedClients,
