@@ -157,7 +157,7 @@ async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
         assert_eq!(wait, 1);
     }
     assert_eq!(
-        by_secret(&sidecar, "nobody", "a guess of mine")
+        by_secret(&sidecar, "unknown", "a guess of mine")
             .await
             .status,
         401,
@@ -189,10 +189,10 @@ async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
     sidecar.stop().await;
 }
 
-/// Behind a proxy all clients have one address, and a stranger who fails in a client's name has it
+/// Behind a proxy all clients have one address, and a caller that fails in a client's name has it
 /// too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_nobody_guesses_is_never_delayed() {
+async fn a_secret_that_cannot_be_guessed_is_never_delayed() {
     let (in_file, _) = client_secret::generate(UnixTime(now()), None);
     let in_file = in_file.expose_secret();
     let builder = Sidecar::builder().secret_file("long", "long", in_file);
@@ -218,7 +218,7 @@ async fn a_secret_that_nobody_guesses_is_never_delayed() {
     sidecar.stop().await;
 }
 
-/// What a trusted proxy says of its clients counts, and what anybody else says does not.
+/// The client addresses of a trusted proxy count, those of other peers do not.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_counted_for_the_client_behind_a_trusted_proxy() {
     let secret = "sixteen bytes or more";
@@ -251,7 +251,7 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
     let builder = Sidecar::builder();
     let (generated, stored) = client_secret::generate(UnixTime(now()), None);
     store_client(&builder, "quick", may(json!({})), vec![stored]).await;
-    let supplied = "a supplied secret of somebody";
+    let supplied = "a supplied secret of a person";
     let hashed =
         client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
     store_client(
@@ -279,7 +279,7 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
             let id = if n % 4 == 0 {
                 "slow".to_owned()
             } else {
-                format!("stranger-{n}")
+                format!("unknown-{n}")
             };
             async move {
                 by_secret(sidecar, &id, &format!("wrong secret {n}"))
@@ -315,7 +315,7 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_supplied_secret_fails_no_request_however_many_come_at_once() {
     let builder = Sidecar::builder();
-    let supplied = "a supplied secret of somebody";
+    let supplied = "a supplied secret of a person";
     let hashed =
         client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
     store_client(

@@ -1,4 +1,4 @@
-//! What becomes of issued tokens: the registry, introspection, refresh tokens. Over real sockets.
+//! Issued tokens: the registry, introspection, refresh tokens. Over real sockets.
 
 mod introspection;
 mod refresh;
@@ -107,8 +107,8 @@ pub(crate) fn claims(token: &str) -> Value {
     serde_json::from_slice(&payload).expect("JSON")
 }
 
-/// What the inbound listener makes of a token.
-async fn judge(sidecar: &Sidecar, token: &str) -> (u16, String) {
+/// The inbound listener's answer to a token: status and reason.
+async fn answer_to(sidecar: &Sidecar, token: &str) -> (u16, String) {
     let authorization = format!("Bearer {token}");
     let answer = get(
         sidecar.address("api"),

@@ -246,14 +246,14 @@ async fn scopes_and_audiences_are_narrowed_and_never_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_a_client_learns_nothing() {
+async fn an_unknown_client_gets_no_hint() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
     let address = sidecar.address("issuer");
     let mut bodies = Vec::new();
     for (id, secret) in [
         ("legacy", "wrong"),
-        ("nobody", "wrong"),
+        ("unknown", "wrong"),
         ("off", SECRET),
         ("over", SECRET),
         ("legacy", ""),
@@ -484,7 +484,7 @@ async fn an_inbound_listener_answers_exactly_the_issuers_paths_and_accepts_its_t
     assert_eq!(
         get(api, "/x/../.well-known/jwks.json", &[]).await.status,
         200,
-        "the path is judged in its normal form"
+        "the path is matched in its normal form"
     );
     // `/token` belongs to the issuer's own listener; here it is the upstream's, behind the rules.
     assert_eq!(post_form(api, "/token", &fields, &[]).await.status, 401);

@@ -132,7 +132,7 @@ async fn fetches(far: &Sidecar) -> u64 {
     count.parse().expect("a number")
 }
 
-/// Lets a far verifier fetch again, long before its copy is old: by tokens of keys that nobody has.
+/// Makes a remote verifier fetch again before its copy is old: by tokens of unknown keys.
 async fn refreshes(far: &Sidecar) {
     let before = fetches(far).await;
     until("it fetches again", async || {
@@ -257,8 +257,7 @@ async fn a_restart_in_any_state_of_a_rotation_refuses_no_living_token() {
         .start(&yaml)
         .await;
     let first = issue(&sidecar).await;
-    // Published; in use; the first one lives on for its tokens; another was due while nobody was
-    // there.
+    // Published; in use; the first one stays for its tokens; another was due while no process ran.
     for (forward, keys, rotated) in [
         (MINUTE * 46, 2, false),
         (MINUTE * 16, 2, true),
@@ -313,7 +312,7 @@ async fn two_sidecars_on_one_store_rotate_once_and_accept_each_others_tokens() {
     let (of_one, of_two) = (issue(&one).await, issue(&two).await);
     for sidecar in [&one, &two] {
         for token in [&before, &of_one, &of_two] {
-            // The hour of the first one is over, but for what clocks may differ.
+            // The hour of the first one is over, except for the tolerance of clocks.
             let expected = if token == &before {
                 (401, Some("expired".to_owned()))
             } else {

@@ -39,7 +39,7 @@ const SECRET: &str = "serviceClientSecret";
 const TOKEN: &str = "/m2m-oauth-server/oauth/token";
 const TOKENS: &str = "/m2m-oauth-server/api/v1/tokens";
 
-/// What the configurations of these tests begin with: the issuer up to its owner claim.
+/// The start of the configurations of these tests: the issuer up to its owner claim.
 const ISSUER: &str = r#"
 stateDir: "@DIR@"
 store: { url: "sqlite:@DIR@/m2m.db" }
@@ -162,7 +162,7 @@ impl World {
         .await
     }
 
-    async fn judge(&self, token: &str) -> (u16, String) {
+    async fn answer_to(&self, token: &str) -> (u16, String) {
         let authorization = format!("Bearer {token}");
         let answer = get(
             self.sidecar.address("api"),
@@ -205,7 +205,7 @@ fn ids(tokens: &[Value]) -> Vec<&str> {
     ids
 }
 
-/// What every error of the tokens API is: a google.rpc.Status and nothing else.
+/// Every error of the tokens API is a google.rpc.Status and nothing else.
 fn assert_status(answer: &RawAnswer, http: u16, code: u64) {
     assert_eq!(answer.status, http, "{}", answer.text());
     let body = answer.json();

@@ -257,7 +257,7 @@ async fn what_is_wrong_with_a_request_is_said() {
             "{target} {headers:?}"
         );
     }
-    // What servers before a proxy, or clients of other servers, add means nothing here.
+    // Parameters that proxies or clients of other servers add are ignored.
     for target in [query.as_str(), "/oauth/token?api-version=2"] {
         assert_eq!(
             ask(&sidecar, target, &[FORM], GRANT.as_bytes())

@@ -150,7 +150,7 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
         (good().header("typ", 5).sign(), TYP),
         (good().without("iss").sign(), UNKNOWN),
         (good().claim("iss", json!(["robot"])).sign(), UNKNOWN),
-        (good().claim("iss", "nobody").sign(), UNKNOWN),
+        (good().claim("iss", "unknown").sign(), UNKNOWN),
         (good().claim("iss", "Robot").sign(), UNKNOWN),
         (
             good().claim("iss", "legacy").sign(),
@@ -258,7 +258,7 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
     for (client_id, reason) in [
         ("other", ISS),
         ("legacy", "the client does not use assertions"),
-        ("nobody", UNKNOWN),
+        ("unknown", UNKNOWN),
     ] {
         let (mark, jwt) = (logs::mark(), good().sign());
         let answer = ask(
@@ -274,7 +274,7 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
         );
         logs::wait_for_line(mark, &["token request", reason]).await;
     }
-    // Requests that are malformed whoever sends them.
+    // Requests that are malformed for every client.
     let jwt = good().sign();
     let with_secret = basic("robot", "a secret");
     for (fields, headers) in [

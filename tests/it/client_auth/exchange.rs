@@ -3,14 +3,14 @@
 use super::*;
 use crate::support::keys::{Alg, TestKey};
 
-async fn sidecar(users: &Authority, strangers: &Authority) -> Sidecar {
+async fn sidecar(users: &Authority, foreign: &Authority) -> Sidecar {
     let issuer = "  clients:\n    - { id: portal, owner: \"of the client\", jwtPrivateKey: { authorities: [users] } }\n    - \
                   { id: copier, jwtPrivateKey: { authorities: [users], copyClaims: [email, cnf, access_token] } }\n    - \
                   { id: legacy, secretFile: \"@DIR@/legacy\", owner: x }\n";
     let authorities = format!(
-        "authorities:\n  users: {{ issuer: \"{}\" }}\n  strangers: {{ issuer: \"{}\" }}\n  self: {{ issuer: {ISSUER} }}\n",
+        "authorities:\n  users: {{ issuer: \"{}\" }}\n  foreign: {{ issuer: \"{}\" }}\n  self: {{ issuer: {ISSUER} }}\n",
         users.issuer(),
-        strangers.issuer()
+        foreign.issuer()
     );
     let builder = Sidecar::builder().secret_file("legacy", "legacy", "sixteen bytes or more");
     builder.start(&(yaml(issuer) + &authorities)).await
@@ -35,8 +35,8 @@ async fn exchange(sidecar: &Sidecar, client_id: &str, jwt: &str) -> RawAnswer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_jwt_becomes_a_token_of_its_owner() {
-    let (users, strangers) = (Authority::start(), Authority::start());
-    let sidecar = sidecar(&users, &strangers).await;
+    let (users, foreign) = (Authority::start(), Authority::start());
+    let sidecar = sidecar(&users, &foreign).await;
     let jwt = of_user(&users)
         .claim("email", "ann@example")
         .claim("exp", now() + 60)
@@ -51,7 +51,7 @@ async fn a_users_jwt_becomes_a_token_of_its_owner() {
     assert_eq!(token.get("originalTokenClaims"), None);
     assert!(
         token["exp"].as_i64().expect("a time") > now() + 3000,
-        "it lives as long as the client's tokens do"
+        "it has the lifetime of the client's tokens"
     );
     // It may be exchanged again: it is the user's, not an assertion of the client's.
     let by_body = ask(
@@ -81,8 +81,8 @@ async fn a_users_jwt_becomes_a_token_of_its_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_reason() {
-    let (users, strangers) = (Authority::start(), Authority::start());
-    let sidecar = sidecar(&users, &strangers).await;
+    let (users, foreign) = (Authority::start(), Authority::start());
+    let sidecar = sidecar(&users, &foreign).await;
     let good = || of_user(&users);
     let alien = TestKey::generate("es256-1", Alg::ES256);
     let own = by_secret(&sidecar, "legacy", "sixteen bytes or more").await;
@@ -131,9 +131,9 @@ async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_re
             good().claim("cnf", json!({"jkt": "x"})).sign(),
             "refused: sender_constrained",
         ),
-        (of_user(&strangers).sign(), "refused: unknown_issuer"),
+        (of_user(&foreign).sign(), "refused: unknown_issuer"),
         (
-            good().claim("iss", "https://nobody.example").sign(),
+            good().claim("iss", "https://unknown.example").sign(),
             "refused: unknown_issuer",
         ),
         (own, "issued by this issuer itself"),
@@ -156,7 +156,7 @@ async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_re
     let jwt = good().sign();
     assert_eq!(present(&sidecar, &jwt).await.status, 401);
     assert_eq!(exchange(&sidecar, "legacy", &jwt).await.status, 401);
-    assert_eq!(exchange(&sidecar, "nobody", &jwt).await.status, 401);
+    assert_eq!(exchange(&sidecar, "unknown", &jwt).await.status, 401);
     assert_eq!(
         ask(&sidecar, &[("client_id", "portal")], &[]).await.status,
         401
@@ -190,11 +190,11 @@ async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_an_authoritys_keys_are_not_to_be_had_its_jwts_wait() {
-    let (users, strangers) = (Authority::start(), Authority::start());
+async fn while_an_authoritys_keys_are_unavailable_its_jwts_wait() {
+    let (users, foreign) = (Authority::start(), Authority::start());
     let jwt = of_user(&users).sign();
     users.down().await;
-    let sidecar = sidecar(&users, &strangers).await;
+    let sidecar = sidecar(&users, &foreign).await;
     let answer = exchange(&sidecar, "portal", &jwt).await;
     assert_eq!(error(&answer), (503, "temporarily_unavailable".to_owned()));
     sidecar.stop().await;

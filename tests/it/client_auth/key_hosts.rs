@@ -188,7 +188,7 @@ async fn a_client_with_a_jwks_uri_that_is_not_https_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_key_host_delays_nobody_else() {
+async fn a_dead_key_host_delays_no_other_client() {
     let (dead, good) = (Authority::start_tls(), Authority::start_tls());
     dead.behave(Endpoint::Jwks, Behave::Hang);
     let places = [

@@ -53,7 +53,7 @@ async fn through_nginx(
     post_form(sidecar.address("issuer"), TOKEN, &[GRANT], &headers).await
 }
 
-const STRANGER: &str = "198.51.100.7";
+const GUESSER: &str = "198.51.100.7";
 const OWN: &str = "192.0.2.1";
 
 /// Without the key all who come through the proxy are one address: five wrong secrets of anyone
@@ -67,7 +67,7 @@ async fn five_wrong_secrets_behind_a_proxy_lock_out_their_sender_and_no_other_cl
                 // That it says to be the client changes nothing: the proxy says whose request it
                 // is.
                 assert_eq!(
-                    through_nginx(&sidecar, STRANGER, OWN, id, "a guess of mine")
+                    through_nginx(&sidecar, GUESSER, OWN, id, "a guess of mine")
                         .await
                         .status,
                     401
@@ -81,7 +81,7 @@ async fn five_wrong_secrets_behind_a_proxy_lock_out_their_sender_and_no_other_cl
                 "{proxies}"
             );
             assert_eq!(
-                through_nginx(&sidecar, STRANGER, OWN, id, SECRET)
+                through_nginx(&sidecar, GUESSER, OWN, id, SECRET)
                     .await
                     .status,
                 429,
@@ -95,17 +95,17 @@ async fn five_wrong_secrets_behind_a_proxy_lock_out_their_sender_and_no_other_cl
 /// Many client ids from one network: these failures too are counted for the address that the proxy
 /// names.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_sprays_through_a_proxy_slows_down_its_own_network_only() {
+async fn a_guesser_that_sprays_through_a_proxy_slows_down_its_own_network_only() {
     let sidecar = plgd("  trustedProxies: [127.0.0.1]\n").await;
-    let stranger = "2001:db8:1:2::7";
+    let guesser = "2001:db8:1:2::7";
     let mut statuses = Vec::new();
     for n in 0..40 {
         statuses.push(
             through_nginx(
                 &sidecar,
-                stranger,
+                guesser,
                 "",
-                &format!("nobody-{n}"),
+                &format!("unknown-{n}"),
                 "a guess of mine",
             )
             .await
@@ -208,7 +208,7 @@ async fn the_last_address_that_is_no_proxys_is_counted_and_logged() {
             "203.0.113.7",
         ),
         (&[("X-Real-IP", "203.0.113.7")], "203.0.113.7"),
-        // The proxy names nobody, or nobody that could be counted.
+        // The proxy names no address, or none that could be counted.
         (&[], "127.0.0.1"),
         (&[(xff, "")], "127.0.0.1"),
         (&[(xff, "203.0.113.7, unknown")], "127.0.0.1"),
@@ -233,7 +233,7 @@ async fn the_last_address_that_is_no_proxys_is_counted_and_logged() {
         assert_eq!(
             seen,
             ("127.0.0.1".to_owned(), String::new()),
-            "{headers:?}: of a stranger"
+            "{headers:?}: of a guesser"
         );
     }
     strict.stop().await;

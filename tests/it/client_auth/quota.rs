@@ -105,7 +105,7 @@ async fn a_user_beyond_the_quota_gets_429_and_the_others_go_on() {
     assert!((3000..=3600).contains(&wait), "{wait}");
     let token = exchange(&sidecar, &users, "bob").await;
     assert_eq!(claims(&token)["owner"], "bob");
-    // What bob revokes is named; a quota is nothing that refuses a revocation.
+    // Bob's revocations are listed: a quota never refuses a revocation.
     let token = token.json()["access_token"]
         .as_str()
         .expect("a token")

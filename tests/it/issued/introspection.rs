@@ -21,7 +21,7 @@ fn inactive() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_token_is_active_to_those_it_concerns_and_to_nobody_else() {
+async fn a_live_token_is_active_only_for_the_clients_that_it_concerns() {
     let upstream = Upstream::start();
     let (sidecar, clock) = world(&upstream).await;
     let token = issue(
@@ -153,9 +153,9 @@ async fn who_asks_must_be_a_client_and_ask_properly() {
     let token = issue(&sidecar, "plain", &[]).await;
     let token = [("token", text(&token, "access_token"))];
     let address = sidecar.address("issuer");
-    let nobody = post_form(address, "/oauth/introspect", &token, &[]).await;
+    let unauthenticated = post_form(address, "/oauth/introspect", &token, &[]).await;
     assert_eq!(
-        (nobody.status, &nobody.json()["error"]),
+        (unauthenticated.status, &unauthenticated.json()["error"]),
         (401, &json!("invalid_client"))
     );
     let wrong = [("Authorization", "Basic cGxhaW46d3Jvbmctc2VjcmV0")];

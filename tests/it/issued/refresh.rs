@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{YAML, claims, is, issue, judge, post, text, with_secret, world};
+use super::{YAML, answer_to, claims, is, issue, post, text, with_secret, world};
 use crate::support::client::RawAnswer;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
@@ -70,7 +70,7 @@ async fn each_use_gives_a_new_access_token_and_a_new_refresh_token() {
         (&json!("Bearer"), &json!("a"))
     );
     assert_eq!(
-        judge(&sidecar, text(&second, "access_token")).await,
+        answer_to(&sidecar, text(&second, "access_token")).await,
         is(200, "-")
     );
     let database = std::fs::read(sidecar.path("m2m.db")).unwrap();
@@ -135,7 +135,7 @@ async fn a_token_that_is_used_again_later_ends_its_family_and_its_access_tokens_
     let (sidecar, clock) = world(&upstream).await;
     let first = issue(&sidecar, "fresh", &[]).await;
     let second = refresh(&sidecar, text(&first, "refresh_token")).await;
-    let stranger = issue(&sidecar, "fresh", &[]).await;
+    let other = issue(&sidecar, "fresh", &[]).await;
     clock.forward(Duration::from_secs(31));
     assert_eq!(
         refused(&sidecar, "fresh", text(&first, "refresh_token"), &[]).await,
@@ -147,16 +147,16 @@ async fn a_token_that_is_used_again_later_ends_its_family_and_its_access_tokens_
     );
     for token in [&first, &second] {
         assert_eq!(
-            judge(&sidecar, text(token, "access_token")).await,
+            answer_to(&sidecar, text(token, "access_token")).await,
             is(401, "revoked")
         );
     }
     // Another family of the same client is not touched.
     assert_eq!(
-        judge(&sidecar, text(&stranger, "access_token")).await,
+        answer_to(&sidecar, text(&other, "access_token")).await,
         is(200, "-")
     );
-    refresh(&sidecar, text(&stranger, "refresh_token")).await;
+    refresh(&sidecar, text(&other, "refresh_token")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,7 +177,7 @@ async fn a_refresh_token_that_is_revoked_takes_its_family_and_access_tokens_alon
         200
     );
     assert_eq!(
-        judge(&sidecar, text(&second, "access_token")).await,
+        answer_to(&sidecar, text(&second, "access_token")).await,
         is(200, "-")
     );
     assert_eq!(
@@ -188,7 +188,7 @@ async fn a_refresh_token_that_is_revoked_takes_its_family_and_access_tokens_alon
     );
     for each in [&first, &second] {
         assert_eq!(
-            judge(&sidecar, text(each, "access_token")).await,
+            answer_to(&sidecar, text(each, "access_token")).await,
             is(401, "revoked")
         );
         assert_eq!(
@@ -206,7 +206,7 @@ async fn a_refresh_token_that_is_revoked_takes_its_family_and_access_tokens_alon
         .fetch_one(&mut database)
         .await
         .unwrap();
-    assert_eq!(unmarked, 0, "the registry knows too");
+    assert_eq!(unmarked, 0, "the registry has it too");
 }
 
 #[tokio::test(flavor = "multi_thread")]

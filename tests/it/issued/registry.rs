@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{SECRET, YAML, builder, claims, count, database, is, issue, judge, post, text, world};
+use super::{
+    SECRET, YAML, answer_to, builder, claims, count, database, is, issue, post, text, world,
+};
 use crate::support::upstream::Upstream;
 use crate::support::{logs, until};
 
@@ -82,11 +84,11 @@ async fn while_the_store_is_locked_nothing_is_half_written_and_issued_tokens_sta
         assert_eq!(answer.json()["error"], "temporarily_unavailable");
         assert!(answer.header("retry-after").is_some());
     }
-    // What needs no row needs no store, and what was issued can be verified.
+    // A token without a row needs no store, and issued tokens can still be verified.
     let unnamed = issue(&sidecar, "plain", &[]).await;
     for token in [&before, &unnamed] {
         assert_eq!(
-            judge(&sidecar, text(token, "access_token")).await,
+            answer_to(&sidecar, text(token, "access_token")).await,
             is(200, "-")
         );
     }

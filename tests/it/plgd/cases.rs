@@ -10,7 +10,7 @@ use crate::support::now;
 
 async fn verified(world: &World, token: &str) {
     assert_eq!(
-        world.judge(token).await,
+        world.answer_to(token).await,
         (200, "-".to_owned()),
         "its signature verifies with our keys"
     );
@@ -212,7 +212,7 @@ async fn t09_a_token_is_created_at_the_tokens_api() {
     );
     for (body, http, code) in [
         (
-            json!({"grantType": "client_credentials", "clientId": "nobody", "clientSecret": "x"}),
+            json!({"grantType": "client_credentials", "clientId": "unknown", "clientSecret": "x"}),
             401,
             16,
         ),
@@ -443,7 +443,7 @@ async fn t17_the_server_starts_and_keeps_its_tokens_over_a_restart() {
     assert_eq!(answer.json()["result"]["id"], jti(&token));
 }
 
-/// What plgd's services do with every M2M token, half a minute after they last did.
+/// The requests of plgd's services for every M2M token, every half minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn plgds_services_learn_from_a_tokens_own_entry_that_it_was_blacklisted() {
     let world = World::start().await;
@@ -472,8 +472,8 @@ async fn plgds_services_learn_from_a_tokens_own_entry_that_it_was_blacklisted() 
         (vec![jti(&token).as_str()], &json!(true))
     );
     // Ours know at once, and by the signed list.
-    assert_eq!(world.judge(&token).await, (401, "revoked".to_owned()));
-    assert_eq!(world.judge(&other).await, (200, "-".to_owned()));
+    assert_eq!(world.answer_to(&token).await, (401, "revoked".to_owned()));
+    assert_eq!(world.answer_to(&other).await, (200, "-".to_owned()));
     let list = get(world.sidecar.address("issuer"), "/oauth/revocations", &[])
         .await
         .text();

@@ -1,5 +1,4 @@
-//! What of a user's token goes into an M2M token: its claims, its end; and users whose tokens have
-//! none.
+//! The claims and the end of a user's token in an M2M token; and users with endless tokens.
 
 use serde_json::{Value, json};
 
@@ -205,7 +204,7 @@ async fn a_token_ends_with_the_users_where_the_client_is_registered_so() {
         }
     }
     assert!(end_of(&world.token("all", &jwt).await).expect("a time") > end + 80_000);
-    // What is beyond the client's own lifetime stays an error.
+    // An end beyond the client's own lifetime stays an error.
     let form = [
         ("grant_type", "client_credentials"),
         ("expiration", &(now() + 90_000).to_string()),
@@ -233,7 +232,7 @@ async fn a_token_ends_with_the_users_where_the_client_is_registered_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_ends_with_the_users_token_too_and_gives_nothing_that_lives_longer() {
+async fn a_refresh_token_and_its_access_tokens_end_with_the_users_token() {
     let world = World::start().await;
     let end = now() + 600;
     let jwt = world.user().claim("exp", end).sign();
@@ -248,7 +247,7 @@ async fn a_refresh_token_ends_with_the_users_token_too_and_gives_nothing_that_li
     };
     let refresh = text(&issued, "refresh_token");
     assert_eq!(ends(&refresh).await, end);
-    // With a later token of the user the family lives no longer than the first one.
+    // With a later token of the user, the family still ends with the first one.
     let later = world.user().claim("exp", end + 600).sign();
     let form = [
         ("grant_type", "refresh_token"),

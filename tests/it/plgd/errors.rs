@@ -1,12 +1,15 @@
 //! Every error below the issuer's path is one that plgd's clients read: a google.rpc.Status, and
 //! beside OAuth's own members at OAuth's own endpoints. Wherever it comes from.
 
+use std::sync::Arc;
+
+use m2m_sidecar::for_tests::domain::clock::Clock;
 use serde_json::json;
 
 use super::{ISSUER, SECRET, TOKEN, TOKENS, World, YAML, assert_status, with_secrets};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{Connection, RawAnswer, get, post_form, request, send_raw};
-use crate::support::clock::MovableClock;
+use crate::support::clock::{MovableClock, StandingClock};
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
 
@@ -14,14 +17,20 @@ const BASE: &str = "/m2m-oauth-server";
 
 /// The world with an inbound listener that answers for the issuer.
 async fn world(more: &str) -> World {
-    let (users, upstream, clock) = (Authority::start(), Upstream::start(), MovableClock::now());
+    let clock = MovableClock::now();
+    world_at(more, clock.clone(), clock).await
+}
+
+/// The same with another clock in the sidecar.
+async fn world_at(more: &str, time: Arc<dyn Clock>, clock: Arc<MovableClock>) -> World {
+    let (users, upstream) = (Authority::start(), Upstream::start());
     let yaml = [ISSUER, YAML]
         .concat()
         .replace("@USERS@", &users.issuer())
         .replace("@UPSTREAM@", &upstream.url());
     let yaml = yaml.replace("name: api,", &format!("name: api, issuer: true, {more}"));
     let sidecar = with_secrets(Sidecar::builder())
-        .clock(clock.clone())
+        .clock(time)
         .start(&yaml)
         .await;
     users.wait_for_fetches(Endpoint::Jwks, 1).await;
@@ -154,7 +163,8 @@ async fn unknown_paths_and_methods_are_errors_that_plgds_clients_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_token_requests_are_errors_that_plgds_clients_read() {
-    let world = world("").await;
+    // A delay of a second must not pass while the test runs.
+    let world = world_at("", StandingClock::now(), MovableClock::now()).await;
     let address = world.sidecar.address("issuer");
     assert_both(
         &request(
@@ -211,7 +221,7 @@ async fn a_store_that_is_away_is_an_error_that_plgds_clients_read() {
     );
 }
 
-/// What is refused before any endpoint sees it.
+/// Requests that are refused before any endpoint.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_no_endpoint_sees_are_errors_that_plgds_clients_read() {
     let world = world("").await;
@@ -281,7 +291,7 @@ async fn requests_that_no_endpoint_sees_are_errors_that_plgds_clients_read() {
                 );
                 check(&answer, http, code);
             }
-            // What has no normal form is below the issuer's path when it begins with it.
+            // A path without a normal form is below the issuer's path if it begins with it.
             for below in ["%2e%2e%2fx", "%zz", "a;b", "a\\b"] {
                 let head = format!("GET {path}/{below} HTTP/1.1\r\n{host}\r\n");
                 assert_status(&send_raw(address, head).await, 400, 3);
@@ -310,7 +320,7 @@ async fn requests_that_no_endpoint_sees_are_errors_that_plgds_clients_read() {
             400,
         );
     }
-    // A connection that carries several requests judges each by its own path.
+    // On a connection with several requests, each error has the form of its own path.
     let mut connection = Connection::open(world.sidecar.address("issuer")).await;
     connection
         .send(format!("GET {BASE}/x HTTP/1.1\r\nHost: a\r\n\r\n"))

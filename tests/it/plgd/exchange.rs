@@ -52,11 +52,11 @@ async fn t03_a_users_jwt_becomes_a_token_of_its_owner() {
     let world = World::start().await;
     let jwt = user(&world.users)
         .claim(DEVICE_ID, "a device")
-        .claim("email", "nobody's business")
+        .claim("email", "confidential")
         .sign();
     let token = exchanged(&world, &jwt, &[]).await;
     assert_eq!(
-        world.judge(&token).await,
+        world.answer_to(&token).await,
         (200, "-".to_owned()),
         "its signature verifies with our keys"
     );
@@ -81,7 +81,7 @@ async fn t03_a_users_jwt_becomes_a_token_of_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t04_t05_t08_an_expiration_is_judged_as_with_a_secret() {
+async fn t04_t05_t08_an_expiration_counts_as_with_a_secret() {
     let world = World::start().await;
     let jwt = user(&world.users).sign();
     let hour = (now() + 3600).to_string();
@@ -101,14 +101,14 @@ async fn t04_t05_t08_an_expiration_is_judged_as_with_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t06_t07_an_unknown_client_and_a_jwt_that_nobody_trusts_are_401() {
+async fn t06_t07_an_unknown_client_and_an_untrusted_jwt_are_401() {
     let world = World::start().await;
-    let strangers = Authority::start();
+    let foreign = Authority::start();
     for (client, jwt) in [
         ("invalid client", user(&world.users).sign()),
         ("invalid client", "not.a.jwt".to_owned()),
         (CLIENT, "not.a.jwt".to_owned()),
-        (CLIENT, user(&strangers).sign()),
+        (CLIENT, user(&foreign).sign()),
         (
             CLIENT,
             user(&world.users)
@@ -125,7 +125,7 @@ async fn t06_t07_an_unknown_client_and_a_jwt_that_nobody_trusts_are_401() {
             (401, &json!(16), &json!("invalid_client"))
         );
     }
-    // Without a JWT nobody is let in by an empty secret.
+    // Without a JWT an empty secret does not authenticate.
     let answer = world.token(CLIENT, &[]).await;
     assert_eq!(
         (answer.status, &answer.json()["error"]),

@@ -96,15 +96,15 @@ async fn aud_in_a_form_chooses_the_audience_and_counts_before_audience() {
     }
     let warned = logs::lines_since(mark, &["WARN", "client_id=\"chooser\"", "`aud` counts"]);
     assert_eq!(warned.len(), 2, "one for each request: {warned:?}");
-    // Of what a stranger sends only the audit line tells.
+    // Only the audit line shows the texts of an unauthenticated client.
     let form = [
         ("grant_type", "client_credentials"),
         ("audience", "evil-1"),
         ("aud", "evil-2"),
     ];
-    let stranger = [("Authorization", "Basic bm9ib2R5OndoYXRldmVy")];
+    let unknown = [("Authorization", "Basic bm9ib2R5OndoYXRldmVy")];
     assert_eq!(
-        post_form(world.sidecar.address("issuer"), TOKEN, &form, &stranger)
+        post_form(world.sidecar.address("issuer"), TOKEN, &form, &unknown)
             .await
             .status,
         401
@@ -212,7 +212,7 @@ async fn equal_credentials_may_come_twice_and_different_ones_are_400() {
         (TOKEN, "serviceClient", "wrong"),
         (TOKEN, "twoClient", SECRET),
         (TOKEN, "twoClient", ""),
-        // The RFC's shape knows one method per request.
+        // The RFC's shape has one method per request.
         ("/oauth/token", "serviceClient", SECRET),
     ] {
         let answer = post(path, id, secret).await;
@@ -324,8 +324,8 @@ async fn an_assertion_needs_no_type_and_a_secret_beside_it_is_not_looked_at() {
     let camel = json!({"grantType": "client_credentials", "clientId": "JWTPrivateKeyClient", "clientAssertion": jwt,
         "clientSecret": "wrong-secret-here"});
     assert_eq!(post_json(&world, TOKENS, &camel).await.status, 200);
-    // A secret that is right lets nobody in beside an assertion that is not, and a client with a
-    // secret has no use for one.
+    // A right secret beside a wrong assertion does not authenticate, and a client with a secret
+    // may not use an assertion.
     for (client, assertion, secret) in [
         ("serviceClient", jwt.as_str(), SECRET),
         ("JWTPrivateKeyClient", "not.a.jwt", SECRET),
@@ -387,7 +387,8 @@ async fn a_secret_may_come_with_the_line_end_of_its_file() {
             let expected = if accepted.contains(&end) { 200 } else { 401 };
             assert_eq!(remember(answer).status, expected, "{client} with {end:?}");
         }
-        // What was right once ends no delay of what is wrong: five failures of one client are free.
+        // A right secret does not end the delay of wrong ones: five failures of one client are
+        // free.
         world.clock.forward(Duration::from_mins(20));
     }
     // Two that differ by the line end are two.
@@ -423,7 +424,7 @@ async fn a_line_end_that_is_taken_out_of_the_file_counts_as_long_as_an_old_secre
         (200, 200, 401)
     );
     std::fs::write(world.sidecar.path("lf"), format!("{LINE_SECRET}\r\n")).expect("a file");
-    until("the file was read anew", async || {
+    until("the file was read again", async || {
         try_with("\r\n").await == 200
     })
     .await;

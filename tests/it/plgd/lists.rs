@@ -83,8 +83,8 @@ fn chunks(bytes: &[u8], mut at: usize) -> Vec<(&[u8], usize)> {
 }
 
 /// Decodes as plgd does: one decoder per entry, whose reads are those of Go's `json.Decoder` and
-/// take all that they ask for, but with `ends_chunks` stop where a chunk ends. What a decoder has
-/// read beyond its entry is lost.
+/// take all that they ask for, but with `ends_chunks` stop where a chunk ends. A decoder loses
+/// what it has read beyond its entry.
 fn decoded_with_losses(chunks: &[&[u8]], ends_chunks: bool) -> Result<Vec<Value>, String> {
     let body = chunks.concat();
     let (mut entries, mut at) = (Vec::new(), 0);
@@ -163,7 +163,7 @@ async fn each_entry_is_a_chunk_and_a_write_of_its_own_the_oldest_first() {
             .map(|entry| entry["id"].as_str().unwrap())
             .collect();
         assert_eq!(listed_ids, expected);
-        // What one write has sent comes whole: no read ends inside a chunk.
+        // The bytes of one write arrive together: no read ends inside a chunk.
         for end in ends
             .iter()
             .filter(|end| (begin + 1..chunks.last().unwrap().1).contains(*end))
@@ -302,7 +302,7 @@ async fn a_filter_of_empty_values_lists_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whether_blacklisted_tokens_are_included_is_spelt_as_go_spells_it() {
+async fn include_blacklisted_is_a_boolean_of_go() {
     let world = World::start().await;
     let dead = jti(&world.issue("serviceClient", &[]).await);
     let user = world.user("1");
@@ -433,7 +433,7 @@ async fn an_m2m_token_ends_itself_and_no_other() {
         );
     }
     assert_status(&world.tokens("DELETE", &bearer, "", &[], b"").await, 400, 3);
-    assert_eq!(world.judge(&token).await, (200, "-".to_owned()));
+    assert_eq!(world.answer_to(&token).await, (200, "-".to_owned()));
     let mark = crate::support::logs::mark();
     let body = json!({ "idFilter": [own] }).to_string();
     let answer = world
@@ -454,7 +454,7 @@ async fn an_m2m_token_ends_itself_and_no_other() {
         &["audit", "outcome=\"revoked\"", &own, "token by itself"],
     );
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert_eq!(world.judge(&token).await, (401, "revoked".to_owned()));
+    assert_eq!(world.answer_to(&token).await, (401, "revoked".to_owned()));
     assert_eq!(claims(&token)[OWNER], "1");
     assert_eq!(
         ids(&world.list(&world.user("1"), "").await),

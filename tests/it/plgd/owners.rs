@@ -73,7 +73,7 @@ impl World {
         answer
     }
 
-    /// What the shared client is answered when it brings a user's JWT.
+    /// The answer to the shared client when it brings a user's JWT.
     async fn as_user(&self, jwt: &str, path: &str, form: &[(&str, &str)]) -> Value {
         let fixed = [
             ("client_id", "portal"),

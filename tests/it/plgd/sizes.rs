@@ -88,7 +88,7 @@ impl Large {
         .await
     }
 
-    async fn judge(&self, listener: &str, token: &str) -> RawAnswer {
+    async fn answer_to(&self, listener: &str, token: &str) -> RawAnswer {
         let bearer = format!("Bearer {token}");
         get(
             self.sidecar.address(listener),
@@ -130,7 +130,7 @@ async fn a_users_jwt_of_27_kib_becomes_a_token_that_every_role_takes() {
         );
     }
     // A listener takes it, and its upstream gets it.
-    assert_eq!(large.judge("api", &token).await.status, 200);
+    assert_eq!(large.answer_to("api", &token).await.status, 200);
     assert_eq!(
         large.upstream.received().pop().expect("a request").bearer(),
         Some(token.as_str())
@@ -152,7 +152,7 @@ async fn a_users_jwt_of_27_kib_becomes_a_token_that_every_role_takes() {
     );
     assert_eq!(ask("/m2m-oauth-server/oauth/revoke").await.status, 200);
     assert_eq!(
-        large.judge("api", &token).await.header("x-m2m-reason"),
+        large.answer_to("api", &token).await.header("x-m2m-reason"),
         Some("revoked")
     );
     assert_status(&large.tokens("GET", &token, "").await, 401, 16);
@@ -167,8 +167,12 @@ async fn each_authority_has_its_own_limit_and_a_refusal_says_it() {
     );
     assert!(just.len() <= 8 * 1024 && over.len() > 8 * 1024);
     for listener in ["api", "ordinary"] {
-        assert_eq!(large.judge(listener, &just).await.status, 200, "{listener}");
-        let refused = large.judge(listener, &over).await;
+        assert_eq!(
+            large.answer_to(listener, &just).await.status,
+            200,
+            "{listener}"
+        );
+        let refused = large.answer_to(listener, &over).await;
         assert_eq!(
             (refused.status, refused.header("x-m2m-reason")),
             (401, Some("token_too_large"))

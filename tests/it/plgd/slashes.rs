@@ -334,7 +334,7 @@ async fn in_the_standard_profile_a_user_who_is_refused_for_a_slash_stands_in_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_issuers_own_authority_may_be_spelt_with_a_slash_and_is_still_not_exchanged() {
+async fn the_issuers_own_authority_with_a_slash_is_not_exchanged() {
     let world = World::start("", PLGD).await;
     let own = text(&world.issue("serviceClient").await, "access_token");
     let bearer = format!("Bearer {own}");

@@ -345,7 +345,7 @@ inbound:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tokens_endpoint_that_repeats_the_token_shows_it_to_nobody() {
+async fn a_tokens_endpoint_that_repeats_the_token_does_not_expose_it() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
     let yaml = format!(

@@ -1,4 +1,4 @@
-//! What plgd's server gets wrong, each shown to be absent here.
+//! Weaknesses of plgd's server, each shown to be absent here.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ async fn w04_errors_are_the_rfcs_too_and_tell_nothing_of_the_inside() {
             400,
             "invalid_request",
         ),
-        ("nobody", vec![], 401, "invalid_client"),
+        ("unknown", vec![], 401, "invalid_client"),
     ] {
         let answer = world.token(client, &form).await;
         let body = answer.json();
@@ -116,7 +116,7 @@ async fn w04_errors_are_the_rfcs_too_and_tell_nothing_of_the_inside() {
         (answer.status, &answer.json()["error"]),
         (400, &json!("unsupported_grant_type"))
     );
-    // Who exists is not to be told from who does not.
+    // Existing and unknown clients get the same answer.
     let wrong = |id: &'static str| async move {
         let form = [
             ("grant_type", "client_credentials"),
@@ -126,7 +126,7 @@ async fn w04_errors_are_the_rfcs_too_and_tell_nothing_of_the_inside() {
         let answer = post_form(address, TOKEN, &form, &[]).await;
         (answer.status, answer.text())
     };
-    assert_eq!(wrong("dayClient").await, wrong("nobody").await);
+    assert_eq!(wrong("dayClient").await, wrong("unknown").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,13 +171,13 @@ async fn w08_metadata_revocation_and_introspection_are_the_rfcs() {
     .await;
     assert_eq!(revoked.status, 200);
     assert_eq!(introspect().await, json!({ "active": false }));
-    assert_eq!(world.judge(&token).await, (401, "revoked".to_owned()));
+    assert_eq!(world.answer_to(&token).await, (401, "revoked".to_owned()));
     let entry = world
         .list(&world.user("1"), "includeBlacklisted=true")
         .await;
     assert_eq!(
         entry[0]["blacklisted"]["flag"], true,
-        "the registry knows too"
+        "the registry has it too"
     );
 }
 
@@ -206,7 +206,7 @@ async fn w11_a_row_that_was_lost_does_not_end_a_token() {
         .execute(&mut database)
         .await
         .unwrap();
-    assert_eq!(world.judge(&token).await, (200, "-".to_owned()));
+    assert_eq!(world.answer_to(&token).await, (200, "-".to_owned()));
     // As plgd answers about a token that it does not know.
     let answer = world
         .tokens("GET", &format!("Bearer {token}"), "", &[], b"")
@@ -277,12 +277,12 @@ async fn w12_an_m2m_token_finds_and_ends_itself_only_and_all_is_no_default() {
 async fn w13_expired_rows_are_forgotten_and_revoked_ones_that_never_expire_stay_revoked() {
     let world = World::start().await;
     world.issue("dayClient", &[("audience", "x")]).await;
-    let forever = world.issue("serviceClient", &[]).await;
+    let endless = world.issue("serviceClient", &[]).await;
     world
         .tokens(
             "DELETE",
             &world.user("1"),
-            &format!("idFilter={}", jti(&forever)),
+            &format!("idFilter={}", jti(&endless)),
             &[],
             b"",
         )
@@ -294,17 +294,17 @@ async fn w13_expired_rows_are_forgotten_and_revoked_ones_that_never_expire_stay_
             .fetch_all(&mut database)
             .await
             .unwrap();
-        rows == [jti(&forever)]
+        rows == [jti(&endless)]
     })
     .await;
-    assert_eq!(world.judge(&forever).await, (401, "revoked".to_owned()));
-    assert!(claims(&forever).get("exp").is_none());
+    assert_eq!(world.answer_to(&endless).await, (401, "revoked".to_owned()));
+    assert!(claims(&endless).get("exp").is_none());
 }
 
 /// In the standard profile a client that revokes more than a thousand tokens ends all of its own.
 /// Here a client's tokens are those of many owners.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_owner_who_revokes_without_end_ends_nobody_elses_tokens() {
+async fn an_owner_who_revokes_many_tokens_ends_no_others() {
     let world = World::start().await;
     let token = world.issue("serviceClient", &[]).await;
     let mut database = database(&world.sidecar).await;
@@ -329,5 +329,5 @@ async fn an_owner_who_revokes_without_end_ends_nobody_elses_tokens() {
             answer.text()
         );
     }
-    assert_eq!(world.judge(&token).await, (200, "-".to_owned()));
+    assert_eq!(world.answer_to(&token).await, (200, "-".to_owned()));
 }

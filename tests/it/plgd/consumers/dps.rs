@@ -99,7 +99,7 @@ impl OAuth2<'_> {
 }
 
 /// The cache: by owner of a group of devices. A token counts while it ends after the request's
-/// deadline. What is fetched must name the owner that was asked for.
+/// deadline. A fetched token must name the requested owner.
 struct Cache<'a> {
     oauth2: OAuth2<'a>,
     kept: HashMap<String, Token>,

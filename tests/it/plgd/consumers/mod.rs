@@ -2,7 +2,7 @@
 //! `334f508f`): the validator that every service has, the decoder of lists, the cache of the device
 //! provisioning service, the calls of the web page.
 //!
-//! They are as strict as plgd's. What they accept here, plgd's programs accept.
+//! They are as strict as plgd's: plgd's programs accept every answer that they accept.
 
 mod dps;
 mod go_body;

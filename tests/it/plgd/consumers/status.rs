@@ -1,4 +1,4 @@
-//! What plgd's clients make of an answer's JSON: a message, or a google.rpc.Status.
+//! plgd's clients read an answer's JSON: a message, or a google.rpc.Status.
 
 use serde_json::Value;
 

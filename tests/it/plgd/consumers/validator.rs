@@ -20,8 +20,7 @@ use crate::plgd::replay::{claims, header};
 /// How long a service trusts a token before it asks again, in seconds: plgd's `cacheExpiration`.
 pub const CACHED: i64 = 30;
 
-/// The members of a discovery document that plgd knows. Others may be there, these must have their
-/// types.
+/// The members of a discovery document that plgd reads. They must have their types.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "their types are what matters")]
 struct Discovery {
@@ -42,7 +41,7 @@ fn canonical(issuer: &str) -> String {
     format!("{scheme}://{}", rest.join("/"))
 }
 
-/// What is known of a token from the look-up: until when, and why it is refused.
+/// The result of a token's look-up: until when, and why it is refused.
 struct Kept {
     until: i64,
     refused: Option<String>,

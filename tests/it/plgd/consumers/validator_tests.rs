@@ -1,4 +1,4 @@
-//! What plgd's services make of our tokens.
+//! plgd's services validate our tokens.
 
 use std::time::Duration;
 
@@ -186,7 +186,7 @@ async fn every_error_of_the_tokens_api_is_a_status_that_plgds_clients_read() {
             "POST",
             TOKENS,
             none,
-            r#"{"client_id":"nobody"}"#,
+            r#"{"client_id":"unknown"}"#,
             &[400, 401],
         ),
         ("POST", TOKENS, none, &"x".repeat(600_000), &[413]),

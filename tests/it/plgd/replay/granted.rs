@@ -1,5 +1,4 @@
-//! What a token may hold, whatever plgd's server answers: nothing beyond what its client is
-//! configured with. Rows of the table where plgd refuses and ours issues say nothing of the token.
+//! A token holds nothing beyond the configuration of its client, whatever plgd's server answers. Rows of the table where plgd refuses and ours issues say nothing of the token.
 
 use serde_json::Value;
 
@@ -8,7 +7,7 @@ use crate::plgd::OWNER;
 
 const ISSUER: &str = "https://localhost:20013/m2m-oauth-server";
 
-/// What a token, issued at `now`, holds beyond what its client may have.
+/// The parts of a token, issued at `now`, that its client is not allowed.
 pub fn beyond(clients: &[Client], claims: &Value, now: i64) -> Vec<String> {
     let id = claims["client_id"].as_str().unwrap_or_default();
     let Some(client) = clients.iter().find(|client| client.id == id) else {
@@ -67,7 +66,7 @@ fn what_a_client_may_not_have_is_found() {
     };
     assert_eq!(token(serde_json::json!({})), [""; 0]);
     for (changed, part) in [
-        (serde_json::json!({ "client_id": "stranger" }), "a client"),
+        (serde_json::json!({ "client_id": "foreign" }), "a client"),
         (
             serde_json::json!({ "aud": ["https://a.example", "https://c.example"] }),
             "the audience",

@@ -1,10 +1,10 @@
 //! The exchanges that were recorded with plgd's m2m-oauth-server (`tests/vectors/plgd`), sent in
 //! their order to an issuer that `import-plgd` has configured. Each answer is compared with plgd's;
-//! what differs stands in a table with its reason.
+//! a table has every difference with its reason.
 
+mod differences;
+mod differences_tests;
 mod granted;
-mod judge;
-mod judge_tests;
 mod rules;
 mod table;
 pub(in crate::plgd) mod vectors;
@@ -20,14 +20,14 @@ use serde_json::Value;
 use super::front::Request;
 use crate::support::client::RawAnswer;
 use crate::support::logs;
-use judge::{Difference, Known};
+use differences::{Difference, Known, differences};
 use rules::RULES;
 use table::Row;
 use vectors::{Names, Vector};
 use world::World;
 
 const DIFFERENCES: &str = include_str!("../../../vectors/plgd/differences.txt");
-/// What nginx answers by itself, or otherwise. Its rows stand for those of the other table.
+/// The answers of nginx itself. Its rows replace those of the other table.
 const THROUGH_NGINX: &str = include_str!("../../../vectors/plgd/differences-nginx.txt");
 
 fn part(token: &str, at: usize) -> Value {
@@ -79,7 +79,7 @@ impl Replay {
         }
     }
 
-    /// Sends a vector's request and judges the answer.
+    /// Sends a vector's request and compares the answer.
     async fn play(&mut self, vector: &Vector) -> Vec<Difference> {
         self.world
             .clock
@@ -121,7 +121,7 @@ impl Replay {
             recorded: vector.fixed_time(),
             through_nginx: self.world.front.is_nginx(),
         };
-        let mut found = judge::differences(vector, &answer, &known);
+        let mut found = differences(vector, &answer, &known);
         // nginx's own errors are HTML.
         if !self.world.front.is_nginx() || answer.header("content-type") != Some("text/html") {
             found.extend(unreadable_error(vector, &answer));
@@ -192,8 +192,8 @@ impl Replay {
     }
 }
 
-/// What plgd's clients could not read of an error: they take it for a google.rpc.Status without any
-/// other member. At the token endpoint RFC 6749's members stand beside it; plgd's server has no
+/// The part of an error that plgd's clients cannot read: they expect a google.rpc.Status without
+/// other members. At the token endpoint RFC 6749's members stand beside it; plgd's server has no
 /// other endpoints below `/oauth`.
 fn unreadable_error(vector: &Vector, answer: &RawAnswer) -> Option<Difference> {
     const STATUS: [&str; 3] = ["code", "details", "message"];
@@ -227,7 +227,7 @@ fn unreadable_error(vector: &Vector, answer: &RawAnswer) -> Option<Difference> {
     })
 }
 
-/// What of an exchange has no rule, as the table writes it.
+/// The differences of an exchange without a rule, as the table writes them.
 fn without_rules(vector: &Vector, found: &[Difference], used: &mut BTreeSet<&str>) -> Vec<String> {
     let mut left = Vec::new();
     for difference in found {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::judge::Difference;
+use super::differences::Difference;
 use super::vectors::Vector;
 use super::world::RECORDED_USERS;
 
@@ -18,7 +18,7 @@ impl Rule {
     }
 }
 
-/// What discovery has beside plgd's four members, of RFC 8414 §2, OpenID Connect Discovery 1.0 §3,
+/// The members of discovery beside plgd's four: RFC 8414 §2, OpenID Connect Discovery 1.0 §3,
 /// and the list of revoked tokens.
 const DISCOVERED: [&str; 14] = [
     "authorization_endpoint",

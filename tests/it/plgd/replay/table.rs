@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-/// What differs in one exchange.
+/// The differences of one exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub differences: Vec<String>,

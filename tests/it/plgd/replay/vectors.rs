@@ -66,7 +66,7 @@ pub struct Request {
     pub body: Option<String>,
 }
 
-/// What plgd's server answered.
+/// The answer of plgd's server.
 #[derive(Deserialize)]
 pub struct Plgd {
     pub status: u16,
@@ -88,7 +88,7 @@ pub fn recording() -> Recording {
         .expect("the recording")
 }
 
-/// What the names in requests stand for.
+/// The values of the names in requests.
 pub struct Names {
     /// Tokens of users and issued ones.
     pub tokens: HashMap<String, String>,

@@ -26,7 +26,7 @@ pub struct World {
     pub clock: Arc<StandingClock>,
     pub users: Authority,
     pub sidecar: Sidecar,
-    stranger: TestKey,
+    foreign: TestKey,
 }
 
 impl World {
@@ -55,7 +55,7 @@ impl World {
             clock,
             users,
             sidecar,
-            stranger: TestKey::generate("stranger", Alg::ES256),
+            foreign: TestKey::generate("foreign", Alg::ES256),
         }
     }
 
@@ -119,19 +119,19 @@ impl World {
                 "badiss",
                 user()
                     .claim("iss", "https://invalid-issuer")
-                    .signed_by(&self.stranger),
+                    .signed_by(&self.foreign),
             ),
             (
                 "forged",
-                user().signed_by(&self.stranger).header("kid", "forged"),
+                user().signed_by(&self.foreign).header("kid", "forged"),
             ),
             (
                 "forged_kid",
-                user().signed_by(&self.stranger).header("kid", kid),
+                user().signed_by(&self.foreign).header("kid", kid),
             ),
             (
                 "forged_owner2",
-                self.user("2").signed_by(&self.stranger).header("kid", kid),
+                self.user("2").signed_by(&self.foreign).header("kid", kid),
             ),
             ("algnone", user().unsigned()),
         ];

@@ -1,4 +1,4 @@
-//! What differs between plgd's answer and ours: status, headers, members of JSON, a token's header
+//! The differences between plgd's answer and ours: status, headers, members of JSON, a token's header
 //! and claims.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub struct Difference {
     pub ours: Option<Value>,
 }
 
-/// What the judge knows beside both answers.
+/// The facts that are known beside both answers.
 pub struct Known<'a> {
     /// The time of the request.
     pub now: i64,
@@ -81,33 +81,33 @@ pub fn differences(vector: &Vector, ours: &RawAnswer, known: &Known<'_>) -> Vec<
             ours,
         }];
     }
-    let mut judge = Judge {
+    let mut comparison = Comparison {
         known,
         found: Vec::new(),
         line: None,
     };
-    judge.headers(vector, ours);
+    comparison.headers(vector, ours);
     if let Some(lines) = &plgd.lines {
-        judge.lines(lines, ours);
+        comparison.lines(lines, ours);
     } else if let Some(json) = &plgd.json {
         match serde_json::from_slice::<Value>(&ours.body) {
-            Ok(body) => judge.value("json", Some(json), Some(&body)),
-            Err(_) => judge.differ("body", Some(json.clone()), Some(ours.text().into())),
+            Ok(body) => comparison.value("json", Some(json), Some(&body)),
+            Err(_) => comparison.differ("body", Some(json.clone()), Some(ours.text().into())),
         }
     } else if let Some(text) = &plgd.text {
-        judge.text(text, &ours.text());
+        comparison.text(text, &ours.text());
     }
     if let Some(token) = &plgd.token {
         match super::issued_token(ours) {
             Some(ours) => {
                 let claims = recorded(&claims(&ours), &known.users);
-                judge.value("token.header", Some(&token.header), Some(&header(&ours)));
-                judge.value("token.claims", Some(&token.claims), Some(&claims));
+                comparison.value("token.header", Some(&token.header), Some(&header(&ours)));
+                comparison.value("token.claims", Some(&token.claims), Some(&claims));
             }
-            None => judge.differ("token", Some("issued".into()), None),
+            None => comparison.differ("token", Some("issued".into()), None),
         }
     }
-    judge.found
+    comparison.found
 }
 
 /// The value with the recording's issuer of users.
@@ -136,14 +136,14 @@ fn summary(ours: &RawAnswer) -> String {
     out
 }
 
-struct Judge<'a> {
+struct Comparison<'a> {
     known: &'a Known<'a>,
     found: Vec<Difference>,
     /// The claims of the token that the line at hand is about.
     line: Option<&'a Value>,
 }
 
-impl Judge<'_> {
+impl Comparison<'_> {
     fn differ(&mut self, place: &str, plgd: Option<Value>, ours: Option<Value>) {
         let (plgd, ours) = (
             plgd.map(|it| self.named(&it)),

@@ -1,4 +1,4 @@
-//! The judge finds every kind of difference, and no rule covers it.
+//! Every kind of difference is found, and no rule covers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::judge::{self, Known};
+use super::differences::{Known, differences};
 use super::vectors::Vector;
 use super::without_rules;
 use crate::support::client::RawAnswer;
@@ -51,8 +51,8 @@ impl Ours {
         }
     }
 
-    /// What the judge and the rules leave.
-    fn judged(mut self) -> Vec<String> {
+    /// The differences that no rule covers.
+    fn found(mut self) -> Vec<String> {
         if self.json.get("access_token").is_none() {
             let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
             self.json["access_token"] =
@@ -77,7 +77,7 @@ impl Ours {
         let vector = vector();
         without_rules(
             &vector,
-            &judge::differences(&vector, &answer, &known),
+            &differences(&vector, &answer, &known),
             &mut BTreeSet::new(),
         )
     }
@@ -88,7 +88,7 @@ type Change = (&'static str, fn(&mut Ours));
 
 #[test]
 fn every_kind_of_difference_is_found_and_no_rule_covers_it() {
-    assert_eq!(Ours::new().judged(), [""; 0]);
+    assert_eq!(Ours::new().found(), [""; 0]);
     let changes: [Change; 17] = [
         ("status ", |it| it.status = 201),
         ("header x-new ", |it| {
@@ -126,7 +126,7 @@ fn every_kind_of_difference_is_found_and_no_rule_covers_it() {
     for (place, change) in changes {
         let mut ours = Ours::new();
         change(&mut ours);
-        let found = ours.judged();
+        let found = ours.found();
         assert!(
             found.len() == 1 && found[0].starts_with(place),
             "{place}: {found:?}"
