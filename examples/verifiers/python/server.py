@@ -1,4 +1,4 @@
-"""An API that wants the scope `orders:read`, on http.server and PyJWT."""
+"""An API that requires the scope `orders:read`, on http.server and PyJWT."""
 import json
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +11,7 @@ KEYS = jwt.PyJWKClient(f"{ISSUER}/.well-known/jwks.json")
 
 
 def claims(authorization):
-    """The claims of a bearer token, or None when it is not valid."""
+    """The claims of a bearer token, or None if it is not valid."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer":
         return None
