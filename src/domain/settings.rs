@@ -1,4 +1,5 @@
-//! The choices that a configuration offers: one enum each, from the file to the code that acts on it.
+//! The choices that a configuration offers: one enum each, from the file to the code that acts on
+//! it.
 //!
 //! The names and comments are part of the JSON Schema and of docs/configuration.md.
 
@@ -231,4 +232,59 @@ pub enum Readiness {
     Authorities,
     /// Every credential has a token. Each is then fetched at start.
     Credentials,
+}
+
+/// The switches of an inbound listener, which the proxy reads as they are written.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InboundSettings {
+    /// Whether the listener also answers the issuer's endpoints.
+    pub issuer: bool,
+    /// Whether the upstream gets the token itself.
+    pub authorization: Authorization,
+    /// Whether the upstream gets the client's `Host` header. If not, it gets its own name.
+    pub preserve_host: bool,
+}
+
+impl Default for InboundSettings {
+    fn default() -> Self {
+        Self {
+            issuer: false,
+            authorization: Authorization::Keep,
+            preserve_host: true,
+        }
+    }
+}
+
+/// Whether the upstream gets the token itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Authorization {
+    /// The `Authorization` header is forwarded.
+    #[default]
+    Keep,
+    /// The header is removed.
+    Strip,
+}
+
+/// The switches of an outbound listener, which the proxy reads as they are written.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OutboundSettings {
+    /// Whether the token replaces an existing header of this name in the request. If `false`, such
+    /// a request is forwarded unchanged.
+    pub overwrite: bool,
+    /// Whether the upstream gets the name and scheme that the program called, in
+    /// `X-Forwarded-Host`, `X-Forwarded-Proto` and `Forwarded`. Services need it if they write
+    /// whole URLs into the bodies of their responses.
+    pub forwarded_headers: bool,
+}
+
+impl Default for OutboundSettings {
+    fn default() -> Self {
+        Self {
+            overwrite: true,
+            forwarded_headers: false,
+        }
+    }
 }

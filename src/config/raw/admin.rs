@@ -1,4 +1,4 @@
-//! The management API, as it is written.
+//! The management API, as the file has it.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,17 +12,16 @@ use crate::config::value::FilePath;
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Admin {
-    /// Where it is served. Over plain HTTP, so beyond loopback the admin token can be read on the
-    /// way.
+    /// The address of the API. It speaks plain HTTP: beyond loopback, others can read the admin
+    /// token.
     pub listen: ListenAddress,
-    /// A file that holds the admin token, at least 16 bytes; one line, whose line end (LF or CRLF)
-    /// is not part of it. When left out, a token is generated and kept in `admin-token` of
-    /// `stateDir`.
+    /// A file with the admin token: one line of at least 16 bytes. The line ending (LF or CRLF) is
+    /// not part of the token. Default: a generated token in `admin-token` of `stateDir`.
     pub token_file: Option<FilePath>,
-    /// How many client connections it holds.
+    /// The limits on client connections.
     #[serde(default)]
     pub max_connections: MaxConnections,
-    /// `Host` values accepted beside IP addresses and `localhost`, with or without port.
+    /// Accepted `Host` values in addition to IP addresses and `localhost`, with or without a port.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
 }

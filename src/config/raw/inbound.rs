@@ -1,4 +1,4 @@
-//! Authorities and inbound listeners, as they are written.
+//! Authorities and inbound listeners, as the file has them.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,10 @@ use super::{
     yes,
 };
 use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
-use crate::config::name::{
-    Audience, ClaimName, ClaimValue, HeaderPattern, IdentityHeader, Method, Name, PathPattern,
-    Scope,
-};
+use crate::config::header::{HeaderPattern, IdentityHeader};
+use crate::config::name::{Audience, ClaimName, ClaimValue, Method, Name, PathPattern, Scope};
 use crate::config::value::{FilePath, GoDuration, Size};
-use crate::domain::settings::{CorsPreflight, Mode, PathCase, Per, Profile};
+use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per, Profile};
 use crate::proxy::headers::OF_OTHER_PROXIES;
 use crate::verifier::CLIENT_ID_CLAIMS;
 
@@ -24,49 +22,50 @@ use crate::verifier::CLIENT_ID_CLAIMS;
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Authority {
-    /// The `iss` of its tokens, compared character by character, also a slash at the end; with
-    /// `profile: plgd` slashes at the end do not count. Its keys are found by discovery; those of
-    /// this sidecar's own issuer are read in process.
+    /// The `iss` of its tokens, compared exactly, including a slash at the end. With `profile:
+    /// plgd`, slashes at the end do not matter. Its keys are found by discovery; the keys of the
+    /// sidecar's own issuer are read in process.
     pub issuer: String,
-    /// Where its key set is, instead of discovery.
+    /// The URL of its key set. It replaces discovery.
     pub jwks_uri: Option<HttpUrl>,
-    /// A file with its key set, instead of discovery. A changed file takes effect within seconds.
+    /// A file with its key set. It replaces discovery. A changed file takes effect within seconds.
     pub jwks_file: Option<FilePath>,
-    /// Certificates (PEM) trusted for its URLs, beside the platform's.
+    /// Certificates (PEM) that are trusted for its URLs in addition to those of the platform.
     pub ca_file: Option<FilePath>,
-    /// How long fetches of its metadata, its keys and its list of revoked tokens may take.
+    /// The timeouts for fetching its metadata, keys and revocation list.
     #[serde(default)]
     pub timeouts: FetchTimeouts,
-    /// The algorithms its keys may verify; every one that is supported when left out.
+    /// The algorithms that its keys may use. Default: all supported ones.
     #[schemars(length(min = 1))]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// By how much its clock may differ from ours; at most 10m.
+    /// The accepted difference between its clock and ours, at most 10m.
     #[serde(default = "default_clock_skew")]
     pub clock_skew: GoDuration,
-    /// How long the last good keys serve when none can be fetched; 1m to 366d.
+    /// How long the last valid keys are used while none can be fetched: 1m to 366d.
     #[serde(default = "default_max_stale")]
     pub max_stale: GoDuration,
-    /// How it is found out whether one of its tokens was revoked: a word, or a mapping with more to
-    /// say.
+    /// The revocation check of its tokens: a word, or a mapping with settings.
     #[schemars(extend("default" = "auto"))]
     pub revocation: Option<Revocation>,
-    /// The claims that may name the client of a token. The first that the token has does: in
-    /// limits, logs and usage. A dotted name walks objects.
+    /// The claims that can name the client of a token. The first one that the token has is used in
+    /// limits, logs and usage. A dotted name selects a member of an object.
     #[serde(rename = "clientIDClaims", default = "default_client_id_claims")]
     #[schemars(length(min = 1))]
     pub client_id_claims: Vec<ClaimName>,
-    /// Whether a token without `exp` is refused. `false` is for plgd's tokens that never expire;
-    /// such a token is remembered for 30s at most, and needs a way to be revoked or an explicit
+    /// Whether tokens without `exp` are refused. `false` is for plgd's tokens that never expire.
+    /// Such a token is cached for at most 30s, and needs a revocation check or an explicit
     /// `revocation: none`.
     #[serde(default = "yes")]
     pub require_expiry: bool,
-    /// How it writes tokens.
+    /// The format of its tokens. `plgd`: an `aud` of several audiences joined by spaces is split.
+    /// Issuers are the same if they differ only by slashes at the end or in a row, in `iss` and in
+    /// the metadata.
     #[serde(default)]
     pub profile: Profile,
-    /// How long its tokens may be, as bearer tokens and as assertions: 1KiB to 64KiB. Default:
-    /// 8KiB; with `profile: plgd` 32KiB; for this sidecar's own issuer `issuer.maxTokenSize`. A
-    /// listener takes request heads of 32KiB, and where a token may have more than 8KiB, of 24KiB
-    /// beside the longest one.
+    /// The maximum size of its tokens, as bearer tokens and as assertions: 1KiB to 64KiB. Default:
+    /// 8KiB, 32KiB with `profile: plgd`, and `issuer.maxTokenSize` for the sidecar's own issuer. A
+    /// listener accepts request heads of 32KiB. If a token can exceed 8KiB, it accepts 24KiB in
+    /// addition to the longest token.
     pub max_token_size: Option<Size>,
 }
 
@@ -89,110 +88,105 @@ fn default_max_stale() -> GoDuration {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Inbound {
-    /// The listener's name: the `realm` of challenges, a metrics label.
+    /// The name of the listener, used as the `realm` of challenges and as a metrics label.
     pub name: Name,
-    /// Where it listens; port 0 takes a free one. `localhost:PORT` is 127.0.0.1 and ::1.
+    /// The address to listen on. Port 0 takes a free port. `localhost:PORT` means 127.0.0.1 and
+    /// ::1.
     pub listen: ListenAddress,
-    /// Whether it answers the issuer's endpoints too.
-    #[serde(default)]
-    pub issuer: bool,
-    /// Where accepted requests go: `http://` or `https://`, host and port.
+    #[serde(flatten)]
+    pub settings: InboundSettings,
+    /// The service that gets accepted requests: `http://` or `https://`, host and port.
     pub upstream: UpstreamUrl,
-    /// How an https upstream is verified.
+    /// The verification of an https upstream.
     pub upstream_tls: Option<UpstreamTls>,
-    /// Names of the authorities whose tokens are accepted.
+    /// The names of the authorities whose tokens are accepted.
     #[schemars(length(min = 1))]
     pub authorities: Vec<Name>,
-    /// One of these must be in the token's `aud`; `any` switches the check off.
+    /// The accepted audiences: the token's `aud` must contain one of them. `any` disables the
+    /// check.
     pub audiences: Audiences,
-    /// How many verified tokens are remembered; 0: none.
+    /// The number of verified tokens that are cached. 0 disables the cache.
     #[serde(default = "default_verified_token_cache")]
     #[schemars(range(max = 10_000_000))]
     pub verified_token_cache: u64,
-    /// Whether the upstream gets the token itself.
-    #[serde(default)]
-    pub authorization: Authorization,
-    /// Headers that tell the upstream who the caller is, and the claim each is filled from. A
-    /// dotted name walks objects when no claim has that very name: `realm_access.roles`. With more
-    /// than one authority the default has `x-m2m-issuer: iss` too: two authorities may each have a
-    /// user of the same name.
+    /// Headers that identify the caller to the upstream, each with the claim that fills it. A
+    /// dotted name such as `realm_access.roles` selects a member of an object, unless a claim has
+    /// exactly that name. With more than one authority, the default also contains `x-m2m-issuer:
+    /// iss`, because two authorities can have users of the same name.
     #[schemars(extend(
         "propertyNames" = { "format": "identity-header" },
         "default" = { "x-m2m-client-id": "client_id", "x-m2m-scope": "scope", "x-m2m-subject": "sub" }
     ))]
     pub identity_headers: Option<BTreeMap<IdentityHeader, ClaimName>>,
-    /// Whether the upstream gets the client's `Host`; otherwise its own name.
-    #[serde(default = "yes")]
-    pub preserve_host: bool,
-    /// Whether the service ignores upper and lower case in paths. Left out: rules match exactly,
-    /// and a path that in another letter case meets an earlier rule is refused (400
-    /// `ambiguous_path`). The path is sent on in the letter case that it came in.
+    /// Whether the service ignores upper and lower case in paths. Default: rules match exactly, and
+    /// a path that matches an earlier rule in another letter case is refused (400
+    /// `ambiguous_path`). The path is forwarded in its original letter case.
     #[serde(default)]
     pub path_case: PathCase,
-    /// Whether `%2F` may stand in a path. A segment that hides `..` beside it is refused all the
-    /// same. `keep` is only for services that do not take it for a slash: rules see
-    /// `/admin%2Fusers` as one segment, so no rule for `/admin/**` matches it.
+    /// Whether a path may contain `%2F`. A segment that hides `..` beside it is always refused.
+    /// `keep` is only for services that do not treat it as a slash: rules see `/admin%2Fusers` as
+    /// one segment, so a rule for `/admin/**` does not match it.
     #[serde(default)]
     pub encoded_slash: AmbiguousCharacter,
-    /// Whether `;` may stand in a path. `keep` is for services that do not cut off what follows it:
-    /// to the rules it is a character like any other.
+    /// Whether a path may contain `;`. `keep` is for services that do not cut off the text after
+    /// it. Rules treat it as an ordinary character.
     #[serde(default)]
     pub path_parameters: AmbiguousCharacter,
-    /// Whether an escape may stand in a path that a second decoding makes a delimiter of, such as
-    /// `%252F`. A segment that hides `..` in it is refused all the same. `keep` is for services
-    /// that decode a path once.
+    /// Whether a path may contain an escape that a second decoding turns into a delimiter, such as
+    /// `%252F`. A segment that hides `..` in it is always refused. `keep` is for services that
+    /// decode a path once.
     #[serde(default)]
     pub double_encoding: AmbiguousCharacter,
-    /// Whether escapes may stand in a path that are not UTF-8, such as `%F6`. `keep` is for
-    /// services that read paths as ISO 8859-1; rules read such a segment so too.
+    /// Whether a path may contain escapes that are not UTF-8, such as `%F6`. `keep` is for services
+    /// that read paths as ISO 8859-1. Rules then read such a segment the same way.
     #[serde(default)]
     pub non_utf8: AmbiguousCharacter,
-    /// Proxies in front of this listener, as networks or addresses: what their `X-Forwarded-*` and
-    /// `Forwarded` headers say is extended, not replaced.
+    /// Proxies in front of this listener, as networks or addresses. Their `X-Forwarded-*` and
+    /// `Forwarded` headers are extended instead of replaced.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
-    /// Headers by which other proxies tell a service who a caller is: removed from requests of
-    /// peers that are not `trustedProxies`, in every spelling, beside all `X-Forwarded-*`. A name
-    /// that ends with `*` is the beginning of names. The list replaces the default.
+    /// Headers by which other proxies identify a caller to a service. They are removed from
+    /// requests of peers that are not `trustedProxies`, in every spelling, together with all
+    /// `X-Forwarded-*`. A name that ends with `*` is a prefix. The list replaces the default.
     #[serde(default = "default_remove_headers")]
     pub remove_headers: Vec<HeaderPattern>,
-    /// The largest request body; unlimited when left out.
+    /// The maximum size of a request body. Default: unlimited.
     pub max_body: Option<Size>,
-    /// How long each step of a request to the upstream may take.
+    /// The timeouts for each step of a request to the upstream.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
-    /// How long a client may pause within a request.
+    /// The timeouts for pauses of a client within a request.
     #[serde(default)]
     pub downstream_timeouts: ClientPauses,
-    /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds;
-    /// answers announce it (`Keep-Alive: timeout=75`). Longer than clients pause between two
-    /// requests.
+    /// How long an idle client connection stays open for another request: 1s to 1h, in whole
+    /// seconds. Responses announce it (`Keep-Alive: timeout=75`). Choose it longer than clients
+    /// pause between two requests.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: GoDuration,
-    /// How many client connections the listener holds.
+    /// The limits on client connections.
     #[serde(default)]
     pub max_connections: MaxConnections,
-    /// Whether what is refused is stopped.
+    /// Whether the listener refuses requests, or only reports which ones it would refuse.
     #[serde(default)]
     pub mode: Mode,
-    /// What becomes of CORS preflights, which browsers send without a token.
+    /// The treatment of CORS preflights, which browsers send without a token.
     #[serde(default)]
     pub cors_preflight: CorsPreflight,
-    /// How often requests may come, and how many at once; unlimited when left out. Counted are
-    /// those that would pass, and those about whose token the authority has to be asked.
+    /// The limits on the rate and number of requests. Default: unlimited. A request counts if it
+    /// would pass, or if the authority has to be asked about its token.
     pub limits: Option<Limits>,
-    /// Who may do what. The first rule that matches decides; without a match the request is denied.
+    /// The access rules. The first matching rule decides. Without a match, the request is denied.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
 }
 
-/// How long a client may pause within a request.
+/// The timeouts for pauses of a client within a request.
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(in crate::config) struct ClientPauses {
-    /// While it sends the request's body: how long to wait for each next part. 1ms to 24h.
+    /// The maximum wait for each next part of the request body: 1ms to 24h.
     pub read: GoDuration,
-    /// While it reads the answer: how long to wait until each next part is taken. 1ms to 24h.
+    /// The maximum wait until the client takes each next part of the response: 1ms to 24h.
     pub write: GoDuration,
 }
 
@@ -209,7 +203,7 @@ fn default_verified_token_cache() -> u64 {
     10_000
 }
 
-/// The identity headers of a listener that names none; `authorities` is how many it trusts.
+/// The default identity headers of a listener that trusts `authorities` authorities.
 pub(in crate::config) fn default_identity_headers(
     authorities: usize,
 ) -> BTreeMap<IdentityHeader, ClaimName> {
@@ -232,78 +226,67 @@ fn default_remove_headers() -> Vec<HeaderPattern> {
         .collect()
 }
 
-/// Which `aud` values are accepted.
+/// The accepted audiences.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(in crate::config) enum Audiences {
-    /// Any, also none.
+    /// Any audience, including none.
     Any(AnyAudience),
-    /// One of these must be in the token.
+    /// The token must contain one of these.
     OneOf(#[schemars(length(min = 1))] Vec<Audience>),
 }
 
-/// The word that switches the audience check off.
+/// The word that disables the audience check.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::config) enum AnyAudience {
-    /// Any audience, also none.
+    /// Any audience, including none.
     Any,
 }
 
-/// Whether the upstream gets the token itself.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum Authorization {
-    /// The `Authorization` header is passed on.
-    #[default]
-    Keep,
-    /// The header is removed.
-    Strip,
-}
-
-/// What becomes of a path with a character that some servers read more into.
+/// The treatment of a path with a character that servers interpret differently.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::config) enum AmbiguousCharacter {
     /// The request is refused with 400.
     #[default]
     Reject,
-    /// It is an ordinary character of its segment; rules match the decoded segment, the service
-    /// gets it as it was sent.
+    /// It is an ordinary character of its segment. Rules match the decoded segment, and the service
+    /// gets the original text.
     Keep,
 }
 
-/// One rule.
+/// An access rule.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Rule {
-    /// Path patterns: `*` stands for one segment, `**` at the end for any rest; `/x/**` matches
-    /// `/x` too.
+    /// Path patterns. `*` matches one segment, and `**` at the end matches any rest. `/x/**` also
+    /// matches `/x`.
     #[schemars(length(min = 1))]
     pub paths: Vec<PathPattern>,
-    /// Methods; every one when left out. `GET` includes `HEAD`.
+    /// The methods of the rule. Default: all. `GET` includes `HEAD`.
     #[schemars(length(min = 1))]
     pub methods: Option<Vec<Method>>,
-    /// `public` lets everyone pass, without a token. Left out: a valid token is needed.
+    /// `public` allows all requests without a token. Default: a valid token is required.
     pub access: Option<Access>,
     /// The scopes that the token must have, all of them.
     #[serde(default)]
     pub scopes: Vec<Scope>,
-    /// Scopes of which the token must have one.
+    /// Scopes of which the token must have at least one.
     #[schemars(length(min = 1))]
     pub any_scope: Option<Vec<Scope>>,
-    /// Claims that the token must have, each with one of these values; of a claim that is a list,
-    /// one item must have it. A single value need not be in a list. A dotted name walks objects
-    /// when no claim has that very name: `realm_access.roles`.
+    /// Claims that the token must have, each with one of the given values. A claim that is a list
+    /// must contain one of them. A single value needs no list. A dotted name such as
+    /// `realm_access.roles` selects a member of an object, unless a claim has exactly that name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "claim-name" }))]
     pub claims: BTreeMap<ClaimName, ClaimValues>,
-    /// How long to wait for each next part of the service's answer, instead of
+    /// The maximum wait for each next part of the service's response. It replaces
     /// `upstreamTimeouts.read`.
     pub timeout: Option<GoDuration>,
 }
 
-/// The values that a claim may have. Numbers and truth values are compared as JSON writes them.
+/// The accepted values of a claim. Numbers and booleans are compared in their JSON form.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(in crate::config) enum ClaimValues {
@@ -313,7 +296,7 @@ pub(in crate::config) enum ClaimValues {
     Text(ClaimValue),
     /// This number.
     Integer(i64),
-    /// This truth value.
+    /// This boolean.
     Bool(bool),
 }
 
@@ -325,34 +308,33 @@ pub(in crate::config) enum Scalar {
     Text(ClaimValue),
     /// A number.
     Integer(i64),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
 }
 
-/// How often requests may come, and how many at once. What is over a limit gets 429.
+/// The limits on the rate and number of requests. Requests beyond a limit get 429.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Limits {
-    /// How many requests a second, in the long run.
+    /// The number of requests per second in the long run.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests_per_second: Option<u32>,
-    /// How many of them may come at the same moment after a pause; as many as `requestsPerSecond`
-    /// when left out.
+    /// The number of requests that may arrive at once after a pause. Default: `requestsPerSecond`.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<u32>,
-    /// How many may be under way at once.
+    /// The number of requests in progress at the same time.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub concurrent: Option<u32>,
-    /// Whose requests are counted together. Those without a token, or whose token does not say,
-    /// count for their address.
+    /// Which requests share a limit. Requests without a token, or whose token lacks the claim, are
+    /// counted by address.
     #[serde(default)]
     pub per: Per,
 }
 
-/// Who may pass without the token's being asked.
+/// Access without a token.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::config) enum Access {
-    /// Everyone.
+    /// All requests are allowed.
     Public,
 }

@@ -1,4 +1,4 @@
-//! The issuer, as it is written.
+//! The issuer, as the file has it.
 
 use std::collections::BTreeMap;
 
@@ -17,80 +17,82 @@ use crate::domain::settings::{ListedClients, Profile, ScopeClaim, TokenType};
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Issuer {
-    /// The `iss` claim, exactly as written here; its path is the base path of the endpoints.
+    /// The `iss` claim, exactly as written here. The path of the URL is the base path of the
+    /// endpoints.
     pub url: IssuerUrl,
-    /// The issuer's own listener; may be left out when an inbound listener has `issuer: true`.
+    /// The issuer's own listener. Optional if an inbound listener has `issuer: true`.
     pub listen: Option<ListenAddress>,
-    /// How long its own listener keeps an idle client connection for another request, 1s to 1h, in
-    /// whole seconds; answers announce it (`Keep-Alive: timeout=75`).
+    /// How long an idle client connection of its own listener stays open for another request: 1s to
+    /// 1h, in whole seconds. Responses announce it (`Keep-Alive: timeout=75`).
     #[serde(default = "default_keep_alive")]
     pub keep_alive: GoDuration,
-    /// How many client connections its own listener holds.
+    /// The limits on client connections of its own listener.
     #[serde(default)]
     pub max_connections: MaxConnections,
-    /// Which tokens and answers are given.
+    /// The format of tokens and answers. `plgd` follows plgd's M2M server, including its tokens
+    /// API.
     #[serde(default)]
     pub profile: Profile,
-    /// The claim that carries a client's owner. Default: `owner`; in the plgd profile `sub`.
+    /// The claim that carries a client's owner. Default: `owner`, and `sub` in the plgd profile.
     pub owner_claim: Option<ClaimName>,
-    /// plgd profile: the claim of an assertion that names a device, copied into the token.
+    /// plgd profile: the claim of an assertion that names a device. It is copied into the token.
     #[serde(default, rename = "deviceIDClaim")]
     pub device_id_claim: String,
-    /// plgd profile: names of the authorities whose users may list and revoke their tokens. The
+    /// plgd profile: the names of the authorities whose users may list and revoke their tokens. The
     /// issuer's own tokens may always read their own entry.
     #[serde(default = "default_authorities")]
     pub authorities: Vec<Name>,
-    /// How long access tokens live: 1s to 24h. A client's own value may be longer. plgd profile:
-    /// `0s` is for ever.
+    /// The lifetime of access tokens: 1s to 24h. A client's own value may be longer. plgd profile:
+    /// `0s` means that tokens never expire.
     #[serde(default = "default_access_token_lifetime")]
     pub access_token_lifetime: GoDuration,
-    /// The `typ` header of access tokens. Default: `at+jwt` (RFC 9068 §2.1); in the plgd profile
-    /// `JWT`. Some verifiers accept only `JWT`, Spring Security and Nimbus among them.
+    /// The `typ` header of access tokens. Default: `at+jwt` (RFC 9068 §2.1), and `JWT` in the plgd
+    /// profile. Some verifiers accept only `JWT`, for example Spring Security and Nimbus.
     pub token_type: Option<TokenType>,
     /// The claims that carry scopes: `scope` (one text), `scp` (a list), or both.
     #[serde(default = "default_scope_claims")]
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub scope_claims: Vec<ScopeClaim>,
-    /// What the verifiers of an audience need, where it differs from the issuer's own values. A
-    /// request for several audiences whose settings differ is refused with `invalid_target`.
+    /// Settings for the verifiers of single audiences. They replace the issuer's own values. A
+    /// request for several audiences with different settings is refused with `invalid_target`.
     #[serde(default)]
     pub audiences: BTreeMap<Audience, AudienceSettings>,
-    /// What tokens are signed with.
+    /// The signing keys.
     #[serde(default)]
     pub signing: Signing,
-    /// Whether inbound listeners with `issuer: true` answer at the root too, beside the path of
-    /// `url`. Default: only when `url` has no path. The issuer's own listener always does.
+    /// Whether inbound listeners with `issuer: true` also answer at the root, in addition to the
+    /// path of `url`. Default: only if `url` has no path. The issuer's own listener always does.
     pub root_paths: Option<bool>,
     /// Hosts that a client's `jwks_uri` may name although they have no public address.
     #[serde(default)]
     pub client_jwks_hosts: Vec<ServerName>,
-    /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
+    /// Certificates (PEM) that are trusted for the `jwks_uri` of clients in addition to those of
+    /// the platform.
     pub client_jwks_ca_file: Option<FilePath>,
-    /// How far in the future a client's assertion may end: 1m to 24h.
+    /// The maximum remaining lifetime of a client's assertion: 1m to 24h.
     #[serde(default = "default_access_token_lifetime")]
     pub max_assertion_lifetime: GoDuration,
-    /// How long the old secret counts beside the new one after a client's `secretFile` has changed:
-    /// 0s to 30d. A restart ends it.
+    /// How long the old secret remains valid after a client's `secretFile` has changed: 0s to 30d.
+    /// A restart ends it.
     #[serde(default = "default_secret_grace")]
     pub secret_grace: GoDuration,
-    /// How the public list of revoked tokens names clients whose tokens were ended as a whole.
-    /// `hashed`: by the SHA-256 of the client id. `named`: by the id, which everybody can read; for
-    /// sidecars of versions before 0.2, which refuse a list with hashes and keep to the last one
-    /// that they know.
+    /// How the public revocation list names clients whose tokens were all revoked. `hashed`: by the
+    /// SHA-256 of the client id. `named`: by the id, which is then public. Sidecars before version
+    /// 0.2 need `named`: they refuse a list with hashes and keep the previous one.
     #[serde(default)]
     pub revocation_list: ListedClients,
-    /// Proxies in front of the issuer's own listener, as networks or addresses: the client that
-    /// they name (`X-Forwarded-For`, `Forwarded`; the last address that is no proxy's) is the one
-    /// whose failures are counted and that stands in the audit log and in access lines. Such a
-    /// proxy must write the header itself. On an inbound listener its own `trustedProxies` count.
+    /// Proxies in front of the issuer's own listener, as networks or addresses. The client is then
+    /// the last address in `X-Forwarded-For` or `Forwarded` that is not a proxy. It is used to
+    /// count failures, in the audit log and in access lines. Such a proxy must write the header
+    /// itself. Inbound listeners use their own `trustedProxies`.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
-    /// How long its own tokens, as bearer tokens at the tokens API, and the assertions of its
-    /// clients' own keys may be: 1KiB to 64KiB. Default: 8KiB; in the plgd profile 32KiB. JWTs of
-    /// users may be as long as `maxTokenSize` of their authority says. In the plgd profile request
-    /// heads may have 64KiB beside the longest token: the tokens API takes long lists of ids.
+    /// The maximum size of its own tokens at the tokens API, and of assertions that clients sign
+    /// with their own keys: 1KiB to 64KiB. Default: 8KiB, and 32KiB in the plgd profile. JWTs of
+    /// users are limited by `maxTokenSize` of their authority. In the plgd profile, request heads
+    /// may have 64KiB in addition to the longest token, for long lists of ids.
     pub max_token_size: Option<Size>,
-    /// The clients that may ask for tokens.
+    /// The clients that may request tokens.
     #[serde(default)]
     pub clients: Vec<Client>,
 }
@@ -111,35 +113,35 @@ fn default_secret_grace() -> GoDuration {
     seconds(3600)
 }
 
-/// What the verifiers of one audience need. A key that is left out has the issuer's value.
+/// Settings for the verifiers of one audience. Missing keys take the issuer's value.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct AudienceSettings {
     /// The `typ` header of tokens for this audience.
     pub token_type: Option<TokenType>,
-    /// The algorithm that signs them. Keys of each algorithm in use are generated, rotated and
-    /// published.
+    /// The algorithm that signs these tokens. Keys of each algorithm in use are generated, rotated
+    /// and published.
     pub algorithm: Option<Algorithm>,
-    /// The claims that carry their scopes.
+    /// The claims that carry the scopes of these tokens.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub scope_claims: Option<Vec<ScopeClaim>>,
-    /// How long they live at most, 1s to 24h; and how long when their client has no lifetime of its
-    /// own.
+    /// The maximum lifetime of these tokens: 1s to 24h. It is also their lifetime if the client has
+    /// none of its own.
     pub access_token_lifetime: Option<GoDuration>,
 }
 
-/// What tokens are signed with.
+/// The signing keys.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(in crate::config) struct Signing {
-    /// The algorithm, also of the keys that are generated. After a change a new key of it signs at
-    /// once.
+    /// The algorithm of tokens and of generated keys. After a change, a new key of this algorithm
+    /// signs at once.
     pub algorithm: Algorithm,
-    /// How long a generated key signs, 1h to 366d; 0s: for ever. Its successor is published an hour
-    /// (at most a quarter of this) before, and it stays published until the last token it signed
-    /// has expired.
+    /// How long a generated key signs: 1h to 366d. 0s disables rotation. The next key is published
+    /// an hour before, or a quarter of this value if that is shorter. The old key stays published
+    /// until its last token has expired.
     pub rotate_every: GoDuration,
-    /// A private key (PEM: PKCS#8, SEC 1 or PKCS#1) to use instead of generated ones. It is not
+    /// A private key (PEM: PKCS#8, SEC 1 or PKCS#1) that replaces the generated keys. It is not
     /// rotated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_key_file: Option<FilePath>,
@@ -161,57 +163,57 @@ impl Default for Signing {
 pub(in crate::config) struct Client {
     /// The client id.
     pub id: ClientId,
-    /// A file that holds the client's secret, at least 16 bytes, a shorter one is refused; one
-    /// line, whose line end (LF or CRLF) is not part of it; a client that sends it too is let in. A
-    /// changed file takes effect at once, and the old secret counts for `secretGrace`. Left out
-    /// only by a client that authenticates itself by a JWT: with `jwksFile`, `jwksUri` or
-    /// `jwtPrivateKey`.
+    /// A file with the client's secret: one line of at least 16 bytes. The line ending (LF or CRLF)
+    /// is not part of the secret, but a client that sends it is accepted. A changed file takes
+    /// effect at once, and the old secret stays valid for `secretGrace`. Only clients with
+    /// `jwksFile`, `jwksUri` or `jwtPrivateKey` need no secret.
     pub secret_file: Option<FilePath>,
     /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it
     /// changes.
     pub jwks_file: Option<FilePath>,
-    /// Where the client publishes its public keys, for `private_key_jwt`: an https URL. Its host
-    /// must have a public address or be one of `clientJwksHosts`; redirects are not followed.
+    /// The https URL of the client's public keys, for `private_key_jwt`. Its host must have a
+    /// public address or be listed in `clientJwksHosts`. Redirects are not followed.
     pub jwks_uri: Option<HttpUrl>,
-    /// The client exchanges a JWT of somebody else for a token of that JWT's owner, as plgd has it.
+    /// The client exchanges the JWT of a user for a token with the same owner, as in plgd.
     pub jwt_private_key: Option<JwtPrivateKey>,
-    /// Whether a token that is issued for the JWT of a user (`jwtPrivateKey`) ends with that JWT at
-    /// the latest, whatever `expiration` asks for; refresh tokens too. A JWT without `exp` sets no
-    /// end.
+    /// Whether tokens that are issued for the JWT of a user (`jwtPrivateKey`) expire with that JWT
+    /// at the latest, even if `expiration` requests more. This includes refresh tokens. A JWT
+    /// without `exp` sets no limit.
     #[serde(default)]
     pub cap_to_assertion: bool,
-    /// The value of the owner claim; no such claim when left out.
+    /// The value of the owner claim. Default: no such claim.
     pub owner: Option<String>,
-    /// The authority whose user `owner` is: then only that authority's user of this name may list
-    /// and revoke the client's tokens. Left out: any trusted user of this name, as long as the
-    /// users of only one authority are trusted.
+    /// The authority of the user `owner`: only its user of this name may list and revoke the
+    /// client's tokens. Default: any trusted user of this name, if only one authority's users are
+    /// trusted.
     pub owner_authority: Option<Name>,
-    /// How long this client's access tokens live, 1s to 366d; the issuer's value when left out.
-    /// plgd profile: `0s` is for ever.
+    /// The lifetime of this client's access tokens: 1s to 366d. Default: the issuer's value. plgd
+    /// profile: `0s` means that tokens never expire.
     pub access_token_lifetime: Option<GoDuration>,
-    /// The grants the client may use.
+    /// The grants that the client may use.
     #[serde(default = "default_grant_types")]
     #[schemars(length(min = 1))]
     pub allowed_grant_types: Vec<GrantType>,
-    /// The audiences it may ask for; it gets all of them when it asks for none. An empty list: the
-    /// issuer's URL.
+    /// The audiences that the client may request. A request without an audience gets all of them.
+    /// An empty list means the issuer's URL.
     #[serde(default)]
     pub allowed_audiences: Vec<Audience>,
-    /// The scopes it may ask for; it gets all of them when it asks for none.
+    /// The scopes that the client may request. A request without scopes gets all of them.
     #[serde(default)]
     pub allowed_scopes: Vec<Scope>,
-    /// Further claims of its tokens. They never replace one that the issuer sets.
+    /// Additional claims of the client's tokens. They never replace a claim that the issuer sets.
     #[serde(default)]
     pub insert_token_claims: Map<String, Value>,
-    /// Whether the client may introspect every token of this issuer, not only its own and those
-    /// made for it. A client that brings a user's JWT (`jwtPrivateKey`) is told only of that user's
-    /// tokens.
+    /// Whether the client may introspect every token of this issuer. Otherwise it may introspect
+    /// its own tokens and those made for it. A client with `jwtPrivateKey` only sees the tokens of
+    /// the user whose JWT it sends.
     #[serde(default)]
     pub allow_introspection: bool,
-    /// Whether the client is refused, as if it did not exist.
+    /// Whether the client is refused as if it did not exist.
     #[serde(default)]
     pub disabled: bool,
-    /// From this time on the client is refused and its tokens are revoked; none lives longer.
+    /// From this time on, the client is refused and its tokens are revoked. No token of it lasts
+    /// longer.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -219,11 +221,11 @@ pub(in crate::config) struct Client {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct JwtPrivateKey {
-    /// Names of the authorities whose JWTs are taken.
+    /// The names of the authorities whose JWTs are accepted.
     #[schemars(length(min = 1))]
     pub authorities: Vec<Name>,
-    /// The claims of the JWT that go into the token's `originalTokenClaims`; secrets such as
-    /// `access_token` never do. Left out: none; in the plgd profile all of them, and `[]` is for
+    /// The claims of the JWT that are copied into `originalTokenClaims` of the token. Secrets such
+    /// as `access_token` are never copied. Default: none, and all in the plgd profile; `[]` means
     /// none.
     pub copy_claims: Option<Vec<ClaimName>>,
 }

@@ -1,7 +1,7 @@
-//! The configuration as it is written.
+//! The configuration as the file has it.
 //!
-//! From these structs come the JSON Schema, the check of a file against it, and the reference
-//! documentation: the comments are what operators read. Defaults stand here and nowhere else.
+//! The JSON Schema, the check of a file and docs/configuration.md are generated from these structs,
+//! so operators read these comments. Defaults are defined here only.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,13 @@ mod revocation;
 
 pub(super) use admin::Admin;
 pub(super) use inbound::{
-    Access, AmbiguousCharacter, Audiences, Authority, Authorization, ClaimValues, Inbound, Limits,
+    Access, AmbiguousCharacter, Audiences, Authority, ClaimValues, ClientPauses, Inbound, Limits,
     Rule, Scalar, default_identity_headers,
 };
-pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey};
+pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey, Signing};
 pub(super) use outbound::{
-    AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,
+    AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, ProgramPauses, Refusal,
+    RotateSecret,
 };
 pub(super) use revocation::{FullRevocation, Revocation};
 
@@ -39,7 +40,7 @@ pub(super) fn json_schema() -> Value {
     schema.to_value()
 }
 
-/// `key:` without a value is refused for every key, so optional ones do not allow null either.
+/// A key without a value is refused, so optional keys do not allow null either.
 fn refuse_null(schema: &mut schemars::Schema) {
     let is_null = |value: &Value| {
         value.is_null() || *value == "null" || value.get("type") == Some(&"null".into())
@@ -70,7 +71,7 @@ fn refuse_null(schema: &mut schemars::Schema) {
     }
 }
 
-/// Everything that one process runs: any mix of the three roles, and what serves them.
+/// The configuration of one process: any mix of the three roles, and the endpoints that serve them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "m2m-sidecar")]
@@ -79,31 +80,32 @@ fn refuse_null(schema: &mut schemars::Schema) {
     reason = "read section by section; this struct is the shape of the whole"
 )]
 pub(super) struct Root {
-    /// How logs are written.
+    /// The format and level of logs.
     #[serde(default)]
     log: Log,
-    /// Worker threads; 0: one per core, at most 4.
+    /// The number of worker threads. 0: one per core, at most 4.
     #[serde(default)]
     #[schemars(range(max = 256))]
     threads: usize,
-    /// How the process ends.
+    /// The time limits of a shutdown.
     #[serde(default)]
     shutdown: Shutdown,
-    /// Directory for what the sidecar keeps beside the store, such as the admin token; made when it
-    /// is needed, readable by its owner only.
+    /// The directory for state outside the store, such as the admin token. It is created when
+    /// needed, readable by its owner only.
     #[serde(default = "default_state_dir")]
     state_dir: FilePath,
-    /// Where an issuer keeps its keys. Sidecars without issuer open no store.
+    /// The store of an issuer's keys. Sidecars without an issuer open no store.
     #[serde(default)]
     store: Store,
-    /// Health and metrics; none when left out.
+    /// Health and metrics. Default: disabled.
     probes: Option<Probes>,
-    /// The management API; none when left out.
+    /// The management API. Default: disabled.
     admin: Option<Admin>,
-    /// What `/readyz` waits for. `listeners` always counts: a sidecar that is ending is not ready.
+    /// The conditions of `/readyz`. `listeners` always applies: a sidecar that shuts down is not
+    /// ready.
     #[serde(default = "default_readiness")]
     readiness: Vec<Readiness>,
-    /// The authorization server; none when left out.
+    /// The authorization server. Default: disabled.
     issuer: Option<Issuer>,
     /// The issuers whose tokens are trusted, by name.
     #[serde(default)]
@@ -112,14 +114,14 @@ pub(super) struct Root {
     /// Reverse proxies that verify tokens in front of a service.
     #[serde(default)]
     inbound: Vec<Inbound>,
-    /// How access tokens for other services are acquired, by name.
+    /// The credentials for access tokens of other services, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     credentials: BTreeMap<String, Credential>,
-    /// Listeners that attach an access token to what passes.
+    /// Listeners that attach an access token to forwarded requests.
     #[serde(default)]
     outbound: Vec<Outbound>,
-    /// Hands access tokens to programs that attach them themselves; none when left out.
+    /// An API that gives access tokens to programs that attach them themselves. Default: disabled.
     local_api: Option<LocalApi>,
 }
 
@@ -131,13 +133,13 @@ pub(super) fn default_state_dir() -> FilePath {
     FilePath("./data".into())
 }
 
-/// How logs are written.
+/// The format and level of logs.
 #[derive(Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Log {
-    /// What is written: this level and those above it. Access and audit log are written at `info`.
+    /// The lowest level that is logged. Access and audit log are written at `info`.
     pub level: LogLevel,
-    /// In which form.
+    /// The format of a log line.
     pub encoding: Encoding,
 }
 
@@ -145,26 +147,26 @@ pub(super) struct Log {
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum LogLevel {
-    /// What went wrong and needs someone.
+    /// Failures that need attention.
     Error,
-    /// What went wrong and was dealt with.
+    /// Failures that were handled.
     Warn,
-    /// What an operator wants to know, and one line per request.
+    /// Operational events, and one line per request.
     #[default]
     Info,
-    /// What helps to find out why.
+    /// Details for troubleshooting.
     Debug,
     /// Everything.
     Trace,
 }
 
-/// How the process ends.
+/// The time limits of a shutdown.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Shutdown {
     /// How long the sidecar reports itself as not ready while it still serves.
     pub delay: GoDuration,
-    /// How long requests may then take to end.
+    /// How long requests in progress may then take.
     pub grace_period: GoDuration,
 }
 
@@ -177,20 +179,19 @@ impl Default for Shutdown {
     }
 }
 
-/// Where an issuer keeps its keys.
+/// The store of an issuer's keys.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Store {
-    /// `sqlite:PATH`, made when it does not exist, or `sqlite::memory:`.
+    /// `sqlite:PATH`, which is created if it does not exist, or `sqlite::memory:`.
     pub url: StoreUrl,
-    /// A file with the key that private keys are encrypted with in the store, and kept tokens in
-    /// `stateDir`: 32 random bytes as base64 or hex (`openssl rand -base64 32`). What lies in the
-    /// store in plain text is encrypted at the next start; without this file they are lost.
+    /// A file with the key that encrypts private keys in the store and tokens in `stateDir`: 32
+    /// random bytes as base64 or hex (`openssl rand -base64 32`). Keys that the store holds in
+    /// plain text are encrypted at the next start. Without this file, encrypted keys are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption_key_file: Option<FilePath>,
-    /// Whether the sidecar starts only with a store that is there already. Set it after the first
-    /// start: a mistake in `url` then stops the start, instead of a new store with new signing
-    /// keys.
+    /// Whether the store must exist at start. Set it after the first start: a mistake in `url` then
+    /// stops the start instead of creating a new store with new signing keys.
     pub must_exist: bool,
 }
 
@@ -209,40 +210,41 @@ impl Default for Store {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Probes {
-    /// Where they are served, without authentication.
+    /// The address of these endpoints, which need no authentication.
     pub listen: ListenAddress,
-    /// How many client connections it holds.
+    /// The limits on client connections.
     #[serde(default)]
     pub max_connections: MaxConnections,
-    /// Values of `Host` by which `/metrics` may be called, against DNS rebinding; beside IP
-    /// addresses, names without a dot, and names that public DNS does not have: those that end with
-    /// `.svc`, `.local`, `.internal`, `.localhost` or `.test`.
+    /// Additional `Host` values for `/metrics`, as a defence against DNS rebinding. Always accepted
+    /// are IP addresses, names without a dot, and names that public DNS does not have. These end
+    /// with `.svc`, `.local`, `.internal`, `.localhost` or `.test`.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
 }
 
-/// How many client connections a listener holds. A new connection beyond that closes the longest
-/// idle one: one that waits for a request's head, first of the address with the most connections.
-/// When none is idle, the new connection gets 503 `too_many_connections`. A new connection whose
-/// first byte does not come within 10s is closed.
+/// The limits on client connections. A new connection beyond the limit closes an idle one: the
+/// longest idle connection of the address with the most connections. If none is idle, the new
+/// connection gets 503 `too_many_connections`. A new connection is closed if its first byte does
+/// not arrive within 10s.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct MaxConnections {
-    /// At the same time. Left out: the listener's share of the descriptors (`ulimit -Hn`, of which
-    /// the sidecar keeps a part for itself, the probes, the management API and upstreams); at most
-    /// 16384, for the probes, the management API and the local API 64.
+    /// The number of connections at the same time. Default: the listener's share of the file
+    /// descriptors (`ulimit -Hn`), at most 16384. The sidecar reserves some for itself, the probes,
+    /// the management API and upstreams. For the probes, the management API and the local API the
+    /// default is 64.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u32>,
-    /// Of them from one address; of IPv6 addresses, from one /64. Left out: three quarters of
-    /// `total`. It does not hold for `trustedProxies`, whose connections are those of many clients.
+    /// The number of connections from one address; for IPv6, from one /64. Default: three quarters
+    /// of `total`. It does not apply to `trustedProxies`, whose connections serve many clients.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_address: Option<u32>,
 }
 
-/// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric ones: nobody but the
-/// issuer can sign.
+/// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric algorithms are supported,
+/// so that only the issuer can sign.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 pub(super) enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -266,6 +268,18 @@ pub(super) enum Algorithm {
     EdDSA,
 }
 
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
 impl From<Algorithm> for crate::jose::Algorithm {
     fn from(algorithm: Algorithm) -> Self {
         match algorithm {
@@ -286,29 +300,29 @@ fn yes() -> bool {
     true
 }
 
-/// How an https upstream is verified.
+/// The verification of an https upstream.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UpstreamTls {
-    /// Certificates (PEM) trusted instead of the platform's.
+    /// Certificates (PEM) that are trusted instead of those of the platform.
     pub ca_file: Option<FilePath>,
-    /// The name its certificate must carry, when that is not the upstream's host.
+    /// The name that the certificate must have. Default: the upstream's host.
     pub server_name: Option<ServerName>,
 }
 
-/// How long each step of a request to the upstream may take.
+/// The timeouts for each step of a request to the upstream.
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Timeouts {
-    /// How long connecting may take.
+    /// The maximum time to connect.
     pub connect: GoDuration,
-    /// How long to wait for each next part of the answer.
+    /// The maximum wait for each next part of the response.
     pub read: GoDuration,
-    /// How long to wait until each next part of the request is taken.
+    /// The maximum wait until the upstream takes each next part of the request.
     pub write: GoDuration,
-    /// How long an idle connection is kept for another request. It must be less than the upstream
-    /// keeps it: a request on a connection that the upstream is just closing may fail. An upstream
-    /// that announces its time (`Keep-Alive: timeout=5`) is heeded.
+    /// How long an idle connection is kept for another request. Choose it shorter than the upstream
+    /// does: a request fails on a connection that the upstream closes at that moment. If the
+    /// upstream announces its time (`Keep-Alive: timeout=5`), that is respected.
     pub idle: GoDuration,
 }
 
@@ -323,14 +337,14 @@ impl Default for Timeouts {
     }
 }
 
-/// How long fetches from an authority may take.
+/// The timeouts of requests to an authority.
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct FetchTimeouts {
-    /// How long the name's resolution, TCP and TLS may take together: 10ms to 1m.
+    /// The maximum time for name resolution, TCP and TLS together: 10ms to 1m.
     pub connect: GoDuration,
-    /// How long a fetch may take, from its beginning to the last byte of the answer: 10ms to 1m.
-    /// The metadata that a token request needs first counts as part of it.
+    /// The maximum time of a request, from its beginning to the last byte of the answer: 10ms to
+    /// 1m. It includes the metadata that a token request needs first.
     pub total: GoDuration,
 }
 

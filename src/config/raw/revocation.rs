@@ -1,4 +1,4 @@
-//! How an authority's revoked tokens are found out, as it is written.
+//! The revocation check of an authority, as the file has it.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,47 +9,47 @@ use crate::config::name::Name;
 use crate::config::value::GoDuration;
 use crate::domain::settings::{OnFailure, RevocationKind};
 
-/// How it is found out whether a token was revoked.
+/// The revocation check of an authority's tokens.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(in crate::config) enum Revocation {
-    /// Who is asked.
+    /// The source of the status alone.
     Kind(RevocationKind),
-    /// Who is asked, and how.
+    /// The source with its settings.
     Full(FullRevocation),
 }
 
-/// Who is asked whether a token was revoked, and how.
+/// The revocation check of an authority's tokens, with its settings.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct FullRevocation {
-    /// Who is asked.
+    /// The source of the revocation status.
     #[serde(default)]
     pub kind: RevocationKind,
-    /// How old an answer may be while the issuer answers: 1s to 10m.
-    #[serde(default = "default_revocation_max_age")]
+    /// The maximum age of a status while the issuer answers: 1s to 10m.
+    #[serde(default = "default_max_age")]
     pub max_age: GoDuration,
-    /// For how long the last answer serves while the issuer does not answer: 0s to 24h, at least
-    /// `maxAge`. The last list is kept in `stateDir`, so that this holds over a restart.
-    #[serde(default = "default_revocation_max_stale")]
+    /// The maximum age of a status while the issuer does not answer: 0s to 24h, at least `maxAge`.
+    /// The last list is kept in `stateDir`, so this also applies after a restart.
+    #[serde(default = "default_max_stale")]
     pub max_stale: GoDuration,
-    /// What happens to a request when there is no answer that is young enough.
+    /// The answer to a request when no status is recent enough.
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// The name of the credential that introspection is asked with.
+    /// The name of the credential that authenticates introspection requests.
     pub credential: Option<Name>,
-    /// Where to ask, instead of where the issuer's metadata says. Needs a `kind` other than `auto`.
+    /// The URL to ask instead of the URL in the issuer's metadata. It needs a `kind` other than
+    /// `auto`.
     pub endpoint: Option<HttpUrl>,
 }
 
 impl FullRevocation {
-    /// What the word alone stands for.
+    /// The default settings of a source.
     pub fn of(kind: RevocationKind) -> Self {
-        let (max_age, max_stale) = (default_revocation_max_age(), default_revocation_max_stale());
         Self {
             kind,
-            max_age,
-            max_stale,
+            max_age: default_max_age(),
+            max_stale: default_max_stale(),
             on_failure: OnFailure::default(),
             credential: None,
             endpoint: None,
@@ -57,10 +57,10 @@ impl FullRevocation {
     }
 }
 
-fn default_revocation_max_age() -> GoDuration {
+fn default_max_age() -> GoDuration {
     seconds(30)
 }
 
-fn default_revocation_max_stale() -> GoDuration {
+fn default_max_stale() -> GoDuration {
     seconds(15 * 60)
 }

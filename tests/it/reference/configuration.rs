@@ -1,5 +1,4 @@
-//! `docs/configuration.md`, from the JSON Schema of the configuration and the list of what is not
-//! served yet.
+//! Generates `docs/configuration.md` from the JSON Schema and the list of unsupported keys.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::cell;
 
-/// The order of the page; what is not named here comes after it.
+/// The order of the page; other sections follow.
 const ORDER: &[&str] = &[
     "log",
     "threads",
@@ -25,7 +24,7 @@ const ORDER: &[&str] = &[
     "outbound",
     "localApi",
 ];
-/// A word's own meaning is shown up to this many words.
+/// Up to this many words, each is explained.
 const FEW: usize = 6;
 
 /// The page.
@@ -60,7 +59,7 @@ impl<'a> Page<'a> {
             .unwrap_or(schema)
     }
 
-    /// The mapping with keys of its own that a value is or consists of, and its path.
+    /// The mapping with keys that a value is or contains, and its path.
     fn mapping(&self, path: &str, schema: &'a Value) -> Option<(String, &'a Value)> {
         let schema = self.follow(schema);
         if schema.get("properties").is_some() {
@@ -86,8 +85,7 @@ impl<'a> Page<'a> {
             })
     }
 
-    /// What may stand there, where a mapping with keys of its own is all or one of the things that
-    /// may.
+    /// The kind of a value that may be a mapping with keys.
     fn kind_with(&self, target: &str, full: &str, schema: &'a Value) -> String {
         let Some(variants) = self.follow(schema).get("anyOf").and_then(Value::as_array) else {
             return link(target);
@@ -104,7 +102,7 @@ impl<'a> Page<'a> {
         kinds.collect::<Vec<_>>().join(" or ")
     }
 
-    /// Required keys first, else by name; at the top as `ORDER` has them.
+    /// Required keys first, then by name; the top level in the order of `ORDER`.
     fn keys(&self, path: &str, schema: &'a Value) -> Vec<String> {
         let mut keys: Vec<&String> = members(schema).keys().collect();
         keys.sort_by_key(|key| {
@@ -168,13 +166,13 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What may stand there.
+    /// The kind of a value.
     fn kind(&self, schema: &'a Value) -> String {
         let schema = self.follow(schema);
         if let Some(variants) = schema.get("anyOf").and_then(Value::as_array) {
             let mut kinds: Vec<String> = Vec::new();
             for kind in variants.iter().map(|variant| self.kind(variant)) {
-                // "… or a number of bytes" already.
+                // "… or a number of bytes" is already listed.
                 if !kinds.iter().any(|other| other.contains(&kind)) {
                     kinds.push(kind);
                 }
@@ -228,7 +226,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What each of a few words means, below the key's own meaning.
+    /// The meanings of a few words, below the meaning of the key.
     fn words(&self, schema: &'a Value) -> String {
         let words = words(self.follow(schema)).unwrap_or_default();
         if words.len() > FEW {
@@ -248,8 +246,9 @@ impl<'a> Page<'a> {
 
     fn not_served_yet(&mut self) {
         self.text.push_str(
-            "\n## Not served yet\n\nThese keys and values are reserved for planned features. A file that has one is \
-             refused with \"not supported yet\", so that no setting is silently ignored.\n\n| key | value |\n|---|---|\n",
+            "\n## Not served yet\n\nThese keys and values are reserved for planned features. A file \
+             that has one is refused with \"not supported yet\", so that no setting is silently \
+             ignored.\n\n| key | value |\n|---|---|\n",
         );
         let mut all: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, values) in config::not_served_yet() {
@@ -287,7 +286,7 @@ fn link(path: &str) -> String {
     format!("{what} [`{path}`](#{})", anchor(path))
 }
 
-/// Brackets and stars cannot stand in every renderer's links.
+/// Some renderers do not support brackets and stars in links.
 fn anchor(path: &str) -> String {
     path.replace("[]", "").replace(".*", "")
 }
@@ -325,7 +324,7 @@ fn default(schema: &Value) -> String {
     }
 }
 
-/// A value as one would write it into the file.
+/// A value in YAML.
 fn yaml(value: &Value) -> String {
     match value {
         Value::String(text) if text.contains([' ', '#']) || text.is_empty() => {
@@ -347,8 +346,8 @@ fn yaml(value: &Value) -> String {
     }
 }
 
-/// Every key of a schema: the path of its mapping, and its name. Walks every keyword that can hold
-/// a schema.
+/// Every key of a schema: the path of its mapping, and its name. Visits every keyword that can
+/// contain a schema.
 fn keys_of(
     root: &Value,
     schema: &Value,

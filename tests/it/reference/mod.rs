@@ -1,4 +1,4 @@
-//! Writes the generated pages of `docs/` from the code; `golden` compares them.
+//! Generates pages of `docs/` from the code; `golden` compares them.
 
 pub mod configuration;
 pub mod reasons;

@@ -1,4 +1,4 @@
-//! `docs/reason-codes.md`, from `domain::reason` and the table of `proxy::respond`.
+//! Generates `docs/reason-codes.md` from `domain::reason` and the table of `proxy::respond`.
 
 use m2m_sidecar::for_tests::domain::reason::Reason;
 use m2m_sidecar::for_tests::proxy::respond::{Challenge, table};
@@ -10,7 +10,8 @@ pub fn page() -> String {
     let answered = |reason: &&Reason| table(**reason).is_some();
     let mut page = include_str!("reasons.md").to_owned();
     page.push_str(
-        "\n## Answers\n\n| code | HTTP | `error` | `WWW-Authenticate` | meaning |\n|---|---|---|---|---|\n",
+        "\n## Answers\n\n| code | HTTP | `error` | `WWW-Authenticate` | meaning |\n\
+         |---|---|---|---|---|\n",
     );
     for reason in Reason::ALL.iter().filter(answered) {
         page.push_str(&row(*reason));
