@@ -1,7 +1,7 @@
-//! Claims of a token: JSON read strictly, members read by type.
+//! Claims of a token: strict JSON, members by type.
 //!
-//! JSON with the same member twice means different things to different parsers (RFC 8725 §2.4), so
-//! it is refused at every depth. A member of the wrong type is an error of its own, never "absent".
+//! Parsers disagree about JSON with a repeated member (RFC 8725 §2.4), so it is refused at every
+//! depth. A member of the wrong type is an error, never "absent".
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::scope::ScopeSet;
 
-/// A claim that is there, but not of the type its definition names.
+/// A claim whose type differs from its definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("claim `{0}` has a wrong type")]
 pub struct WrongType(pub &'static str);
@@ -29,7 +29,8 @@ impl Claims {
     /// Parses a JSON object; a repeated member at any depth is an error.
     ///
     /// # Errors
-    /// When the text is no JSON object or repeats a member. The error names no part of the text.
+    /// If the text is not a JSON object or repeats a member. The error contains no part of the
+    /// text.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidJson> {
         match serde_json::from_slice::<Strict>(json) {
             Ok(Strict(Value::Object(map))) => Ok(Self(map)),
@@ -37,13 +38,13 @@ impl Claims {
         }
     }
 
-    /// The same for a text whose writer is to learn what is wrong with it, and where.
+    /// Parses a text and describes the problem and its position, for the author of the text.
     ///
     /// # Errors
-    /// When the text is no JSON object or repeats a member; the error may name that member.
+    /// If the text is not a JSON object or repeats a member. The error may name that member.
     pub fn parse_or_explain(json: &[u8]) -> Result<Self, JsonFault> {
         if json.starts_with(b"\xef\xbb\xbf") {
-            let what = "a byte order mark (U+FEFF) stands before it; save it as UTF-8 without one"
+            let what = "it begins with a byte order mark (U+FEFF); save it as UTF-8 without one"
                 .to_owned();
             return Err(JsonFault {
                 what,
@@ -78,16 +79,15 @@ impl Claims {
         self.0.get(name)
     }
 
-    /// The claim that a dotted name leads to: the member with that very name, or else, at each dot,
-    /// the member in front of it and in its object what stands behind it. `realm_access.roles` is
-    /// the member `roles` of the object `realm_access`. Where several ways lead to a value, the one
-    /// with the shortest first member is taken.
+    /// The claim of a dotted name: the member with exactly that name, or a member of an object.
+    /// `realm_access.roles` is the member `roles` of the object `realm_access`. If several splits
+    /// exist, the one with the shortest first member is used.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Value> {
         find(&self.0, name)
     }
 
-    /// Whether the claim is there, whatever its type.
+    /// Whether the claim exists, with any type.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -99,10 +99,10 @@ impl Claims {
         &self.0
     }
 
-    /// A claim that must be a string when it is there.
+    /// An optional claim that must be a string.
     ///
     /// # Errors
-    /// [`WrongType`] when it is something else.
+    /// [`WrongType`] for another type.
     pub fn string(&self, name: &'static str) -> Result<Option<&str>, WrongType> {
         match self.0.get(name) {
             None => Ok(None),
@@ -111,10 +111,10 @@ impl Claims {
         }
     }
 
-    /// A NumericDate (RFC 7519 §2) in whole seconds. A fraction is cut towards the past.
+    /// A NumericDate (RFC 7519 §2) in whole seconds, rounded down.
     ///
     /// # Errors
-    /// [`WrongType`] for anything but a finite JSON number that fits into 64 bits.
+    /// [`WrongType`], unless it is a finite JSON number that fits into 64 bits.
     pub fn numeric_date(&self, name: &'static str) -> Result<Option<i64>, WrongType> {
         match self.0.get(name) {
             None => Ok(None),
@@ -122,7 +122,7 @@ impl Claims {
                 if let Some(whole) = number.as_i64() {
                     return Ok(Some(whole));
                 }
-                // 2^53: beyond it a float no longer names one second, and no token's time is there.
+                // 2^53: larger floats are not exact to the second, and no token has such a time.
                 match number.as_f64() {
                     Some(float) if float.abs() < 9_007_199_254_740_992.0 =>
                     {
@@ -142,7 +142,7 @@ impl Claims {
     /// A claim that is one string or a list of strings (`aud`, RFC 7519 §4.1.3).
     ///
     /// # Errors
-    /// [`WrongType`] when it is something else.
+    /// [`WrongType`] for another type.
     pub fn strings(&self, name: &'static str) -> Result<Vec<&str>, WrongType> {
         match self.0.get(name) {
             None => Ok(Vec::new()),
@@ -155,13 +155,13 @@ impl Claims {
         }
     }
 
-    /// The token's scopes: `scope` (RFC 8693 §4.2), or `scp` as other authorities call it, as a
-    /// joined text or a list. Where both are there they must say the same: to take either would
-    /// give a token rights that the other withholds.
+    /// The token's scopes: `scope` (RFC 8693 §4.2), or `scp` of other authorities, as a text or a
+    /// list. If both exist they must agree: otherwise one would grant rights that the other
+    /// withholds.
     ///
     /// # Errors
-    /// [`WrongType`] when a claim is there and is neither, holds what is no scope, or differs from
-    /// the other.
+    /// [`WrongType`] if a claim has another type, contains an invalid scope, or differs from the
+    /// other one.
     pub fn scopes(&self) -> Result<ScopeSet, WrongType> {
         match (self.scope_list("scope")?, self.scope_list("scp")?) {
             (Some(scope), Some(scp)) if !(scope.is_subset_of(&scp) && scp.is_subset_of(&scope)) => {
@@ -196,35 +196,29 @@ fn find<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     })
 }
 
-/// What is wrong with a text that should be a JSON object without repeated members. Of the text it
-/// holds a repeated name at most, cut and escaped.
+/// The fault of a text that should be a JSON object without repeated members. It contains at most a
+/// repeated name, shortened and escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentFault {
-    /// There is nothing in it.
     #[error("it is empty")]
     Empty,
-    /// It begins with U+FEFF.
     #[error(
-        "it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): write it as UTF-8 without one"
+        "it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): save it \
+         as UTF-8 without one"
     )]
     ByteOrderMark,
-    /// It is UTF-16 or another encoding.
     #[error("it is not UTF-8 text")]
     NotUtf8,
-    /// It begins with `<`.
-    #[error("it is an HTML or XML page, not JSON: another page answers at this place")]
+    #[error("it is an HTML or XML page, not JSON: another service answers at this URL")]
     Markup,
-    /// A member stands twice in one object.
-    #[error("it repeats the member `{0}`, which parsers read in different ways")]
+    /// A member is repeated in one object.
+    #[error("it repeats the member `{0}`, which parsers interpret differently")]
     Repeated(String),
-    /// It is JSON of another kind.
-    #[error("it is JSON, but no object")]
+    #[error("it is JSON, but not an object")]
     NotAnObject,
-    /// It ends too early.
-    #[error("it breaks off after {0} bytes")]
+    #[error("it ends unexpectedly after {0} bytes")]
     BreaksOff(usize),
-    /// It is no JSON.
-    #[error("it is no JSON (line {line}, column {column})")]
+    #[error("it is not JSON (line {line}, column {column})")]
     Syntax {
         /// Counted from 1.
         line: usize,
@@ -234,8 +228,8 @@ pub enum DocumentFault {
 }
 
 impl DocumentFault {
-    /// Why [`Claims::parse`] refuses this text; `None` when it does not. Only for documents that
-    /// are no secret.
+    /// The reason why [`Claims::parse`] refuses a text; `None` if it accepts it. Only for documents
+    /// that are not secret.
     #[must_use]
     pub fn of(json: &[u8]) -> Option<Self> {
         let error = match serde_json::from_slice::<Strict>(json) {
@@ -265,7 +259,7 @@ impl DocumentFault {
     }
 }
 
-/// The member that [`StrictVisitor`] found repeated.
+/// The repeated member that [`StrictVisitor`] found.
 fn repeated_name(error: &serde_json::Error) -> Option<String> {
     let text = error.to_string();
     let (_, rest) = text.split_once("the member `")?;
@@ -273,12 +267,12 @@ fn repeated_name(error: &serde_json::Error) -> Option<String> {
         .map(|(name, _)| name.to_owned())
 }
 
-/// A text that is no JSON object, or one that repeats a member.
+/// A text that is not a JSON object, or repeats a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a JSON object, or a member is repeated")]
 pub struct InvalidJson;
 
-/// What is wrong with a JSON text, and where. Names no value of it.
+/// The fault of a JSON text, with its position. It contains no value of the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {what}")]
 pub struct JsonFault {
@@ -358,236 +352,4 @@ impl<'de> Visitor<'de> for StrictVisitor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn claims(json: &str) -> Claims {
-        Claims::parse(json.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn repeated_members_are_refused_at_every_depth() {
-        for bad in [
-            r#"{"a":1,"a":2}"#,
-            r#"{"a":{"b":1,"b":1}}"#,
-            r#"{"a":[{"b":1,"b":1}]}"#,
-            "[]",
-            "1",
-            "",
-            "{",
-        ] {
-            assert_eq!(Claims::parse(bad.as_bytes()), Err(InvalidJson), "{bad}");
-        }
-        assert!(Claims::parse(br#"{"a":{"b":1},"b":1} x"#).is_err());
-    }
-
-    #[test]
-    fn numeric_dates_are_numbers_and_nothing_else() {
-        assert_eq!(claims(r#"{"exp":12}"#).numeric_date("exp"), Ok(Some(12)));
-        assert_eq!(claims(r#"{"exp":12.9}"#).numeric_date("exp"), Ok(Some(12)));
-        assert_eq!(claims(r#"{"exp":-1}"#).numeric_date("exp"), Ok(Some(-1)));
-        assert_eq!(claims("{}").numeric_date("exp"), Ok(None));
-        for bad in [
-            r#"{"exp":"12"}"#,
-            r#"{"exp":null}"#,
-            r#"{"exp":1e300}"#,
-            r#"{"exp":18446744073709551615}"#,
-            r#"{"exp":[1]}"#,
-        ] {
-            assert_eq!(
-                claims(bad).numeric_date("exp"),
-                Err(WrongType("exp")),
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn scopes_come_from_scope_or_scp_as_text_or_list() {
-        for json in [
-            r#"{"scope":"a b"}"#,
-            r#"{"scp":"a b"}"#,
-            r#"{"scope":["a","b"]}"#,
-            r#"{"scp":["a b"]}"#,
-        ] {
-            assert_eq!(claims(json).scopes().unwrap().to_string(), "a b", "{json}");
-        }
-        assert!(claims(r#"{"scope":5}"#).scopes().is_err());
-        assert!(claims(r#"{"scope":[5]}"#).scopes().is_err());
-        assert!(claims("{}").scopes().unwrap().is_empty());
-    }
-
-    #[test]
-    fn scope_and_scp_must_agree() {
-        let both = |scope: &str, scp: &str| {
-            claims(&format!(r#"{{"scope":{scope},"scp":{scp}}}"#)).scopes()
-        };
-        for (scope, scp) in [
-            (r#""a b""#, r#"["b","a"]"#),
-            (r#""""#, "[]"),
-            (r#"["a"]"#, r#""a a""#),
-        ] {
-            assert!(both(scope, scp).is_ok(), "{scope} {scp}");
-        }
-        for (scope, scp) in [
-            (r#""a""#, r#""a b""#),
-            (r#""a b""#, r#""a""#),
-            (r#""""#, r#"["a"]"#),
-            (r#""a""#, "7"),
-        ] {
-            assert!(both(scope, scp).is_err(), "{scope} {scp}");
-        }
-    }
-
-    #[test]
-    fn nesting_without_end_is_refused_and_overflows_nothing() {
-        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
-            for depth in [126, 127, 200, 100_000] {
-                let json = format!(r#"{{"x":{}1{}}}"#, open.repeat(depth), close.repeat(depth));
-                assert_eq!(
-                    Claims::parse(json.as_bytes()).is_ok(),
-                    depth == 126,
-                    "{depth} {open}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_only_some_parsers_take_for_json_is_refused() {
-        for bad in [
-            &br#"{"exp":1,"\u0065xp":2}"#[..],
-            b"\xef\xbb\xbf{}",
-            b"{}\0",
-            br#"{"a":1,}"#,
-            b"{'a':1}",
-            b"{a:1}",
-            br#"{"a":NaN}"#,
-            br#"{"a":Infinity}"#,
-            br#"{"a":1e400}"#,
-            br#"{"a":01}"#,
-            br#"{"a":+1}"#,
-            br#"{"a":0x10}"#,
-            br#"{"a":.5}"#,
-            br#"{"a":"\ud800"}"#,
-            b"{\"a\":\"\xff\"}",
-            b"{\"a\":\"\n\"}",
-            b"{} // x",
-        ] {
-            assert_eq!(
-                Claims::parse(bad),
-                Err(InvalidJson),
-                "{}",
-                String::from_utf8_lossy(bad)
-            );
-        }
-    }
-
-    #[test]
-    fn a_fault_of_json_has_a_place_and_a_word() {
-        for (json, said) in [
-            ("{", "line 1, column 1: EOF while parsing an object"),
-            ("{\n  \"a\": 1,\n}", "line 3, column 1: trailing comma"),
-            ("{\n\"a\" 1}", "line 2, column 5: expected `:`"),
-            ("{\"a\":'b'}", "line 1, column 6: expected value"),
-            (
-                "{\"a\":1,\n \"a\":2}",
-                "line 2, column 4: the member `a` is repeated",
-            ),
-            ("{\"a\":\"x\ny\"}", "line 2, column 0"),
-            ("[]", "line 1, column 1: it is no object"),
-            ("\u{feff}{}", "line 1, column 1: a byte order mark"),
-            ("{} {}", "line 1, column 4: trailing characters"),
-        ] {
-            let fault = Claims::parse_or_explain(json.as_bytes())
-                .unwrap_err()
-                .to_string();
-            assert!(
-                fault.starts_with(said.split(", column 0").next().unwrap_or(said)),
-                "{json:?}: {fault}"
-            );
-            assert!(!fault.contains(" at line"), "{fault}");
-        }
-        assert!(Claims::parse_or_explain(b"{\"a\":1}").is_ok());
-    }
-
-    #[test]
-    fn a_dotted_name_walks_objects_unless_a_member_has_that_very_name() {
-        let token = claims(
-            r#"{"a":{"b":{"c":1},"b.c":2,"x":null},"a.b":{"c":3},"l":[{"m":1}],"t":"x","resource_access":{"my.api":{"roles":["r"]}},
-                "https://plgd.dev/deviceId":"d",".":{"":4}}"#,
-        );
-        for (name, value) in [
-            ("a.b.c", Some("2")),
-            ("a.b", Some(r#"{"c":3}"#)),
-            ("a.x", Some("null")),
-            ("a.y", None),
-            ("a.b.c.d", None),
-            ("t.x", None),
-            ("l.m", None),
-            ("l.0.m", None),
-            ("a.", None),
-            (".a", None),
-            ("", None),
-            ("resource_access.my.api.roles", Some(r#"["r"]"#)),
-            ("https://plgd.dev/deviceId", Some(r#""d""#)),
-        ] {
-            assert_eq!(
-                token.find(name).map(ToString::to_string).as_deref(),
-                value,
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_document_is_said() {
-        for (text, said) in [
-            (&b""[..], "it is empty"),
-            (b" \n", "it is empty"),
-            (b"\xef\xbb\xbf{}", "byte order mark (BOM)"),
-            (b"\xff\xfe{\0}\0", "not UTF-8"),
-            (b"\n<!DOCTYPE html><html>", "HTML or XML page"),
-            (b"<?xml?>", "HTML or XML page"),
-            (br#"{"a":{"b":1,"b":2}}"#, "repeats the member `b`,"),
-            (
-                br#"{"x\u001b at line 7":1,"x\u001b at line 7":1}"#,
-                "repeats the member `x\\u{1b} at line 7`,",
-            ),
-            (b"[]", "JSON, but no object"),
-            (b"{\"a\": [", "breaks off after 7 bytes"),
-            (b"{\n  'a': 1}", "no JSON (line 2, column 3)"),
-            (b"{} x", "no JSON (line 1, column 4)"),
-        ] {
-            let fault = DocumentFault::of(text).unwrap().to_string();
-            assert!(fault.contains(said), "{fault}");
-            assert!(Claims::parse(text).is_err());
-        }
-        assert_eq!(DocumentFault::of(b"{\"a\":1}"), None);
-        let long = format!("{{\"{0}\":1,\"{0}\":1}}", "x".repeat(100_000));
-        assert!(
-            DocumentFault::of(long.as_bytes())
-                .unwrap()
-                .to_string()
-                .len()
-                < 200
-        );
-    }
-
-    #[test]
-    fn audience_is_a_string_or_a_list_of_strings() {
-        assert_eq!(claims(r#"{"aud":"a"}"#).strings("aud"), Ok(vec!["a"]));
-        assert_eq!(
-            claims(r#"{"aud":["a","b"]}"#).strings("aud"),
-            Ok(vec!["a", "b"])
-        );
-        assert_eq!(
-            claims(r#"{"aud":["a",1]}"#).strings("aud"),
-            Err(WrongType("aud"))
-        );
-        assert_eq!(
-            claims(r#"{"aud":{}}"#).strings("aud"),
-            Err(WrongType("aud"))
-        );
-    }
-}
+mod tests;

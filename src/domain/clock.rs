@@ -1,8 +1,7 @@
 //! Wall-clock time as a parameter.
 //!
-//! Token times are wall-clock times. Everything that judges or writes one takes it from a
-//! [`Clock`], so that tests can move it. Time that only measures a delay comes from `tokio::time`,
-//! which tests can pause.
+//! Token times are wall-clock times. Code that compares or writes one takes it from a [`Clock`], so
+//! that tests can move it. Delays are measured with `tokio::time`, which tests can pause.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 pub struct UnixTime(pub i64);
 
 impl UnixTime {
-    /// The time that never comes: the end of what does not expire.
+    /// A time that never comes: the end of tokens without expiry.
     pub const NEVER: Self = Self(i64::MAX);
 
     /// This time moved forward; saturates instead of overflowing.
@@ -37,8 +36,8 @@ impl UnixTime {
         )
     }
 
-    /// The time that RFC 3339 writes like this, without parts of a second. `None`: the text is no
-    /// such time.
+    /// Parses a time in the notation of RFC 3339, without fractions. `None`: the text is not such a
+    /// time.
     #[must_use]
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         OffsetDateTime::parse(text, &Rfc3339)
@@ -46,7 +45,7 @@ impl UnixTime {
             .map(|time| Self(time.unix_timestamp()))
     }
 
-    /// This time as RFC 3339 writes it, in UTC. `None` beyond the year 9999.
+    /// The time in the notation of RFC 3339, in UTC. `None` beyond the year 9999.
     #[must_use]
     pub fn to_rfc3339(self) -> Option<String> {
         OffsetDateTime::from_unix_timestamp(self.0)
@@ -55,7 +54,7 @@ impl UnixTime {
             .ok()
     }
 
-    /// Where this time lies for a clock that says `now`, in words: `X is 5 s before this server's
+    /// The time relative to a clock that shows `now`, in words: `X is 5 s before this server's
     /// clock, which says Y`.
     #[must_use]
     pub fn beside(self, now: Self) -> String {
@@ -77,7 +76,7 @@ impl UnixTime {
         )
     }
 
-    /// How long from `self` until `later`; zero when `later` has passed.
+    /// The duration from `self` to `later`; zero if `later` has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_secs(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
@@ -108,26 +107,26 @@ pub mod rfc3339 {
     }
 }
 
-/// Where the time of day comes from.
+/// A source of the time of day.
 pub trait Clock: Send + Sync {
     /// The current time.
     fn now(&self) -> UnixTime;
 
-    /// How long the machine has been running, with the time that it slept. Only the difference of
-    /// two readings means something. It cannot be set, so it shows that the clock was set. By
-    /// default it is the time itself.
+    /// The uptime of the machine, including sleep. Only the difference of two readings is
+    /// meaningful. It cannot be set, so it reveals changes of the clock. The default is the time
+    /// itself.
     fn uptime(&self) -> Duration {
         UnixTime(0).until(self.now())
     }
 
-    /// Tells one start of the machine from every other one: uptimes of the same start can be
-    /// compared, also by several processes. `None`: it cannot be told.
+    /// The identity of the machine's current start: uptimes of the same start are comparable, also
+    /// between processes. `None`: unknown.
     fn boot(&self) -> Option<String> {
         None
     }
 }
 
-/// A clock that many parts share.
+/// A shared clock.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// The machine's clock.
@@ -137,20 +136,18 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that reads the machine's clock"
+        reason = "the only code that reads the machine's clock"
     )]
     fn now(&self) -> UnixTime {
-        // A machine whose clock stands before 1970 has no valid token anyway: 0 makes every `nbf`
-        // fail.
+        // A machine with a clock before 1970 has no valid token anyway: 0 makes every `nbf` fail.
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// Linux counts sleep in this clock and not in its monotonic one. It is read by a call:
-    /// `/proc/uptime` says the same, but a hardened service (systemd's `ProcSubset=pid`) does not
-    /// see that file.
+    /// On Linux, this clock includes sleep, unlike the monotonic one. It is read by a system call,
+    /// because hardened services (systemd's `ProcSubset=pid`) cannot read `/proc/uptime`.
     fn uptime(&self) -> Duration {
         let read = clock_gettime_dynamic(DynamicClockId::Boottime).ok();
         read.and_then(|time| Duration::try_from(time).ok())
@@ -163,11 +160,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// The monotonic clock's beginning for this process. It serves where the uptime cannot be read:
-/// then sleep is not counted, and looks like a clock that was set ahead.
+/// The start of the monotonic clock in this process. It is used if the uptime cannot be read: sleep
+/// is then not counted, and looks like a clock that was set ahead.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that reads the machine's clock"
+    reason = "the only code that reads the machine's clock"
 )]
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 

@@ -1,8 +1,8 @@
-//! Lengths of time as Go writes them (`1h30m`), with `d` for days.
+//! Durations in Go's notation (`1h30m`), with `d` for days.
 
 use std::time::Duration;
 
-/// Units in nanoseconds, the longer spelling of a shared beginning first.
+/// Units in nanoseconds; the longer one first if they share a prefix.
 const UNITS: [(&str, u128); 8] = [
     ("ns", 1),
     ("us", 1_000),
@@ -14,10 +14,10 @@ const UNITS: [(&str, u128); 8] = [
     ("d", 86_400_000_000_000),
 ];
 
-/// The length that a text says.
+/// Parses a duration.
 ///
 /// # Errors
-/// Why it says none: a constant, for the text itself may be a secret put into the wrong place.
+/// The reason. It is a constant, because the text may be a secret in the wrong place.
 pub fn parse(text: &str) -> Result<Duration, &'static str> {
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -45,19 +45,19 @@ pub fn parse(text: &str) -> Result<Duration, &'static str> {
         .ok_or("it is too long")
 }
 
-/// The text of a length, which [`parse`] reads again.
+/// Formats a duration so that [`parse`] reads it again.
 #[must_use]
 pub fn written(duration: Duration) -> String {
     joined(duration, "")
 }
 
-/// A length for people: `30 s`, `1 m 30 s`.
+/// Formats a duration for people: `30 s`, `1 m 30 s`.
 #[must_use]
 pub fn spoken(duration: Duration) -> String {
     joined(duration, " ")
 }
 
-/// A length with this between its numbers and units.
+/// Formats a duration with a separator between numbers and units.
 fn joined(duration: Duration, space: &str) -> String {
     let mut rest = duration.as_nanos();
     if rest == 0 {

@@ -1,4 +1,4 @@
-//! Private keys and tokens at rest: AES-256-GCM under a key that lies elsewhere.
+//! Encryption of private keys and tokens at rest: AES-256-GCM with a key from outside the store.
 
 use std::sync::Arc;
 
@@ -10,32 +10,32 @@ use zeroize::Zeroizing;
 
 use crate::domain::secret::{ExposeSecret, SecretString};
 
-/// What every ciphertext begins with. No PEM does.
+/// The prefix of every ciphertext. No PEM begins like this.
 const MARK: &str = "aes256gcm:";
 /// The length of a key.
 const KEY_BYTES: usize = 32;
-/// 32 random bytes have some 30 different values; fewer than this happens by chance less than once
-/// in 10^13 keys.
+/// 32 random bytes contain about 30 different values. Fewer than this limit occur by chance less
+/// than once in 10^13 keys.
 const LEAST_VALUES: usize = 16;
 
-/// The text is no encryption key. Says nothing of it.
+/// The text is not an encryption key. The error shows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEncryptionKey {
     /// Not 32 bytes in base64 or hex.
     #[error(
-        "holds no key: 32 random bytes as base64 or hex are needed (`openssl rand -base64 32`)"
+        "contains no key: it must be 32 random bytes as base64 or hex (`openssl rand -base64 32`)"
     )]
     Form,
     /// Too few different bytes.
-    #[error("holds a key that is not random: make one with `openssl rand -base64 32`")]
+    #[error("contains a key that is not random: generate one with `openssl rand -base64 32`")]
     Weak,
 }
 
-/// Why a ciphertext is not opened.
+/// A ciphertext cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongKey;
 
-/// Encrypts what is to be kept. Prints nothing.
+/// Encrypts stored secrets. It prints nothing.
 #[derive(Clone)]
 pub struct EncryptionKey(Arc<RandomizedNonceKey>);
 
@@ -46,10 +46,11 @@ impl std::fmt::Debug for EncryptionKey {
 }
 
 impl EncryptionKey {
-    /// Reads a key: 32 bytes in hex or in base64 of either alphabet, white space around it ignored.
+    /// Parses a key: 32 bytes in hex or in either base64 alphabet. White space around it is
+    /// ignored.
     ///
-    /// A passphrase is refused: it would have to be stretched, and who can keep a passphrase in a
-    /// file can keep a key.
+    /// Passphrases are refused: they would need stretching, and a file that can hold a passphrase
+    /// can also hold a key.
     ///
     /// # Errors
     /// [`InvalidEncryptionKey`].
@@ -67,14 +68,14 @@ impl EncryptionKey {
         Ok(Self(Arc::new(key)))
     }
 
-    /// Encrypts a text. The ciphertext opens only under the same `name`, so that nobody who can
-    /// write where it is kept can put one in another's place.
+    /// Encrypts a text. The ciphertext decrypts only under the same `name`, so that an attacker
+    /// with write access to the store cannot exchange ciphertexts.
     ///
     /// # Errors
-    /// [`WrongKey`] when the cryptography fails, which it does not.
+    /// [`WrongKey`] if the cryptography library fails, which is not expected.
     pub fn seal(&self, name: &str, text: &SecretString) -> Result<SecretString, WrongKey> {
         let mut text = Zeroizing::new(text.expose_secret().as_bytes().to_vec());
-        // Room for the tag: otherwise the plaintext would stay behind where the buffer grew from.
+        // Reserves room for the tag: a growing buffer would leave a copy of the plaintext behind.
         text.reserve_exact(AES_256_GCM.tag_len());
         let nonce = self
             .0
@@ -86,10 +87,10 @@ impl EncryptionKey {
         ))
     }
 
-    /// Decrypts what [`seal`](Self::seal) has made for the same `name`.
+    /// Decrypts a text that [`seal`](Self::seal) encrypted for the same `name`.
     ///
     /// # Errors
-    /// [`WrongKey`] when it was made with another key, for another name, or was changed.
+    /// [`WrongKey`] if the key or name differs, or the ciphertext was changed.
     pub fn open(&self, name: &str, sealed: &SecretString) -> Result<SecretString, WrongKey> {
         let sealed = sealed.expose_secret().strip_prefix(MARK).ok_or(WrongKey)?;
         let mut sealed = Zeroizing::new(STANDARD.decode(sealed).map_err(|_| WrongKey)?);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_with_the_same_key_for_the_same_kid_and_in_no_other_way() {
+    fn a_ciphertext_decrypts_only_with_its_key_and_kid() {
         let pem = SecretString::from("-----BEGIN PRIVATE KEY-----\nsecret\n");
         let sealed = key(1).seal("a", &pem).unwrap();
         assert!(is_sealed(&sealed) && !is_sealed(&pem));

@@ -1,4 +1,4 @@
-//! SHA-256, the only digest this project compares, keys a cache or derives an identity by.
+//! SHA-256, the only digest for comparisons, cache keys and identities.
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
@@ -10,8 +10,8 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     out
 }
 
-/// The SHA-256 of several parts, each preceded by its length, so that no two different lists of
-/// parts collide.
+/// The SHA-256 of several parts, each preceded by its length, so that different lists never
+/// collide.
 #[must_use]
 pub fn sha256_parts(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);

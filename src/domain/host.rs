@@ -1,4 +1,4 @@
-//! The host of an HTTP request, as far as it says whether a browser may have been led here.
+//! The host of an HTTP request, and whether DNS rebinding could have led a browser there.
 
 use std::net::IpAddr;
 
@@ -14,19 +14,18 @@ pub fn host_name(authority: &str) -> &str {
     }
 }
 
-/// Whether a host is an IP literal or `localhost`: no name that a stranger's DNS could point at
-/// this machine.
+/// Whether a host is an IP literal or `localhost`, which public DNS cannot point at this machine.
 #[must_use]
 pub fn is_beyond_dns(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
-/// Ends of names that cannot be registered: RFC 6761, RFC 6762, `.internal` of ICANN, and the names
-/// of Kubernetes' services.
+/// Suffixes that cannot be registered: RFC 6761, RFC 6762, ICANN's `.internal`, and the names of
+/// Kubernetes services.
 const NEVER_PUBLIC: [&str; 5] = ["internal", "local", "localhost", "svc", "test"];
 
-/// Whether a host is no name of public DNS, which a stranger could point at this machine: it has no
-/// dot, is beyond DNS, or ends as no registered name does.
+/// Whether a host is not a name of public DNS, which an attacker could point at this machine. Such
+/// hosts have no dot, are IP literals, or end with a suffix that cannot be registered.
 #[must_use]
 pub fn is_private(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -41,7 +40,7 @@ pub fn is_private(host: &str) -> bool {
     }
 }
 
-/// Whether a request says that a page of another site makes it (`Sec-Fetch-Site`).
+/// Whether `Sec-Fetch-Site` shows that a page of another site sent the request.
 #[must_use]
 pub fn is_cross_site(headers: &http::HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();

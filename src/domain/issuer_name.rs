@@ -1,15 +1,15 @@
-//! Issuers, and which texts name the same one.
+//! Issuers, and the comparison of their names.
 
 use std::borrow::Cow;
 
-/// The issuer of an authority, with the way in which others are compared with it.
+/// The issuer of an authority, with its rule of comparison.
 ///
-/// As a rule that is character by character (RFC 8414 §3.3, RFC 9068 §4). plgd takes two issuers
-/// for the same one when they differ only by how many slashes stand in a row and at the end.
+/// Issuers are compared exactly (RFC 8414 §3.3, RFC 9068 §4). plgd ignores differences in the
+/// number of slashes in a row and at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerName {
     written: String,
-    /// The spelling that stands for all of them, where slashes do not count.
+    /// The canonical spelling, if slashes do not matter.
     canonical: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl IssuerName {
         }
     }
 
-    /// An issuer that is compared as plgd does.
+    /// An issuer that is compared like plgd does.
     #[must_use]
     pub fn as_plgd_compares(written: &str) -> Self {
         Self {
@@ -32,14 +32,14 @@ impl IssuerName {
         }
     }
 
-    /// As the configuration has it.
+    /// The text in the configuration.
     #[must_use]
     pub fn written(&self) -> &str {
         &self.written
     }
 
-    /// The one spelling under which its users are known, however the configuration and tokens spell
-    /// it.
+    /// The canonical name of the issuer in the store, for every spelling in the configuration and
+    /// in tokens.
     #[must_use]
     pub fn name(&self) -> &str {
         self.canonical.as_deref().unwrap_or(&self.written)
@@ -55,7 +55,7 @@ impl IssuerName {
                 .is_some_and(|canonical| *canonical == self::canonical(other))
     }
 
-    /// Whether another text does not name this issuer, but would if slashes did not count.
+    /// Whether another text differs from this issuer only by slashes that matter.
     #[must_use]
     pub fn is_nearly(&self, other: &str) -> bool {
         self.canonical.is_none()
@@ -63,8 +63,8 @@ impl IssuerName {
             && canonical(&self.written) == canonical(other)
     }
 
-    /// The spellings under which its users may have been stored: the name, and those of versions
-    /// that stored what tokens said.
+    /// All names of the issuer in the store: the canonical name, and those that earlier versions
+    /// took from tokens.
     #[must_use]
     pub fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.name().to_owned()];
@@ -77,8 +77,8 @@ impl IssuerName {
     }
 }
 
-/// An issuer as plgd compares it: slashes in a row are one, and none is at the end. Those behind
-/// the scheme stay.
+/// The canonical spelling of an issuer in plgd: slashes in a row become one, and those at the end
+/// are removed. The slashes of the scheme stay.
 #[must_use]
 pub fn canonical(issuer: &str) -> Cow<'_, str> {
     let (scheme, rest) = match issuer.find("://") {
@@ -86,7 +86,7 @@ pub fn canonical(issuer: &str) -> Cow<'_, str> {
         None => ("", issuer),
     };
     if !rest.contains("//") {
-        // A scheme without anything behind it ends in slashes of its own.
+        // A scheme alone ends with its own slashes.
         let end = scheme.len() + rest.trim_end_matches('/').len();
         return Cow::Borrowed(issuer.get(..end).unwrap_or(issuer));
     }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slashes_in_a_row_are_one_and_those_at_the_end_none() {
+    fn repeated_and_final_slashes_are_removed() {
         for (issuer, expected) in [
             ("https://host", "https://host"),
             ("https://host/", "https://host"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn slashes_count_unless_they_are_compared_as_plgd_does() {
+    fn slashes_matter_except_in_plgds_comparison() {
         let (exact, plgd) = (
             IssuerName::exact("https://host/"),
             IssuerName::as_plgd_compares("https://host/"),
@@ -181,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_canonical_stays_so_and_slashes_do_not_change_it(text in "(https?://)?[a-z:/]{0,20}") {
+        fn canonicalization_is_idempotent(text in "(https?://)?[a-z:/]{0,20}") {
             let once = canonical(&text).into_owned();
             prop_assert_eq!(canonical(&once), once.clone());
             // Behind `://` there is room for more slashes that change nothing.

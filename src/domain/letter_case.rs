@@ -1,23 +1,22 @@
-//! Upper and lower case, as servers that ignore it compare texts.
+//! Letter case, as servers that ignore it compare texts.
 
 use std::borrow::Cow;
 
-/// How much a comparison ignores.
+/// The differences that a comparison ignores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folding {
     /// Nothing.
     None,
-    /// Upper and lower case of the same letter, as an ordinal comparison that ignores case does
+    /// Upper and lower case of the same letter, like an ordinal comparison that ignores case
     /// (ASP.NET Core, IIS, Express).
     Simple,
-    /// Everything that some server takes for the same letter: also `ſ` for `s`, the Kelvin sign for
-    /// `k`, `ı` and `İ` for `i`, and `ß` for `ss`. Texts that are equal under [`Folding::Simple`]
-    /// are equal here too.
+    /// All characters that some server treats as the same letter: also `ſ` and `s`, the Kelvin sign
+    /// and `k`, `ı`, `İ` and `i`, and `ß` and `ss`. It includes [`Folding::Simple`].
     Full,
 }
 
 impl Folding {
-    /// The form that all texts have in common that are equal under this folding.
+    /// The common form of all texts that are equal under this folding.
     #[must_use]
     pub fn of(self, text: Cow<'_, str>) -> Cow<'_, str> {
         let is_folded = |text: &str| {
@@ -39,7 +38,7 @@ fn simple(letter: char) -> char {
     }
     let upper = single(letter.to_uppercase()).unwrap_or(letter);
     let lower = single(upper.to_lowercase()).unwrap_or(upper);
-    // Most servers do not take a letter beyond ASCII for one of ASCII.
+    // Most servers do not equate letters beyond ASCII with ASCII letters.
     if lower.is_ascii() { letter } else { lower }
 }
 
@@ -47,10 +46,10 @@ fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
     letters.next().filter(|_| letters.next().is_none())
 }
 
-/// Through lower, upper and lower case: each of them unites letters that the others leave apart.
+/// Lower, upper and lower case in turn: each step unites letters that the others do not.
 fn full(text: &str) -> String {
     let lower = |letter| match letter {
-        // Its lower case is `i` with a dot above, to some servers `i`.
+        // Its lower case is `i` with a dot above, which some servers treat as `i`.
         'İ' => 'i'.to_lowercase(),
         letter => char::to_lowercase(letter),
     };
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_take_for_the_same_letter_is_equal() {
+    fn letters_that_servers_equate_are_equal() {
         for (one, other, simple) in [
             ("admin", "ADMIN", true),
             ("Straße", "sTRAßE", true),
@@ -104,7 +103,7 @@ mod tests {
                 letter.to_uppercase().collect::<String>(),
                 letter.to_lowercase().collect(),
             ] {
-                // Of all letters only this one becomes two in lower case.
+                // Only this letter becomes two characters in lower case.
                 assert!(
                     letter == 'İ' || equal(Folding::Full, &own, &other),
                     "{own} {other}"
@@ -115,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fuller_folding_unites_what_the_simpler_one_does(text in "\\PC{0,12}") {
+        fn the_full_folding_includes_the_simple_one(text in "\\PC{0,12}") {
             for folding in [Folding::Simple, Folding::Full] {
                 let folded = folding.of(text.as_str().into()).into_owned();
                 prop_assert_eq!(folding.of(folded.as_str().into()), folded.as_str(), "folding twice changes nothing");

@@ -1,9 +1,9 @@
-//! Where a listener listens.
+//! The address of a listener.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where a listener listens. Port 0 stands for a free port.
+/// The address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// One address.
@@ -14,7 +14,7 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// The address that stands for all of them in a URL or a message.
+    /// One address for URLs and messages.
     #[must_use]
     pub fn address(self) -> SocketAddr {
         match self {
@@ -23,7 +23,7 @@ impl Listen {
         }
     }
 
-    /// Every address that it listens on.
+    /// All addresses to bind.
     pub fn addresses(self) -> impl Iterator<Item = SocketAddr> {
         let second = match self {
             Self::At(_) => None,
@@ -32,7 +32,7 @@ impl Listen {
         [self.address()].into_iter().chain(second)
     }
 
-    /// Whether only programs of this machine reach it.
+    /// Whether only programs on this machine can connect.
     #[must_use]
     pub fn is_loopback(self) -> bool {
         self.address().ip().is_loopback()

@@ -1,8 +1,8 @@
-//! Floor 0: the words every other floor speaks.
+//! Floor 0: the types that every other floor uses.
 //!
-//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, durations and the clock.
-//! Nothing here does I/O but to read the machine's clocks, and nothing here knows tokio, SQL or
-//! HTTP clients, so every type can be tested with plain values.
+//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, settings, durations and the
+//! clock. The only I/O is reading the machine's clocks. No type depends on tokio, SQL or HTTP
+//! clients, so plain values can test each.
 
 pub mod claims;
 pub mod clock;

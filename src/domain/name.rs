@@ -1,34 +1,32 @@
-//! The grammars of names that tokens and registrations carry, and the known name that a misspelt
-//! one probably means.
+//! The grammars of names in tokens and registrations, and suggestions for misspelt names.
 
-/// Whether a text is a client id (RFC 6749 appendix A.1), of at most 256 characters.
+/// Whether a text is a client id (RFC 6749 appendix A.1) of at most 256 characters.
 #[must_use]
 pub fn is_client_id(text: &str) -> bool {
     matches!(text.len(), 1..=256) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// Whether a text is an audience. Requests join several with spaces, so none can hold one.
+/// Whether a text is an audience. Requests join several with spaces, so an audience cannot contain
+/// one.
 #[must_use]
 pub fn is_audience(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-/// Whether a text is the name of a claim: 1 to 128 bytes, none of them a control character.
+/// Whether a text is the name of a claim: 1 to 128 bytes without control characters.
 #[must_use]
 pub fn is_claim_name(text: &str) -> bool {
     matches!(text.len(), 1..=128) && !text.chars().any(char::is_control)
 }
 
-/// Only so much of a name is compared: the cost of a comparison grows with the square of the
-/// length.
+/// The compared length of a name: the cost of a comparison is quadratic.
 const MAX_COMPARED: usize = 64;
-/// A known name that is the beginning of the wanted one, or the other way round, is near up to this
-/// difference in length.
+/// The length difference up to which a name is near if one is a prefix of the other.
 const MAX_ADDED: usize = 4;
 
-/// The known name that is nearest to `wanted`, if one is near enough to be meant: a third of its
-/// characters differ at most, and never more than three, or one of the two names begins with the
-/// other. Case, `_` and `-` do not count.
+/// The known name that is nearest to `wanted`, if it is near enough. At most a third of the
+/// characters differ, and at most three, or one name is a prefix of the other. Case, `_` and `-`
+/// are ignored.
 #[must_use]
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = simple(wanted);
@@ -47,7 +45,7 @@ fn simple(name: &str) -> String {
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// How far two names are apart; none when too far.
+/// The distance of two names; `None` if they are too far apart.
 fn distance(one: &str, other: &str) -> Option<usize> {
     let (short, long) = if one.chars().count() <= other.chars().count() {
         (one, other)

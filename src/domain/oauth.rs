@@ -1,4 +1,4 @@
-//! Words of the OAuth RFCs, and how a client shows its secret.
+//! Terms of the OAuth RFCs, and `Authorization: Basic` of a client.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,16 +9,14 @@ use zeroize::Zeroizing;
 
 use super::secret::{ExposeSecret, SecretString};
 
-/// The longest token and the longest assertion that can be configured, in bytes. No token is longer
-/// in any role.
+/// The highest limit for tokens and assertions, in bytes. It applies to all roles.
 pub const MAX_TOKEN_SIZE: usize = 64 * 1024;
-/// The longest that is accepted where the configuration does not say.
+/// The default limit for tokens and assertions.
 pub const DEFAULT_TOKEN_SIZE: usize = 8 * 1024;
-/// The same with `profile: plgd`: its tokens carry the claims of users' tokens.
+/// The default limit with `profile: plgd`, whose tokens carry the claims of users' tokens.
 pub const PLGD_TOKEN_SIZE: usize = 32 * 1024;
 
-/// The error codes of RFC 6749 §5.2, RFC 8707 §2 and RFC 6749 §4.1.2.1 that the token endpoint
-/// answers with.
+/// The error codes of the token endpoint (RFC 6749 §5.2, RFC 8707 §2, RFC 6749 §4.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// A parameter is missing, repeated or malformed.
@@ -27,17 +25,17 @@ pub enum ErrorCode {
     InvalidClient,
     /// The client may not use this grant type.
     UnauthorizedClient,
-    /// A refresh token is unknown, used up, revoked, expired or another client's.
+    /// A refresh token is unknown, used, revoked, expired or another client's.
     InvalidGrant,
-    /// The grant type is not one we know.
+    /// The grant type is not supported.
     UnsupportedGrantType,
-    /// A scope outside the client's list was asked for.
+    /// The client may not have a requested scope.
     InvalidScope,
-    /// An audience or resource outside the client's list was asked for (RFC 8707 §2).
+    /// The client may not have a requested audience or resource (RFC 8707 §2).
     InvalidTarget,
-    /// The store or another part is not to be had just now.
+    /// The store or another component is unavailable.
     TemporarilyUnavailable,
-    /// A fault of ours.
+    /// An internal error.
     ServerError,
 }
 
@@ -96,7 +94,7 @@ impl GrantType {
 /// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
 pub const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How a client proves who it is at the token endpoint (RFC 7591 §2 names).
+/// The authentication method of a client at the token endpoint (names of RFC 7591 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAuthMethod {
     /// `Authorization: Basic`, id and secret form-encoded (RFC 6749 §2.3.1).
@@ -119,18 +117,18 @@ impl ClientAuthMethod {
     }
 }
 
-/// What becomes of client id and secret before `Authorization: Basic` joins them with a colon.
+/// The encoding of client id and secret in `Authorization: Basic`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BasicEncoding {
-    /// They are form-encoded (RFC 6749 §2.3.1).
+    /// Form-encoded (RFC 6749 §2.3.1).
     Form,
-    /// They stay as they are (RFC 7617 §2), for servers that do not decode them. The id must not
-    /// hold a colon.
+    /// Unchanged (RFC 7617 §2), for servers that do not decode them. The id must not contain a
+    /// colon.
     Raw,
 }
 
-/// `Authorization: Basic` of a client. `None` when that is too long for a header, or the id cannot
-/// be told from the secret.
+/// `Authorization: Basic` of a client. `None` if it is too long for a header, or if the id contains
+/// a colon that would end it.
 #[must_use]
 pub fn basic_authorization(
     client_id: &str,

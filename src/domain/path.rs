@@ -1,9 +1,9 @@
-//! A request's path in one normal form, or not at all.
+//! The single normal form of a request's path.
 //!
-//! The rules match the decoded segments of the form that is sent on, so what was judged is what the
-//! upstream sees. The form is that of RFC 3986 §6.2.2: unreserved characters decoded, other escapes
-//! in upper case, dot segments removed; and `//` is one slash. A path that two servers could read
-//! differently is refused before any rule is looked at: see [`AmbiguousPath`].
+//! Rules match the decoded segments of the forwarded form, so rules and upstream see the same path.
+//! The form is that of RFC 3986 §6.2.2: unreserved characters decoded, other escapes in upper case,
+//! dot segments removed. In addition, `//` becomes one slash. A path that servers interpret in
+//! different ways is refused before rules are checked: see [`AmbiguousPath`].
 
 use std::borrow::Cow;
 
@@ -15,10 +15,9 @@ pub enum AmbiguousPath {
     NotAbsolute,
     /// `%` without two hexadecimal digits.
     BadEscape,
-    /// `%2F`: one segment or two?
+    /// `%2F`: one segment to some servers, two to others.
     EncodedSlash,
-    /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: some servers resolve it, some do
-    /// not.
+    /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: only some servers resolve it.
     EncodedDotSegment,
     /// `\` or `%5C`: a slash to some servers.
     Backslash,
@@ -28,14 +27,14 @@ pub enum AmbiguousPath {
     DoubleEncoding,
     /// The decoded path is not UTF-8.
     NotUtf8,
-    /// `;`: path parameters are cut off by some servers.
+    /// `;`: some servers cut off path parameters.
     Parameters,
     /// `#`, `?` or a space inside the path.
     Delimiter,
 }
 
 impl AmbiguousPath {
-    /// What is wrong, as a sentence without its period.
+    /// The problem, as a sentence without its period.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
@@ -53,7 +52,7 @@ impl AmbiguousPath {
             Self::NotUtf8 => {
                 "the path has escapes that are not UTF-8 (such as %F6, which is ISO 8859-1)"
             }
-            Self::Parameters => "the path has `;`, behind which some servers see parameters",
+            Self::Parameters => "the path has `;`, which begins parameters for some servers",
             Self::Delimiter => "the path has a space, # or ?; send them as %20, %23 and %3F",
         }
     }
@@ -71,18 +70,18 @@ impl AmbiguousPath {
     }
 }
 
-/// What is an ordinary character of its segment although some servers read more into it. By default
-/// nothing.
+/// The characters that are ordinary in a segment although some servers interpret them. None by
+/// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ordinary {
     /// `%2F`: the segment `a%2Fb` is `a/b`, and stays one segment.
     pub encoded_slash: bool,
-    /// `;` and `%3B`: the segment `a;b` is `a;b`, parameters and all.
+    /// `;` and `%3B`: the segment `a;b` is `a;b`, including its parameters.
     pub semicolon: bool,
-    /// `%252F` and others that a second decoding makes a delimiter of: the segment `a%252Fb` is
-    /// `a%2Fb`.
+    /// `%252F` and other escapes that a second decoding turns into a delimiter: the segment
+    /// `a%252Fb` is `a%2Fb`.
     pub double_encoding: bool,
-    /// `%F6` and others that are not UTF-8: they are read as ISO 8859-1.
+    /// `%F6` and other escapes that are not UTF-8: they are read as ISO 8859-1.
     pub non_utf8: bool,
 }
 
@@ -100,23 +99,23 @@ impl Ordinary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalPath<'a> {
     text: Cow<'a, str>,
-    /// Whether any segment of `text` holds an escape, so that matching must decode.
+    /// Whether any segment of `text` contains an escape, so that matching must decode.
     escaped: bool,
 }
 
 impl<'a> NormalPath<'a> {
-    /// Brings a raw path (without query) to its normal form.
+    /// Normalizes a raw path without its query.
     ///
     /// # Errors
-    /// [`AmbiguousPath`] says what two servers could read differently.
+    /// [`AmbiguousPath`] names the ambiguity.
     pub fn parse(raw: &'a str) -> Result<Self, AmbiguousPath> {
         Self::parse_with(raw, Ordinary::default())
     }
 
-    /// The same, where some of the ambiguous characters are ordinary ones.
+    /// Normalizes a raw path in which some ambiguous characters are ordinary.
     ///
     /// # Errors
-    /// [`AmbiguousPath`] says what two servers could read differently all the same.
+    /// [`AmbiguousPath`] names the remaining ambiguity.
     pub fn parse_with(raw: &'a str, ordinary: Ordinary) -> Result<Self, AmbiguousPath> {
         if !raw.starts_with('/') {
             return Err(AmbiguousPath::NotAbsolute);
@@ -159,14 +158,14 @@ impl<'a> NormalPath<'a> {
         })
     }
 
-    /// The form that is sent on.
+    /// The forwarded form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it has no capital letter, no dot and no escape: nothing that makes another path of
-    /// it to a server that ignores letter case or endings.
+    /// Whether the path has no capital letter, dot or escape, so that servers that ignore case or
+    /// endings see the same path.
     #[must_use]
     pub fn is_plain_small(&self) -> bool {
         !self.escaped
@@ -176,7 +175,7 @@ impl<'a> NormalPath<'a> {
                 .any(|byte| byte == b'.' || byte.is_ascii_uppercase())
     }
 
-    /// The decoded segments; a trailing slash makes none.
+    /// The decoded segments, without one for a trailing slash.
     pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> + Clone {
         self.text[1..]
             .split('/')
@@ -190,7 +189,7 @@ impl<'a> NormalPath<'a> {
             })
     }
 
-    /// The same path, owning its text.
+    /// The path with an owned text.
     #[must_use]
     pub fn into_owned(self) -> NormalPath<'static> {
         NormalPath {
@@ -200,7 +199,7 @@ impl<'a> NormalPath<'a> {
     }
 }
 
-/// A segment without its escapes. What is not UTF-8 is ISO 8859-1, where every byte is the
+/// A decoded segment. Text that is not UTF-8 is read as ISO 8859-1, where every byte is the
 /// character of its number.
 fn decoded(segment: &str) -> Cow<'_, str> {
     let bytes = Cow::from(percent_encoding::percent_decode_str(segment));
@@ -214,14 +213,14 @@ fn decoded(segment: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a path is its own normal form: letters, digits, and marks that mean nothing to anyone;
-/// no empty or dot segment. Nearly every request takes this way, without an allocation.
+/// Whether a path is its own normal form: letters, digits and harmless marks, without empty or dot
+/// segments. This fast path covers nearly all requests without an allocation.
 fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         match byte {
             b'/' if previous == b'/' => return false,
-            // A dot at the start of a segment may begin a dot segment: the long way decides.
+            // A dot at the start of a segment may begin a dot segment: the full parser decides.
             b'.' if previous == b'/' => return false,
             b'/'
             | b'.'
@@ -240,8 +239,8 @@ fn is_plain(path: &[u8]) -> bool {
     true
 }
 
-/// One segment with unreserved characters decoded, other escapes in upper case, stray characters
-/// escaped.
+/// Normalizes one segment: decodes unreserved characters, writes other escapes in upper case, and
+/// escapes invalid characters.
 fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath> {
     let bytes = raw.as_bytes();
     let mut out = String::with_capacity(bytes.len());
@@ -268,8 +267,8 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
             b';' if !ordinary.semicolon => return Err(AmbiguousPath::Parameters),
             b'#' | b'?' | b' ' => return Err(AmbiguousPath::Delimiter),
             0x00..=0x1f | 0x7f => return Err(AmbiguousPath::Control),
-            // Not allowed raw in a path, though some clients send them: escaped, so that every
-            // server reads them in one way.
+            // Invalid in a path, but some clients send them. Escaped, they mean the same to every
+            // server.
             0x80.. | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']' => {
                 decoded.push(byte);
                 push_escape(&mut out, byte);
@@ -286,7 +285,7 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
     if encoded_dot && matches!(out.as_str(), "." | "..") || hides_dot_segment(&decoded) {
         return Err(AmbiguousPath::EncodedDotSegment);
     }
-    // Judged on the finished text: what follows `%25` may itself have been written with escapes.
+    // Checked on the result, because the text after `%25` may contain escapes itself.
     if is_doubly_encoded(out.as_bytes()) {
         if !ordinary.double_encoding {
             return Err(AmbiguousPath::DoubleEncoding);
@@ -296,8 +295,7 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
     Ok(out)
 }
 
-/// Refuses a doubly encoded segment that is a dot segment, or hides one, to a server that decodes
-/// it more than once.
+/// Refuses a doubly encoded segment that becomes or hides a dot segment when it is decoded again.
 fn check_decoded_again(mut decoded: Vec<u8>) -> Result<(), AmbiguousPath> {
     loop {
         let again: Vec<u8> = percent_encoding::percent_decode(&decoded).collect();
@@ -321,8 +319,7 @@ fn check_decoded_again(mut decoded: Vec<u8>) -> Result<(), AmbiguousPath> {
     }
 }
 
-/// Whether bytes hold a character of ASCII in a longer form than its own, which careless decoders
-/// take for it.
+/// Whether bytes contain an overlong encoding of an ASCII character, which lenient decoders accept.
 fn is_overlong(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| {
         matches!(
@@ -335,7 +332,7 @@ fn is_overlong(bytes: &[u8]) -> bool {
     })
 }
 
-/// Refuses an escape whose meaning depends on who decodes it.
+/// Refuses an escape that servers decode differently.
 fn check_decoded(value: u8, ordinary: Ordinary) -> Result<(), AmbiguousPath> {
     match value {
         b'/' if !ordinary.encoded_slash => Err(AmbiguousPath::EncodedSlash),
@@ -346,8 +343,8 @@ fn check_decoded(value: u8, ordinary: Ordinary) -> Result<(), AmbiguousPath> {
     }
 }
 
-/// Whether a decoded segment with `/` or `;` in it would be a dot segment to who splits it there,
-/// or an empty one to who cuts parameters off: `..;` is `..` to many a Java server.
+/// Whether a decoded segment with `/` or `;` becomes a dot segment or an empty one when it is split
+/// there: many Java servers read `..;` as `..`.
 fn hides_dot_segment(decoded: &[u8]) -> bool {
     let is_split = decoded.iter().any(|byte| matches!(byte, b'/' | b';'));
     is_split
@@ -357,8 +354,7 @@ fn hides_dot_segment(decoded: &[u8]) -> bool {
         })
 }
 
-/// Whether a second decoding would bring forth a dot, a slash, a backslash, a percent sign, a
-/// semicolon or a NUL.
+/// Whether a second decoding produces a dot, slash, backslash, percent sign, semicolon or NUL.
 fn is_doubly_encoded(segment: &[u8]) -> bool {
     segment.windows(5).any(|window| {
         window.starts_with(b"%25")
@@ -391,276 +387,4 @@ fn hex_pair(pair: Option<&[u8]>) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn normal(raw: &str) -> String {
-        NormalPath::parse(raw).unwrap().as_str().to_owned()
-    }
-
-    #[test]
-    fn normal_form_of_rfc_3986() {
-        for (raw, expected) in [
-            ("/", "/"),
-            ("/a/b", "/a/b"),
-            ("/a/b/", "/a/b/"),
-            ("//a///b", "/a/b"),
-            ("/a/./b/../c", "/a/c"),
-            ("/a/b/..", "/a/"),
-            ("/../../a", "/a"),
-            ("/..", "/"),
-            ("/%41%2d%7e", "/A-~"),
-            ("/a%3ab", "/a%3Ab"),
-            ("/caf%c3%a9", "/caf%C3%A9"),
-            ("/caf\u{e9}", "/caf%C3%A9"),
-            ("/a\"<b>`", "/a%22%3Cb%3E%60"),
-            ("/a{b}", "/a%7Bb%7D"),
-            ("/.well-known/jwks.json", "/.well-known/jwks.json"),
-            ("/file%2etxt", "/file.txt"),
-            ("/a%25b", "/a%25b"),
-            ("/...", "/..."),
-        ] {
-            assert_eq!(normal(raw), expected, "{raw}");
-        }
-    }
-
-    #[test]
-    fn what_two_servers_could_read_differently_is_refused() {
-        use AmbiguousPath::*;
-        for (raw, why) in [
-            ("a", NotAbsolute),
-            ("*", NotAbsolute),
-            ("/a%2fb", EncodedSlash),
-            ("/a%2Fb", EncodedSlash),
-            ("/%2e%2e/admin", EncodedDotSegment),
-            ("/.%2e/admin", EncodedDotSegment),
-            ("/%2E", EncodedDotSegment),
-            ("/a\\b", Backslash),
-            ("/a%5cb", Backslash),
-            ("/a%00", Control),
-            ("/a%0d%0aX", Control),
-            ("/a%7f", Control),
-            ("/a%252e%252e", DoubleEncoding),
-            ("/a%252fb", DoubleEncoding),
-            ("/a%25252fb", DoubleEncoding),
-            ("/a/%25%32%46%25%32%65%25%32%65", DoubleEncoding),
-            ("/a/%252%66b", DoubleEncoding),
-            ("/a/%25%35c", DoubleEncoding),
-            ("/a/..%3B/b", Parameters),
-            ("/a%ff", NotUtf8),
-            ("/caf%e9", NotUtf8),
-            ("/a;b=c", Parameters),
-            ("/a#b", Delimiter),
-            ("/a%", BadEscape),
-            ("/a%2", BadEscape),
-            ("/a%zz", BadEscape),
-            ("/a%+1", BadEscape),
-        ] {
-            assert_eq!(NormalPath::parse(raw), Err(why), "{raw}");
-        }
-    }
-
-    #[test]
-    fn segments_are_decoded_and_ignore_a_trailing_slash() {
-        let path = NormalPath::parse("/caf%C3%A9/b/").unwrap();
-        assert_eq!(path.segments().collect::<Vec<_>>(), ["café", "b"]);
-        assert_eq!(NormalPath::parse("/").unwrap().segments().count(), 0);
-    }
-
-    #[test]
-    fn what_is_ordinary_stays_in_its_segment_as_it_was_written() {
-        let slash = Ordinary {
-            encoded_slash: true,
-            ..Ordinary::default()
-        };
-        let semicolon = Ordinary {
-            semicolon: true,
-            ..Ordinary::default()
-        };
-        for (raw, ordinary, text, segments) in [
-            ("/a%2fb", slash, "/a%2Fb", &["a/b"][..]),
-            (
-                "/x/%2Flight%2F1/",
-                slash,
-                "/x/%2Flight%2F1/",
-                &["x", "/light/1"],
-            ),
-            ("/a%2Fb/../c", slash, "/c", &["c"]),
-            ("/a;v=1/b", semicolon, "/a;v=1/b", &["a;v=1", "b"]),
-            ("/a%3bv", semicolon, "/a%3Bv", &["a;v"]),
-            ("/a%2Fb;c", Ordinary::ALL, "/a%2Fb;c", &["a/b;c"]),
-        ] {
-            let path = NormalPath::parse_with(raw, ordinary).unwrap();
-            assert_eq!(path.as_str(), text);
-            assert_eq!(path.segments().collect::<Vec<_>>(), segments, "{raw}");
-        }
-        assert_eq!(
-            NormalPath::parse_with("/a;b", slash),
-            Err(AmbiguousPath::Parameters)
-        );
-        assert_eq!(
-            NormalPath::parse_with("/a%2Fb", semicolon),
-            Err(AmbiguousPath::EncodedSlash)
-        );
-    }
-
-    #[test]
-    fn a_hidden_dot_segment_is_refused_whatever_is_ordinary() {
-        for raw in [
-            "/a/%2F..%2Fadmin",
-            "/a/..%2Fadmin",
-            "/a/%2e%2e%2fadmin",
-            "/a/x%2F%2e%2E",
-            "/a/.%2Fb",
-            "/a/..;/admin",
-            "/a/..;x=1/admin",
-            "/a/%2e%2e;/admin",
-            "/a/.;/b",
-            "/a/;/admin",
-            "/;x/admin",
-            "/a/b%2F..;c",
-            "/a/b%2F;c",
-            "/a/..%3b/admin",
-        ] {
-            assert_eq!(
-                NormalPath::parse_with(raw, Ordinary::ALL),
-                Err(AmbiguousPath::EncodedDotSegment),
-                "{raw}"
-            );
-        }
-        for raw in ["/a\\b", "/a%5cb", "/a%00", "/a%2500", "/a%252500"] {
-            assert!(NormalPath::parse_with(raw, Ordinary::ALL).is_err(), "{raw}");
-        }
-    }
-
-    #[test]
-    fn doubly_encoded_and_latin_escapes_can_be_ordinary() {
-        let double = Ordinary {
-            double_encoding: true,
-            ..Ordinary::default()
-        };
-        let latin = Ordinary {
-            non_utf8: true,
-            ..Ordinary::default()
-        };
-        for (raw, ordinary, text, segments) in [
-            (
-                "/job/feature%252fx/1",
-                double,
-                "/job/feature%252fx/1",
-                &["job", "feature%2fx", "1"][..],
-            ),
-            ("/a%25252Fb", double, "/a%25252Fb", &["a%252Fb"]),
-            (
-                "/a%255Cb%253Bc%252e",
-                double,
-                "/a%255Cb%253Bc%252e",
-                &["a%5Cb%3Bc%2e"],
-            ),
-            ("/sch%f6n", latin, "/sch%F6n", &["sch\u{f6}n"]),
-            ("/%C0.txt", latin, "/%C0.txt", &["\u{c0}.txt"]),
-            ("/%c3%b6", latin, "/%C3%B6", &["\u{f6}"]),
-        ] {
-            let path = NormalPath::parse_with(raw, ordinary).unwrap();
-            assert_eq!(path.as_str(), text);
-            assert_eq!(path.segments().collect::<Vec<_>>(), segments, "{raw}");
-        }
-        for (raw, ordinary, why) in [
-            ("/a%252Fb", latin, AmbiguousPath::DoubleEncoding),
-            ("/sch%f6n", double, AmbiguousPath::NotUtf8),
-            ("/a%2Fb", double, AmbiguousPath::EncodedSlash),
-            ("/%252e%252e", double, AmbiguousPath::EncodedDotSegment),
-            ("/%25252e", double, AmbiguousPath::EncodedDotSegment),
-            ("/..%252fadmin", double, AmbiguousPath::EncodedDotSegment),
-            ("/..%255cadmin", double, AmbiguousPath::EncodedDotSegment),
-            ("/x%252f..%253bv", double, AmbiguousPath::EncodedDotSegment),
-            (
-                "/x%252f%252e%252e%252fy",
-                double,
-                AmbiguousPath::EncodedDotSegment,
-            ),
-            ("/%c0%ae%c0%ae", latin, AmbiguousPath::NotUtf8),
-            ("/..%c0%af", latin, AmbiguousPath::NotUtf8),
-            ("/..%e0%80%af", latin, AmbiguousPath::NotUtf8),
-        ] {
-            assert_eq!(NormalPath::parse_with(raw, ordinary), Err(why), "{raw}");
-        }
-    }
-
-    /// How a careless server reads a path: it decodes first, cuts parameters off, and resolves dot
-    /// segments last.
-    fn careless(path: &str) -> Vec<String> {
-        let decoded = percent_encoding::percent_decode_str(path)
-            .decode_utf8_lossy()
-            .into_owned();
-        let mut segments: Vec<String> = Vec::new();
-        for segment in decoded
-            .split(['/', '\\'])
-            .map(|s| s.split(';').next().unwrap_or_default())
-        {
-            match segment {
-                "" | "." => {}
-                ".." => drop(segments.pop()),
-                segment => segments.push(segment.to_owned()),
-            }
-        }
-        segments
-    }
-
-    proptest! {
-        /// Decoding first or last, once or twice: everybody finds the segments that the rules
-        /// matched.
-        #[test]
-        fn no_two_readings(raw in "/([a-c]|%2[5ef]|%5c|%3b|%2E|%61|\\.|\\.\\.|/|;|\\\\|%[0-9a-f]{2}){0,12}") {
-            if let Ok(path) = NormalPath::parse(&raw) {
-                let judged: Vec<_> = path.segments().map(std::borrow::Cow::into_owned).collect();
-                prop_assert_eq!(&careless(path.as_str()), &judged);
-                let twice = percent_encoding::percent_decode_str(path.as_str()).decode_utf8_lossy().into_owned();
-                // A second decoding may change a name, but neither the number of segments nor where
-                // they are.
-                prop_assert_eq!(careless(&twice).len(), judged.len());
-            }
-        }
-
-        #[test]
-        fn what_is_sent_on_is_read_as_it_was_judged(
-            raw in "/([a-c]|%2[5ef]|%3[bB]|%2E|\\.|/|;|%[0-9a-f]{2}){0,12}",
-            encoded_slash: bool,
-            semicolon: bool,
-            double_encoding: bool,
-            non_utf8: bool,
-        ) {
-            let ordinary = Ordinary { encoded_slash, semicolon, double_encoding, non_utf8 };
-            if let Ok(path) = NormalPath::parse_with(&raw, ordinary) {
-                let again = NormalPath::parse_with(path.as_str(), ordinary).expect("a normal form parses");
-                prop_assert_eq!(again.as_str(), path.as_str());
-                prop_assert_eq!(again.segments().collect::<Vec<_>>(), path.segments().collect::<Vec<_>>());
-                // Nobody who splits a segment further finds a dot segment in it.
-                for segment in path.segments() {
-                    let mut segment = segment.into_owned();
-                    for _ in 0..4 {
-                        prop_assert!(segment.split(['/', '\\']).all(|s| !matches!(s.split(';').next(), Some("." | ".."))));
-                        segment = percent_encoding::percent_decode_str(&segment).decode_utf8_lossy().into_owned();
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn never_panics_and_is_idempotent(raw in "/([ -~\u{e9}]|%25|%32|%46|%65|%2[0-9a-f]|[0-9a-f]|/|\\.){0,40}") {
-            if let Ok(path) = NormalPath::parse(&raw) {
-                let text = path.as_str().to_owned();
-                let again = NormalPath::parse(&text).expect("a normal form parses");
-                prop_assert_eq!(again.as_str(), text.as_str());
-                prop_assert!(!text.contains("//") && !text.contains('\\') && !text.contains(';'));
-                prop_assert!(text.split('/').all(|s| s != "." && s != ".."));
-                prop_assert_eq!(
-                    again.segments().collect::<Vec<_>>(),
-                    path.segments().collect::<Vec<_>>()
-                );
-            }
-        }
-    }
-}
+mod tests;

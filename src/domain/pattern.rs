@@ -1,4 +1,4 @@
-//! Path patterns: what they are, what they match, which of two is the wider one.
+//! Path patterns: parsing, matching, and comparing how much they match.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::path::{NormalPath, Ordinary};
 pub struct Pattern {
     /// Its segments.
     pub segments: Vec<Segment>,
-    /// `**` at the end: any rest, also none.
+    /// `**` at the end: any rest, including none.
     pub any_rest: bool,
 }
 
@@ -23,32 +23,32 @@ pub enum Segment {
     Exactly(String),
 }
 
-/// A path pattern is not one.
+/// An invalid path pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// The pattern is no path in normal form.
+    /// The pattern is not a path in normal form.
     #[error(
         "a path pattern begins with `/` and has no escapes that two servers could read differently"
     )]
     NotAPath,
-    /// `**` stands elsewhere than at the end.
+    /// `**` is not at the end.
     #[error("`**` may only be the last segment")]
     RestNotLast,
-    /// `*` stands beside other characters.
-    #[error("`*` stands for a whole segment")]
+    /// `*` is only part of a segment.
+    #[error("`*` matches a whole segment")]
     PartialWildcard,
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// [`InvalidPattern`] says what is wrong with it.
+    /// [`InvalidPattern`] names the problem.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
-        // `*` is a legal path character, so the pattern itself has a normal form.
+        // `*` is a valid path character, so the pattern itself has a normal form.
         let path =
             NormalPath::parse_with(text, Ordinary::ALL).map_err(|_| InvalidPattern::NotAPath)?;
-        // A wildcard is one as it is written: `%2A` is an asterisk of the path.
+        // Only an unescaped `*` is a wildcard: `%2A` is an asterisk of the path.
         let mut written: Vec<_> = path
             .as_str()
             .split('/')
@@ -74,13 +74,13 @@ impl Pattern {
         })
     }
 
-    /// Whether a path is one of those it stands for.
+    /// Whether the pattern matches a path.
     #[must_use]
     pub fn matches(&self, path: &NormalPath<'_>) -> bool {
         self.matches_segments(path.segments())
     }
 
-    /// The same of decoded segments.
+    /// Whether the pattern matches decoded segments.
     #[must_use]
     pub fn matches_segments<'p>(&self, mut rest: impl Iterator<Item = Cow<'p, str>>) -> bool {
         for segment in &self.segments {
@@ -93,7 +93,7 @@ impl Pattern {
         self.any_rest || rest.next().is_none()
     }
 
-    /// The pattern whose names are folded: it matches folded segments.
+    /// The pattern with folded names, for folded segments.
     #[must_use]
     pub fn folded(&self, folding: Folding) -> Self {
         let folded = |segment: &Segment| match segment {
@@ -106,7 +106,7 @@ impl Pattern {
         }
     }
 
-    /// Whether every path that `other` matches is matched by this one too.
+    /// Whether this pattern matches every path that `other` matches.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let long_enough = if self.any_rest {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         for (pattern, why) in [
             ("", InvalidPattern::NotAPath),
             ("x", InvalidPattern::NotAPath),

@@ -1,14 +1,13 @@
-//! Texts of strangers, as a log line or a message may show them.
+//! Untrusted texts in log lines and messages.
 
 use std::borrow::Cow;
 
-/// Stands where a text was cut.
+/// The mark at the end of a shortened text.
 const CUT: char = '…';
 
-/// A text of at most `limit` bytes (and the mark of the cut) in which every character prints:
-/// controls, characters that turn the direction of a line, and bytes that are not UTF-8 stand as
-/// escapes (`\u{1b}`, `\xff`). Quotes and backslashes stay: the log's own encoding deals with
-/// those.
+/// A text of at most `limit` bytes (and the mark) that is safe to print. Control characters,
+/// characters that change the direction of a line, and invalid UTF-8 become escapes (`\u{1b}`,
+/// `\xff`). Quotes and backslashes stay, because the log's encoding escapes them.
 #[must_use]
 pub fn excerpt(text: &[u8], limit: usize) -> Cow<'_, str> {
     if text.len() <= limit
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_prints_stays_and_the_rest_is_escaped() {
+    fn unprintable_characters_are_escaped() {
         for (text, shown) in [
             (
                 "https://a.example/x?y=\"z\\'",
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_between_characters() {
+    fn long_texts_are_cut_between_characters() {
         assert_eq!(excerpt(b"abcdef", 6), "abcdef");
         assert_eq!(excerpt(b"abcdefg", 6), "abcdef…");
         assert_eq!(excerpt("aüüü".as_bytes(), 4), "aü…");
@@ -74,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_does_not_print_is_left(text in any::<Vec<u8>>(), limit in 0_usize..64) {
+        fn all_output_is_printable(text in any::<Vec<u8>>(), limit in 0_usize..64) {
             let shown = excerpt(&text, limit);
             prop_assert!(shown.len() <= limit + CUT.len_utf8());
             prop_assert!(!shown.chars().any(char::is_control));

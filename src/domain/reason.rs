@@ -1,12 +1,12 @@
-//! Reason codes: which check decided a request.
+//! Reason codes: the check that decided a request.
 //!
-//! The code goes into the `x-m2m-reason` header, the access log and the metrics. Codes are stable:
-//! tools and people match on them. What each means in HTTP is the table of `proxy::respond`;
-//! `docs/reason-codes.md` is made from both.
+//! A code appears in the `x-m2m-reason` header, the access log and the metrics. Codes are stable,
+//! because tools and people match on them. `proxy::respond` maps each to an HTTP answer, and
+//! `docs/reason-codes.md` is generated from both.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal => $advice:literal,)+) => {
-        /// Which check decided.
+        /// The check that decided a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
 
@@ -20,13 +20,13 @@ macro_rules! reasons {
                 match self { $(Self::$name => $code,)+ }
             }
 
-            /// What the code means, for people.
+            /// The meaning of the code, for people.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc,)+).trim_ascii(),)+ }
             }
 
-            /// What an operator does about it: where to look, which key to change.
+            /// The action for an operator: where to look, which key to change.
             #[must_use]
             pub fn advice(self) -> &'static str {
                 match self { $(Self::$name => $advice,)+ }
@@ -38,253 +38,283 @@ macro_rules! reasons {
 reasons! {
     /// The token was verified and a rule permits the request.
     Permitted = "permitted" =>
-        "Nothing: this is the good case. `client_id` in the access log says whose token it was.",
-    /// A rule makes the path public; no token was asked for.
+        "No action: the request passed. `client_id` in the access log names the client of the \
+         token.",
+    /// A rule makes the path public; no token is required.
     Public = "public" =>
-        "Nothing. If the path should need a token, remove `access: public` from the rule that matches, or \
-         put a stricter rule above it.",
-    /// A CORS preflight was passed on; no token was asked for.
+        "No action. If the path should require a token, remove `access: public` from the matching \
+         rule, or put a stricter rule above it.",
+    /// A CORS preflight was forwarded; no token is required.
     Preflight = "preflight" =>
-        "Nothing: browsers send preflights without a token, and `corsPreflight: pass` lets them through where a rule \
-         matches the request that they announce.",
-    /// One of our own endpoints answered.
+        "No action: browsers send preflights without a token. `corsPreflight: pass` forwards them \
+         if a rule matches the request that they announce.",
+    /// One of the sidecar's own endpoints answered.
     Local = "local" =>
-        "Nothing: the sidecar answered itself (issuer endpoints, probes). What the token endpoint decided is \
-         in the log lines with target `audit`.",
+        "No action: the sidecar answered itself (issuer endpoints, probes). Decisions of the \
+         token endpoint are in the log lines with target `audit`.",
     /// The request carries no bearer token.
     NoToken = "no_token" =>
-        "Have the client send `Authorization: Bearer <token>`. If it does, look for a proxy in between that \
-         drops the header. If the path is meant for everyone, give it a rule with `access: public`.",
-    /// There are two `Authorization` headers.
+        "Make the client send `Authorization: Bearer <token>`. If it does, look for a proxy in \
+         between that removes the header. If the path should be public, add a rule with `access: \
+         public`.",
+    /// The request has two `Authorization` headers.
     TwoAuthorizations = "two_authorizations" =>
-        "Find out who adds the second header: often the client and a gateway in front of it each set one. \
-         Exactly one must arrive.",
-    /// The `Authorization: Bearer` header holds no token, or characters no token has.
+        "Find the program that adds the second header. Often the client and a gateway in front of \
+         it each set one. Exactly one must arrive.",
+    /// The `Authorization: Bearer` header holds no token, or invalid characters.
     MalformedAuthorization = "malformed_authorization" =>
-        "Look at what the client sends: one `Bearer`, one space, the token; no quotes, no line break. An \
-         empty shell variable (`Bearer $TOKEN`) looks like this too.",
-    /// The token is longer than its authority's tokens may be.
+        "Check the header that the client sends: one `Bearer`, one space and the token, without \
+         quotes or line breaks. An empty shell variable (`Bearer $TOKEN`) also causes this.",
+    /// The token is longer than the limit of its authority.
     TokenTooLarge = "token_too_large" =>
-        "Let the authority put fewer claims into access tokens: groups and roles are the usual cause. Or raise \
-         `authorities.X.maxTokenSize` (8 KiB; 32 KiB with `profile: plgd`).",
+        "Configure the authority to put fewer claims into access tokens: groups and roles are the \
+         usual cause. Or raise `authorities.X.maxTokenSize` (8 KiB; 32 KiB with `profile: plgd`).",
     /// The token is not a signed JWT in compact form.
     MalformedToken = "malformed_token" =>
-        "The client sends something else than a JWT: an opaque token, an API key, or a token that was cut \
-         off. Ask the authority for JWT access tokens.",
-    /// The token's `alg` is none that this authority may use.
+        "The client sends an opaque token, an API key or a truncated token. Configure the \
+         authority to issue JWT access tokens.",
+    /// The authority may not use the token's `alg`.
     Algorithm = "algorithm" =>
-        "Compare the `alg` in the token's header with `authorities.*.algorithms`. `none` and the HMAC \
-         algorithms are never accepted.",
+        "Compare the `alg` in the token's header with `authorities.*.algorithms`. `none` and the \
+         HMAC algorithms are never accepted.",
     /// The token's `typ` is not that of an access token.
     TokenType = "token_type" =>
-        "The client probably sends an ID token or a refresh token; it must send the access token. Accepted \
-         are `at+jwt`, `JWT`, or no `typ` at all.",
-    /// The token's header has `crit`, or `b64`: extensions that are not supported.
+        "The client probably sends an ID token or a refresh token; it must send the access token. \
+         Accepted are `at+jwt`, `JWT` and tokens without `typ`.",
+    /// The token's header contains `crit` or `b64`, which are not supported.
     CriticalHeader = "critical_header" =>
-        "The authority issues tokens with header extensions; switch them off there for access tokens.",
-    /// The token's `iss` is missing, or none of this listener's authorities.
+        "The authority issues tokens with header extensions. Disable them there for access \
+         tokens.",
+    /// The token's `iss` is missing, or belongs to no authority of this listener.
     UnknownIssuer = "unknown_issuer" =>
-        "Compare the token's `iss` with `authorities.*.issuer`, character by character: a slash at the end (unless the \
-         authority has `profile: plgd`) or another scheme makes another issuer. Then see whether the listener's `authorities` names that \
+        "Compare the token's `iss` with `authorities.*.issuer`, character by character. Another \
+         scheme makes a different issuer, and so does a slash at the end, unless the authority \
+         has `profile: plgd`. Then check that the listener's `authorities` contains that \
          authority.",
     /// The authority publishes no key with the token's `kid`, or none that fits its `alg`.
     UnknownKid = "unknown_kid" =>
-        "The token is older or newer than the published keys, or comes from another installation of the \
-         authority. Compare its `kid` with the key set at the authority's `jwks_uri`; `m2m_jwks_age_seconds` \
-         says how old the sidecar's copy is.",
-    /// No key of the authority made this signature.
+        "The token is older or newer than the published keys, or comes from another installation \
+         of the authority. Compare its `kid` with the key set at the authority's `jwks_uri`. \
+         `m2m_jwks_age_seconds` is the age of the sidecar's copy.",
+    /// No key of the authority matches the token's signature.
     Signature = "signature" =>
-        "The token was changed on its way, or another issuer that uses the same `iss` and `kid` signed it. \
-         Fetch a new token directly from the authority; if that one is refused too, compare the key sets.",
-    /// A claim has a type that its definition does not allow, or says two things.
+        "The token was changed in transit, or another issuer with the same `iss` and `kid` signed \
+         it. Fetch a new token directly from the authority. If it is refused too, compare the key \
+         sets.",
+    /// A claim has the wrong type, or two claims contradict each other.
     MalformedClaims = "malformed_claims" =>
-        "Decode the token: `exp`, `nbf` and `iat` must be numbers, `iss` and `client_id` texts, `aud` a text \
-         or a list of texts; `scope` and `scp`, where both are there, must name the same scopes. A claim that \
-         `identityHeaders` forwards must fit into a header: no control characters, no spaces at its ends or \
-         in the items of a list.",
+        "Decode the token. `exp`, `nbf` and `iat` must be numbers, `iss` and `client_id` texts, \
+         and `aud` a text or a list of texts. If both `scope` and `scp` are present, they must \
+         name the same scopes. A claim that `identityHeaders` forwards must fit into a header: no \
+         control characters, and no spaces at its ends or in the items of a list.",
     /// The token has no `exp`.
     NoExpiry = "no_expiry" =>
-        "Let the authority issue tokens that expire. Tokens that never do are accepted only with \
-         `requireExpiry: false`, and where the issuer can be asked whether they were revoked or `revocation: none` \
-         says that it is not asked.",
+        "Configure the authority to issue tokens that expire. Tokens without `exp` need \
+         `requireExpiry: false`, and either a revocation check or an explicit `revocation: none`.",
     /// The token's `exp` has passed.
     Expired = "expired" =>
-        "The client must get a new token; a library that caches tokens should renew them before `exp`. If \
-         tokens are refused right after they were issued, compare the clocks of both machines (`clockSkew` \
-         is what is forgiven).",
-    /// The token's `nbf` is still to come.
+        "The client must get a new token. A library that caches tokens should renew them before \
+         `exp`. If new tokens are refused immediately, compare the clocks of both machines: \
+         `clockSkew` is the accepted difference.",
+    /// The token's `nbf` is in the future.
     NotYetValid = "not_yet_valid" =>
-        "Compare the clocks of this machine and of the authority. `authorities.*.clockSkew` forgives up to \
-         10 minutes.",
-    /// The token's `iat` is still to come.
+        "Compare the clocks of this machine and of the authority. `authorities.*.clockSkew` \
+         accepts a difference of up to 10 minutes.",
+    /// The token's `iat` is in the future.
     IssuedInFuture = "issued_in_future" =>
         "This machine's clock is behind the authority's: check time synchronisation. \
-         `authorities.*.clockSkew` forgives up to 10 minutes.",
-    /// The token was revoked, or its issuer no longer vouches for it.
+         `authorities.*.clockSkew` accepts a difference of up to 10 minutes.",
+    /// The token was revoked, or its issuer does not confirm it.
     Revoked = "revoked" =>
-        "Somebody took the token back, at the issuer or with all tokens of its client; the client must get a new one. If \
-         nobody did, see which way `authorities.*.revocation` asks, and what the issuer says about the token's `jti`.",
-    /// None of the listener's audiences is in the token's `aud`.
+        "The token was revoked at the issuer, alone or with all tokens of its client. The client \
+         must get a new one. If that was not intended, check which source \
+         `authorities.*.revocation` selects, and the issuer's status for the token's `jti`.",
+    /// The token's `aud` contains none of the listener's audiences.
     Audience = "audience" =>
-        "Compare the token's `aud` with the listener's `audiences`. Usually the client must ask for the \
-         right audience (`audience` or `resource` in its token request), and be allowed to have it.",
-    /// The token is bound to a key (`cnf`), and no proof of that key can be checked here.
+        "Compare the token's `aud` with the listener's `audiences`. Usually the client must \
+         request the right audience (`audience` or `resource` in its token request), and be \
+         allowed to get it.",
+    /// The token is bound to a key (`cnf`), and the sidecar cannot check the proof of that key.
     SenderConstrained = "sender_constrained" =>
-        "The client was given a DPoP or mTLS-bound token; let it ask for an ordinary bearer token.",
+        "The client has a DPoP-bound or mTLS-bound token. Configure it to request a plain bearer \
+         token.",
     /// No rule of the listener matches the path and method.
     NoRule = "no_rule" =>
-        "Add a rule whose `paths` and `methods` match; `path` and `method` of the access log line say what \
-         to match. Rules are tried from the top, the first match decides. `m2m-sidecar explain` names the nearest rule and \
-         what differs.",
-    /// The token lacks a scope that the rule asks for.
+        "Add a rule whose `paths` and `methods` match the `path` and `method` of the access log \
+         line. Rules are tried from the top, and the first match decides. `m2m-sidecar explain` \
+         shows the nearest rule and the difference.",
+    /// The token lacks a scope that the rule requires.
     Scope = "scope" =>
-        "The `scope` in the `WWW-Authenticate` header says what is needed. Let the client ask for it, and \
-         the authority allow it; or change the rule's `scopes` or `anyScope`.",
-    /// The token lacks a claim value that the rule asks for.
+        "The `scope` in the `WWW-Authenticate` header lists the required scopes. Configure the \
+         client to request them, and the authority to allow them; or change the rule's `scopes` \
+         or `anyScope`.",
+    /// The token lacks a claim value that the rule requires.
     Claim = "claim" =>
-        "Compare the token's claims with the rule's `claims`: each of them must have one of the values that the rule \
-         lists, of a list one item. `m2m-sidecar explain` names the rule.",
-    /// More requests came than the listener allows.
+        "Compare the token's claims with the rule's `claims`. Each claim must have one of the \
+         listed values; a claim that is a list must contain one. `m2m-sidecar explain` shows the \
+         rule.",
+    /// The request exceeds the listener's rate limit.
     RateLimited = "rate_limited" =>
-        "The client should wait as long as `Retry-After` says. If it should be allowed more, raise \
-         `inbound[].limits.requestsPerSecond` or `burst`; `limits.per` says whose requests are counted together.",
-    /// As many requests as the listener allows are under way at once.
+        "The client should wait for the time in `Retry-After`. To allow more, raise \
+         `inbound[].limits.requestsPerSecond` or `burst`. `limits.per` selects which requests are \
+         counted together.",
+    /// The listener's limit of concurrent requests is reached.
     TooManyAtOnce = "too_many_at_once" =>
-        "The client should send fewer requests at a time, or the service answer sooner (`upstream_ms`). Otherwise raise \
-         `inbound[].limits.concurrent`; `limits.per` says whose requests are counted together.",
-    /// More tokens that are seen for the first time came at once than can be verified within a
-    /// second.
+        "The client should send fewer requests at a time, or the service respond faster \
+         (`upstream_ms`). Otherwise raise `inbound[].limits.concurrent`. `limits.per` selects \
+         which requests are counted together.",
+    /// More new tokens arrived at once than the sidecar can verify within a second.
     Busy = "busy" =>
-        "A client sends another token with each request, or somebody floods the listener with made-up ones (`peer` in the log \
-         lines). Requests whose token was verified before are answered meanwhile. Have clients keep their tokens until they expire; \
-         more `threads` verify more.",
-    /// The listener has as many connections as it may, and none of them is idle.
+        "A client sends a new token with each request, or an attacker floods the listener with \
+         invalid ones (`peer` in the log lines). Requests with cached tokens are still answered. \
+         Configure clients to reuse their tokens until they expire. More `threads` verify more \
+         tokens.",
+    /// The listener's limit of connections is reached, and none of them is idle.
     TooManyConnections = "too_many_connections" =>
-        "Clients should keep their connections and send fewer requests at a time. If there are to be more, raise the \
-         listener's `maxConnections`, and the limit of descriptors (`LimitNOFILE`, `ulimit -n`) with it.",
-    /// The authority's keys cannot be had.
+        "Clients should keep their connections open and send fewer requests at a time. To allow \
+         more, raise the listener's `maxConnections`, together with the limit of file descriptors \
+         (`LimitNOFILE`, `ulimit -n`).",
+    /// The authority's keys are not available.
     KeysUnavailable = "keys_unavailable" =>
-        "The authority's keys could not be fetched and none are kept, or the token's `kid` is a new one and the \
-         authority cannot be asked just now. Look for the warnings that name the \
-         authority (name resolution, TLS, `caFile`, timeout), and try its discovery document with curl from \
-         this machine.",
-    /// It cannot be found out whether the token was revoked.
+        "The authority's keys could not be fetched and no copy is usable. Or the token's `kid` is \
+         new and the authority does not answer at the moment. Look for the warnings that name the \
+         authority (name resolution, TLS, `caFile`, timeout). Try its discovery document with \
+         curl from this machine.",
+    /// The token's revocation status is unknown.
     RevocationUnavailable = "revocation_unavailable" =>
-        "The issuer's revocation list, tokens endpoint or introspection endpoint has not answered for longer than \
-         `revocation.maxStale`, or never, or its metadata names none that can be used. Look for the warnings that name the \
-         authority; `authorities.*.revocation` says who is asked, `onFailure` what then happens.",
-    /// The path could be read in two ways.
+        "The issuer's revocation list, tokens endpoint or introspection endpoint has not answered \
+         for longer than `revocation.maxStale`, or its metadata names no usable one. Look for the \
+         warnings that name the authority. `authorities.*.revocation` selects the source, and \
+         `onFailure` the answer without a status.",
+    /// Servers could interpret the path in two ways.
     AmbiguousPath = "ambiguous_path" =>
-        "`error_description` and `detail` in the log line say what the path has. Have the client use plain paths; an attack looks \
-         like this too. If the service needs such paths, the listener's keys `encodedSlash` (`%2F`), `pathParameters` (`;`), \
-         `doubleEncoding` (`%252F`: Jenkins, RabbitMQ) and `nonUtf8` (`%F6`: ISO 8859-1) allow them with `keep`. Where letter case is \
-         the matter, `pathCase` says whether the service ignores it.",
+        "`error_description`, and `detail` in the log line, name the problem of the path. \
+         Configure the client to use plain paths; an attack also looks like this. If the service \
+         needs such paths, set the listener's keys to `keep`: `encodedSlash` (`%2F`), \
+         `pathParameters` (`;`), `doubleEncoding` (`%252F`: Jenkins, RabbitMQ) and `nonUtf8` \
+         (`%F6`: ISO 8859-1). If the problem is letter case, set `pathCase`.",
     /// The request is not valid HTTP.
     MalformedRequest = "malformed_request" =>
-        "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \
-         the head or body is framed in a way that two servers could read differently. `error_description` and `detail` in \
-         the log line name the rule that is broken and the place, `target` and `request_target` show the beginning of the target. Usual causes: no \
-         `Host`, a space in a URL, a method in small letters, a bare line feed, two lengths. `peer` in the log line says who it was.",
-    /// The request's `Expect` header asks for something else than `100-continue`.
+        "The port received something other than HTTP/1.1, such as a TLS handshake. Or servers \
+         could parse the head or body in different ways. `error_description`, and `detail` in the \
+         log line, name the broken rule and its position. `target` and `request_target` show the \
+         beginning of the target. Usual causes: no `Host`, a space in a URL, a method in lower \
+         case, a bare line feed, two lengths. `peer` in the log line is the client.",
+    /// The request's `Expect` header contains something other than `100-continue`.
     Expectation = "expectation" =>
-        "Have the client leave the header out: no other expectation is defined.",
-    /// The `Host` header, or the URL that was asked for, is none that this listener answers for.
+        "Configure the client not to send the header: no other expectation is defined.",
+    /// The listener does not serve the `Host` header or URL of the request.
     Host = "host" =>
-        "Outbound listeners accept only IP addresses, `localhost` and the upstream's name as `Host`, against \
-         DNS rebinding. If the program calls the listener or the upstream by another name, add that to \
-         `outbound[].hosts`. If the listener is the program's HTTP proxy, the request was for another server: \
-         except that one from the proxy (`no_proxy`), never add it to `hosts`.",
+        "Outbound listeners accept only IP addresses, `localhost` and the upstream's name as \
+         `Host`, to prevent DNS rebinding. If the program uses another name of the listener or \
+         upstream, add it to `outbound[].hosts`. If the listener is the program's HTTP proxy, the \
+         request was for another server: exclude that server from the proxy (`no_proxy`) instead \
+         of adding it to `hosts`.",
     /// The method is not allowed here.
     Method = "method" =>
         "Proxy listeners forward the methods in the `Allow` header.",
-    /// A tunnel was asked for (CONNECT): inside it no token can be looked at or attached. Use an
-    /// http:// URL.
+    /// The request opens a tunnel (CONNECT), in which the sidecar cannot see or attach a token. Use
+    /// an http:// URL.
     Tunnel = "tunnel" =>
-        "The program takes the listener for an HTTPS proxy. Let it call `http://` URLs: an outbound listener speaks https to \
-         the upstream itself. As a forward proxy it is set by `http_proxy`, not by `https_proxy`.",
-    /// The request asks for a WebSocket, which is not passed on.
+        "The program uses the listener as an HTTPS proxy. Configure it to call `http://` URLs: an \
+         outbound listener uses https to the upstream itself. A forward proxy is configured by \
+         `http_proxy`, not by `https_proxy`.",
+    /// The request opens a WebSocket, which is not supported.
     WebSocket = "websocket" =>
-        "WebSockets are not supported yet. Have the client use another transport if it has one (long polling, server-sent events), \
-         or let it reach the service by another way.",
-    /// A page in a browser, of another site, sent the request.
+        "WebSockets are not supported yet. Configure the client to use another transport (long \
+         polling, server-sent events), or let it reach the service directly.",
+    /// A browser page of another site sent the request.
     CrossSite = "cross_site" =>
-        "A browser page of another site tried to use the listener, and was kept from it; `Origin`, `Referer` or `Sec-Fetch-Site` say so, or \
-         the header of `requireHeader` is missing. Outbound listeners are for programs: if a person's page needs the API, it needs an \
-         authorization of its own, or its origin in `allowedOrigins`. A program that sends a `Referer` of another host needs that origin there too.",
-    /// The request has an `Authorization` header of its own, and the listener is not to overwrite
-    /// it.
+        "A browser page of another site tried to use the listener and was refused, because of \
+         `Origin`, `Referer` or `Sec-Fetch-Site`, or because the header of `requireHeader` is \
+         missing. Outbound listeners are for programs. If a page needs the API, give it its own \
+         authorization, or add its origin to `allowedOrigins`. Do the same for a program that \
+         sends a `Referer` of another host.",
+    /// The request already has an `Authorization` header, and the listener does not overwrite it.
     OwnAuthorization = "own_authorization" =>
-        "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \
-         true` to replace the program's own header.",
-    /// The request's head is larger than the listener takes, or has more than 200 fields.
+        "No action if this is intended: `overwrite: false` forwards such requests unchanged. Set \
+         `overwrite: true` to replace the program's own header.",
+    /// The request's head exceeds the listener's size limit, or has more than 200 fields.
     HeadTooLarge = "head_too_large" =>
-        "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The limit is 32 KiB; \
-         more where `maxTokenSize` of the listener's authorities is more than 8 KiB.",
+        "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The \
+         limit is 32 KiB. It is higher if `maxTokenSize` of the listener's authorities exceeds 8 \
+         KiB.",
     /// The request's head did not arrive within 10 s.
     HeadTimeout = "head_timeout" =>
-        "A slow or broken client, or a port scan. Only many of them from one `peer` are worth a look.",
+        "The cause is a slow or broken client, or a port scan. Investigate only if one `peer` \
+         causes many of them.",
     /// The request's body is larger than allowed.
     BodyTooLarge = "body_too_large" =>
-        "Raise `inbound[].maxBody` if such requests are meant. Token requests are limited to 64 KiB.",
+        "Raise `inbound[].maxBody` if such requests are intended. Token requests are limited to \
+         64 KiB.",
     /// The client paused for too long while it sent the request's body.
     BodyTimeout = "body_timeout" =>
-        "The client stopped in the middle of its request: look at its network and its own timeouts. Raise \
-         `downstreamTimeouts.read` of the listener (inbound 60 s, outbound 10 min) if the client is meant to pause. Token requests \
-         have 10 s.",
+        "The client stopped in the middle of its request: check its network and its own timeouts. \
+         If such pauses are intended, raise `downstreamTimeouts.read` of the listener (inbound 60 \
+         s, outbound 10 min). Token requests have 10 s.",
     /// An access token was attached.
     TokenAttached = "token_attached" =>
-        "Nothing: this is the good case of an outbound listener.",
-    /// The upstream refused the access token; the request was sent once more with a new one.
+        "No action: the request was forwarded with a token.",
+    /// The upstream refused the access token, so the request was sent again with a new one.
     TokenRenewed = "token_renewed" =>
-        "Nothing, if it happens now and then: tokens are revoked. If it happens every half minute, the upstream answers 401 \
-         for something else than the token, such as a missing scope; `retryUnauthorized: false` leaves such answers alone.",
-    /// The forward proxy sent the request on as it was, without a token.
+        "No action if it is rare: tokens are revoked. If it happens every half minute, the \
+         upstream answers 401 for a different reason, such as a missing scope. \
+         `retryUnauthorized: false` disables the retry.",
+    /// The forward proxy forwarded the request unchanged, without a token.
     PassedThrough = "passed_through" =>
-        "Nothing, if it is meant: `forwardProxy.other: passThrough` lets requests that are for no target pass. `deny` \
-         refuses them.",
-    /// The forward proxy does not send requests there.
+        "No action if this is intended: `forwardProxy.other: passThrough` forwards requests that \
+         match no target. `deny` refuses them.",
+    /// The forward proxy does not forward requests to this destination.
     Destination = "destination" =>
-        "`error_description` says what does not fit: the request must be a whole `http://` URL whose host, port and path are \
-         those of one of `forwardProxy.targets`. Where others pass through, they pass to public addresses only.",
-    /// The request would come back to this sidecar.
+        "`error_description` names the mismatch. The request must have a whole `http://` URL \
+         whose host, port and path match one of `forwardProxy.targets`. With `other: \
+         passThrough`, other requests are forwarded to public addresses only.",
+    /// The request would return to this sidecar.
     Loop = "loop" =>
-        "`upstream` resolves to the sidecar's own listener, or what it leads to sends the request back here, such as another \
-         sidecar. Name the service itself; in a container `localhost` is the container, not the host. A service that calls \
-         this listener while it serves a request must not copy that request's `M2M-Loop` header.",
-    /// No access token could be had for the request.
+        "`upstream` resolves to the sidecar's own listener, or to a server that sends the request \
+         back, such as another sidecar. Name the service itself: in a container, `localhost` is \
+         the container, not the host. A service that calls this listener while it handles a \
+         request must not copy that request's `M2M-Loop` header.",
+    /// No access token is available for this request.
     TokenUnavailable = "token_unavailable" =>
-        "Run `m2m-sidecar token --config FILE --credential NAME`: it says why. Usually the client secret is \
-         wrong, a scope is not allowed, or the authority is down; `m2m_token_fetch_total` counts it.",
+        "Run `m2m-sidecar token --config FILE --credential NAME` to see the cause. Usually the \
+         client secret is wrong, a scope is not allowed, or the authority is down. \
+         `m2m_token_fetch_total` counts these failures.",
     /// The upstream's name could not be resolved, or its connection was refused or broke.
     UpstreamUnreachable = "upstream_unreachable" =>
-        "See whether the service runs and listens where `upstream` points, as seen from the sidecar: in a \
+        "Check that the service runs and listens at `upstream`, as seen from the sidecar: in a \
          container, 127.0.0.1 is the container itself.",
     /// TLS with the upstream failed.
     UpstreamTls = "upstream_tls" =>
-        "`error_description` and `detail` in the log line say why. The upstream's certificate must be valid, signed by an authority that \
-         `upstreamTls.caFile` (or the platform) trusts, and carry the upstream's host or `upstreamTls.serverName`. A TLS alert is what the \
-         upstream itself says: with `certificate required`, or `handshake failure` or `bad certificate` in TLS 1.2, it demands a client \
-         certificate; the sidecar shows none yet, so the upstream must not demand one from it.",
+        "`error_description`, and `detail` in the log line, name the cause. The upstream's \
+         certificate must be valid, signed by an authority that `upstreamTls.caFile` (or the \
+         platform) trusts, and name the upstream's host or `upstreamTls.serverName`. A TLS alert \
+         comes from the upstream. It demands a client certificate if the alert is `certificate \
+         required`, or `handshake failure` or `bad certificate` in TLS 1.2. The sidecar cannot \
+         send one yet, so disable that demand in the upstream.",
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout" =>
-        "`ms` of the access log line shows how long it took. About `upstreamTimeouts.connect` (2 s): the \
-         address does not answer at all, look at the network and firewall. About `upstreamTimeouts.read` \
-         (60 s): the service is slow; raise it if that is meant.",
-    /// The upstream's answer was no valid HTTP, or broke off.
+        "`ms` of the access log line is the duration. If it is close to \
+         `upstreamTimeouts.connect` (2 s), the address does not answer: check the network and \
+         firewall. If it is close to `upstreamTimeouts.read` (60 s), the service is slow: raise \
+         the timeout if that is intended.",
+    /// The upstream's response was not valid HTTP, or was incomplete.
     UpstreamBroken = "upstream_broken" =>
-        "`error_description` and `detail` in the log line say what is wrong. Look into the service's own log: it closed the connection in the middle of an answer, crashed, or \
-         speaks TLS where `upstream` says `http://`.",
-    /// The client went away before the answer was complete.
+        "`error_description`, and `detail` in the log line, name the problem. Check the service's \
+         own log: it closed the connection in the middle of a response, crashed, or uses TLS \
+         although `upstream` is `http://`.",
+    /// The client closed the connection before the response was complete.
     ClientGone = "client_gone" =>
-        "Nothing, unless it is frequent: then the client's timeout is shorter than the service's answer \
-         takes (`ms` shows how long it waited).",
-    /// The client paused for too long while it read the answer.
+        "No action, unless it is frequent. Then the client's timeout is shorter than the \
+         service's response time (`ms` shows how long the client waited).",
+    /// The client paused for too long while it read the response.
     ClientStalled = "client_stalled" =>
-        "Raise `downstreamTimeouts.write` of the listener (inbound 30 s, outbound 10 min) if the client is meant to pause, as a \
-         player or an import into a slow database does. Otherwise look at what keeps the client busy.",
-    /// A fault of the sidecar itself.
+        "If such pauses are intended, raise `downstreamTimeouts.write` of the listener (inbound \
+         30 s, outbound 10 min). A player or an import into a slow database pauses. Otherwise \
+         find out what delays the client.",
+    /// An internal error of the sidecar.
     Internal = "internal" =>
-        "Look for an error line of the same moment in the log, and report it: this should not happen.",
+        "Find the error line of the same moment in the log and report it as a bug.",
 }
 
 #[cfg(test)]

@@ -2,28 +2,28 @@
 
 use std::fmt;
 
-/// An ordered set of scope tokens. Order is kept for display; comparison by membership.
+/// An ordered set of scope tokens. The order is for display; comparisons ignore it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet(Vec<String>);
 
-/// A text that is no list of scope tokens.
+/// An invalid list of scope tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is made of printable ASCII without space, quote or backslash")]
+#[error("a scope consists of printable ASCII characters without spaces, quotes and backslashes")]
 pub struct InvalidScope;
 
 impl ScopeSet {
-    /// Parses a space-joined list. Several spaces count as one; duplicates collapse.
+    /// Parses a space-joined list. Repeated spaces and duplicates are ignored.
     ///
     /// # Errors
-    /// [`InvalidScope`] when a token holds a character that RFC 6749 §3.3 does not allow.
+    /// [`InvalidScope`] if a token contains a character that RFC 6749 §3.3 does not allow.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {
         Self::from_tokens(text.split(' ').filter(|token| !token.is_empty()))
     }
 
-    /// A set of the given tokens; duplicates collapse.
+    /// A set of the given tokens without duplicates.
     ///
     /// # Errors
-    /// [`InvalidScope`] when a token is empty or holds a character that RFC 6749 §3.3 does not
+    /// [`InvalidScope`] if a token is empty or contains a character that RFC 6749 §3.3 does not
     /// allow.
     pub fn from_tokens<T: AsRef<str>>(
         tokens: impl IntoIterator<Item = T>,
@@ -54,7 +54,7 @@ impl ScopeSet {
         self.0.iter().all(|s| other.contains(s))
     }
 
-    /// Whether both hold the same scopes, in whatever order.
+    /// Whether both contain the same scopes, in any order.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.is_subset_of(other) && other.is_subset_of(self)

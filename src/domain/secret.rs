@@ -1,8 +1,7 @@
 //! Secrets that print nothing.
 //!
-//! [`SecretString`] zeroizes on drop and prints `[REDACTED]`; the only way to its text is the
-//! greppable [`ExposeSecret::expose_secret`]. Comparison goes through [`matches()`], which takes
-//! the same time whatever differs.
+//! [`SecretString`] zeroizes on drop and prints `[REDACTED]`; its text is only available through
+//! [`ExposeSecret::expose_secret`]. [`matches()`] compares in constant time.
 
 pub use secrecy::{ExposeSecret, SecretString};
 
@@ -16,24 +15,24 @@ use zeroize::Zeroizing;
 
 use super::hash::sha256;
 
-/// A secret that may be replaced while it is in use. Prints nothing.
+/// A secret that can be replaced while it is in use. It prints nothing.
 #[derive(Clone)]
 pub struct SharedSecret(Arc<ArcSwap<SecretString>>);
 
 impl SharedSecret {
-    /// A secret, for now.
+    /// A secret with an initial value.
     #[must_use]
     pub fn new(secret: SecretString) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(secret)))
     }
 
-    /// The secret of this moment.
+    /// The current secret.
     #[must_use]
     pub fn get(&self) -> Arc<SecretString> {
         self.0.load_full()
     }
 
-    /// Puts another into its place. Gives whether that is a change.
+    /// Replaces the secret. Returns whether it changed.
     pub fn replace(&self, secret: SecretString) -> bool {
         let changes = !matches(&self.0.load(), &secret);
         self.0.store(Arc::new(secret));
@@ -47,11 +46,11 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
-/// The line end behind a secret in its file. It is no part of the secret, but a program that reads
-/// the file as it is sends it.
+/// The line ending after a secret in its file. It is not part of the secret, but programs that send
+/// the whole file send it too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineEnd {
-    /// None: the file ends with the secret.
+    /// None.
     #[default]
     None,
     /// LF.
@@ -61,7 +60,7 @@ pub enum LineEnd {
 }
 
 impl LineEnd {
-    /// The line end as it stands in the file.
+    /// The line ending as a text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +90,7 @@ pub fn generate(prefix: &str) -> SecretString {
 
 /// Whether a presented secret is the expected one.
 ///
-/// Both sides are hashed first, so neither content nor length shows in the time taken.
+/// Both sides are hashed first, so that the time reveals neither content nor length.
 #[must_use]
 pub fn matches(expected: &SecretString, presented: &SecretString) -> bool {
     let expected = sha256(expected.expose_secret().as_bytes());

@@ -1,4 +1,4 @@
-//! Web origins (RFC 6454), and from which site a request comes.
+//! Web origins (RFC 6454), and the site that sent a request.
 
 use std::str::FromStr;
 
@@ -7,18 +7,18 @@ use http::{HeaderMap, HeaderValue};
 
 use super::host::host_name;
 
-/// The origin of web pages: a scheme, a host and a port.
+/// The origin of a web page: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebOrigin {
     is_https: bool,
-    /// In small letters, without brackets.
+    /// In lower case, without brackets.
     host: String,
     port: u16,
 }
 
-/// A text is no web origin.
+/// An invalid web origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a web origin is `http://` or `https://`, a host and perhaps a port, and nothing else")]
+#[error("a web origin consists of `http://` or `https://`, a host and an optional port")]
 pub struct NoOrigin;
 
 impl FromStr for WebOrigin {
@@ -50,7 +50,7 @@ impl WebOrigin {
     }
 }
 
-/// Host, in small letters and without brackets, and port of `host[:port]`.
+/// Host, in lower case and without brackets, and port of `host[:port]`.
 fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     let is_plain = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
@@ -76,21 +76,21 @@ fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     (!host.is_empty()).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// From which site a request comes, as far as it says so.
+/// The site that sent a request, according to its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// It names no page: a program's, or one of a browser that says nothing.
+    /// No page: a program, or a browser that does not reveal the page.
     Unknown,
-    /// A page of the host that is asked.
+    /// A page of the requested host.
     Own,
-    /// A page of an origin that is listed.
+    /// A page of an allowed origin.
     Listed,
-    /// A page of another site, or one that has no origin.
+    /// A page of another site, or without an origin.
     Foreign,
 }
 
-/// From which site a request comes: by `Origin`, by `Referer`, and by `Sec-Fetch-Site`, which
-/// browsers send to trustworthy addresses only. All that it says must agree.
+/// Classifies a request by `Origin`, `Referer` and `Sec-Fetch-Site`, which browsers send only to
+/// trustworthy addresses. All of them must agree.
 #[must_use]
 pub fn site(headers: &HeaderMap, listed: &[WebOrigin]) -> Site {
     let host = headers
@@ -133,11 +133,11 @@ pub fn site(headers: &HeaderMap, listed: &[WebOrigin]) -> Site {
 enum Referer {
     /// No page.
     Nothing,
-    /// A page; of no origin when that is no http or https URL.
+    /// A page; without an origin if its URL is not http or https.
     Page(Option<WebOrigin>),
 }
 
-/// Reads a `Referer` (RFC 9110 §10.1.3): a URL, a path on the same host, or `about:blank`.
+/// Parses a `Referer` (RFC 9110 §10.1.3): a URL, a path on the same host, or `about:blank`.
 fn referer(value: &HeaderValue) -> Referer {
     let Ok(text) = value.to_str() else {
         return Referer::Page(None);
@@ -157,136 +157,4 @@ fn referer(value: &HeaderValue) -> Referer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(pairs: &[(&'static str, &str)]) -> Site {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        let listed =
-            ["https://app.example", "http://127.0.0.1:3000"].map(|origin| origin.parse().unwrap());
-        site(&headers, &listed)
-    }
-
-    #[test]
-    fn an_origin_is_the_requests_own_host_or_listed_or_foreign() {
-        for (host, origin, expected) in [
-            ("127.0.0.1:9000", "http://127.0.0.1:9000", Site::Own),
-            ("127.0.0.1:9000", "http://127.0.0.1:9001", Site::Foreign),
-            ("127.0.0.1:9000", "http://127.0.0.1", Site::Foreign),
-            ("127.0.0.1:9000", "http://127.0.0.1:3000", Site::Listed),
-            ("127.0.0.1:9000", "http://10.0.0.5", Site::Foreign),
-            ("127.0.0.1:9000", "http://localhost:9000", Site::Foreign),
-            ("localhost:9000", "HTTP://LocalHost:9000", Site::Own),
-            ("sidecar.test", "http://sidecar.test", Site::Own),
-            ("sidecar.test:80", "http://sidecar.test", Site::Own),
-            ("sidecar.test", "https://sidecar.test", Site::Own),
-            ("sidecar.test:9000", "https://sidecar.test", Site::Foreign),
-            ("sidecar.test:9000", "http://sidecar.test", Site::Foreign),
-            ("[::1]:9000", "http://[::1]:9000", Site::Own),
-            ("[::1]:9000", "http://[::2]:9000", Site::Foreign),
-            ("a", "https://app.example", Site::Listed),
-            ("a", "https://app.example:443", Site::Listed),
-            ("a", "http://app.example", Site::Foreign),
-            ("a", "https://app.example.evil", Site::Foreign),
-            ("a", "https://evil.app.example", Site::Foreign),
-            ("a", "null", Site::Foreign),
-            ("a", "", Site::Foreign),
-            ("a", "a", Site::Foreign),
-            ("a", "http://a/", Site::Foreign),
-            ("a", "http://u@a", Site::Foreign),
-            ("a", "http://a http://evil", Site::Foreign),
-            ("a", "ftp://a", Site::Foreign),
-            ("", "http://", Site::Foreign),
-        ] {
-            assert_eq!(
-                of(&[("host", host), ("origin", origin)]),
-                expected,
-                "{origin} at {host}"
-            );
-        }
-        let two = [
-            ("host", "a"),
-            ("origin", "http://a"),
-            ("origin", "http://evil"),
-        ];
-        assert_eq!(of(&two), Site::Foreign);
-        assert_eq!(
-            of(&[("origin", "http://a")]),
-            Site::Foreign,
-            "there is no host to be its own"
-        );
-    }
-
-    #[test]
-    fn a_referer_names_a_page_too() {
-        for (value, expected) in [
-            ("http://a/page?x=http://evil#y", Site::Own),
-            ("http://a", Site::Own),
-            ("https://app.example/page", Site::Listed),
-            ("http://evil.example/", Site::Foreign),
-            ("http://10.0.0.5/page", Site::Foreign),
-            ("http://a.evil.example/a", Site::Foreign),
-            ("http://a@evil.example/", Site::Foreign),
-            ("http://evil.example?http://a/", Site::Foreign),
-            ("//evil.example/x", Site::Foreign),
-            ("file:///etc/x.html", Site::Foreign),
-            ("chrome-extension://abc/", Site::Foreign),
-            ("evil.example/x", Site::Foreign),
-            ("", Site::Unknown),
-            ("about:blank", Site::Unknown),
-            ("/path/on/the/same/host", Site::Unknown),
-        ] {
-            assert_eq!(
-                of(&[("host", "a"), ("referer", value)]),
-                expected,
-                "{value}"
-            );
-        }
-        let both = [
-            ("host", "a"),
-            ("origin", "http://a"),
-            ("referer", "http://evil.example/"),
-        ];
-        assert_eq!(of(&both), Site::Foreign);
-    }
-
-    #[test]
-    fn a_browser_says_how_near_a_page_is() {
-        for (value, expected) in [
-            ("same-origin", Site::Unknown),
-            ("none", Site::Unknown),
-            ("same-site", Site::Foreign),
-            ("cross-site", Site::Foreign),
-            ("", Site::Foreign),
-            ("SAME-ORIGIN", Site::Foreign),
-        ] {
-            assert_eq!(
-                of(&[("host", "a"), ("sec-fetch-site", value)]),
-                expected,
-                "{value}"
-            );
-        }
-        let listed = [
-            ("host", "a"),
-            ("sec-fetch-site", "cross-site"),
-            ("origin", "https://app.example"),
-        ];
-        assert_eq!(of(&listed), Site::Listed);
-        let by_referer = [
-            ("host", "a"),
-            ("sec-fetch-site", "cross-site"),
-            ("referer", "https://app.example/x"),
-        ];
-        assert_eq!(of(&by_referer), Site::Listed);
-        let own = [
-            ("host", "a"),
-            ("sec-fetch-site", "cross-site"),
-            ("origin", "http://a"),
-        ];
-        assert_eq!(of(&own), Site::Foreign, "the two do not agree");
-        assert_eq!(of(&[("host", "a")]), Site::Unknown);
-    }
-}
+mod tests;
