@@ -1,8 +1,8 @@
-//! `import-plgd`: what becomes of configurations of plgd's m2m-oauth-server, and what is said of
-//! the rest.
+//! `import-plgd`: imported configurations of plgd's m2m-oauth-server, and the messages about the
+//! rest.
 //!
-//! `tests/it/import` holds plgd's configurations; beside each stand what is printed (`.out.yaml`)
-//! and what is said (`.err.txt`).
+//! `tests/it/import` contains plgd's configurations, each with the expected standard output
+//! (`.out.yaml`) and standard error (`.err.txt`).
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::commands::{ended, run, sidecar, text};
 use crate::support::logs;
 
-/// Written into files and inline values; nothing of it may be printed.
+/// Secrets in files and inline values; none of them may be printed.
 const SECRET: &str = "a-secret-of-the-import-tests";
 const INLINE: &str = "do-not-print-me";
 
@@ -23,7 +23,7 @@ fn input(name: &str) -> String {
     std::fs::read_to_string(path).expect("an input")
 }
 
-/// A directory with what relative paths in the inputs lead to.
+/// A directory with the files of relative paths in the inputs.
 fn world() -> TempDir {
     let dir = TempDir::new().expect("a directory");
     let write = |name: &str, content: &str| {
@@ -43,7 +43,7 @@ fn world() -> TempDir {
     dir
 }
 
-/// Imports a text there: exit code, standard output, standard error.
+/// Imports a text: exit code, standard output, standard error.
 fn import(dir: &TempDir, plgds: &str) -> (Option<i32>, String, String) {
     std::fs::write(dir.path().join("m2m-oauth-server.yaml"), plgds).expect("a writable directory");
     let output = sidecar(&["import-plgd", "m2m-oauth-server.yaml"])
@@ -59,13 +59,13 @@ fn import(dir: &TempDir, plgds: &str) -> (Option<i32>, String, String) {
     (code, out, err)
 }
 
-/// Under this name `make docs` writes them anew.
+/// `make docs` runs the tests of this module to update the expected files.
 mod golden {
     use super::*;
     use crate::golden::assert_golden;
 
     #[test]
-    fn imported_configurations_and_what_is_said_of_them() {
+    fn imported_configurations_and_messages() {
         let dir = world();
         for (name, expected) in [
             ("bundle", 0),
@@ -94,8 +94,7 @@ mod golden {
     }
 }
 
-/// The file that a key names, where the test has it; another that is there in place of one
-/// elsewhere.
+/// The file of a key, or a substitute if it does not exist in the test.
 fn with_files_of(dir: &TempDir, yaml: &str) -> String {
     let line = |line: &str| {
         let (before, file) = match line.split_once("File: ") {
@@ -118,7 +117,7 @@ fn with_files_of(dir: &TempDir, yaml: &str) -> String {
 }
 
 #[test]
-fn what_is_imported_passes_check() {
+fn imported_configurations_pass_check() {
     let dir = world();
     let key = rcgen::KeyPair::generate().expect("a key");
     let ca = rcgen::CertificateParams::new(["a.example".to_owned()])
@@ -156,7 +155,7 @@ fn what_is_imported_passes_check() {
 }
 
 #[test]
-fn the_algorithm_is_the_keys() {
+fn the_algorithm_follows_the_key() {
     let dir = world();
     for (key, algorithm) in [("ec", "ES256"), ("ec384", "ES384"), ("rsa", "RS256")] {
         let plgds = format!(
@@ -186,7 +185,7 @@ fn the_algorithm_is_the_keys() {
 }
 
 #[test]
-fn a_file_that_is_no_configuration_is_refused_and_a_missing_argument_is_wrong_usage() {
+fn other_files_and_missing_arguments_are_refused() {
     let dir = world();
     for (plgds, why) in [
         ("a: [b\nc: d\n", "m2m-oauth-server.yaml:2:"),

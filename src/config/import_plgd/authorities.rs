@@ -16,12 +16,12 @@ pub(super) const OWN: &str = "self";
 pub(super) struct Authority {
     pub name: String,
     pub issuer: String,
-    /// `caPool`, as plgd's has it.
+    /// plgd's `caPool`.
     pool: Vec<String>,
     pub ca_file: Option<String>,
-    /// `revocation.maxAge`, where it is not the default.
+    /// `revocation.maxAge`, if it is not the default.
     pub max_age: Option<GoDuration>,
-    /// Whether it is an m2m-oauth-server, which can be asked whether a token was revoked.
+    /// Whether it is an m2m-oauth-server, which answers whether a token was revoked.
     pub is_m2m: bool,
 }
 
@@ -30,19 +30,20 @@ pub(super) struct Authorities {
     list: Vec<Authority>,
 }
 
-const TUNING: &str = "timeouts and connection limits of plgd's HTTP client are not carried over: the sidecar has its own";
-const CLIENT_CERTIFICATE: &str = "the sidecar shows no client certificate to an authority: one that demands it cannot be asked; \
-     give its keys to the sidecar with `jwksFile`";
+const TUNING: &str = "timeouts and connection limits of plgd's HTTP client are not imported: the \
+                      sidecar has its own";
+const CLIENT_CERTIFICATE: &str = "the sidecar sends no client certificate to an authority: if an \
+                                  authority requires one, set `jwksFile` to a file with its keys";
 const PLATFORM: &str =
-    "`caFile` is trusted beside the platform's certificates, not instead of them";
-const CRL: &str = "revocation lists of TLS certificates (crl) are not looked at";
-const AUDIENCE: &str =
-    "plgd reads this key but never compares it with a token's `aud`; it is left out";
-const NAME: &str = "plgd takes the issuer's name from its discovery document; here `issuer` must be that name, but for slashes at its end: \
-     compare it with the `issuer` at <authority>/.well-known/openid-configuration";
+    "`caFile` is trusted in addition to the platform's certificates, not instead of them";
+const CRL: &str = "revocation lists of TLS certificates (crl) are not supported";
+const AUDIENCE: &str = "not imported: plgd never compares this key with a token's `aud`";
+const NAME: &str = "plgd reads the issuer's name from its discovery document, but here `issuer` \
+                    must be that name, except for slashes at its end: compare it with the \
+                    `issuer` at <authority>/.well-known/openid-configuration";
 
 impl Authorities {
-    /// The issuer itself comes first.
+    /// A list with the issuer itself.
     pub(super) fn new(own: &str) -> Self {
         let own = Authority {
             name: OWN.to_owned(),
@@ -59,7 +60,7 @@ impl Authorities {
         self.list
     }
 
-    /// Reads a section `authorization`; the names of the authorities it trusts.
+    /// Reads a section `authorization` and returns the names of its authorities.
     pub(super) fn read(&mut self, source: &mut Source<'_>, path: &KeyPath) -> Vec<String> {
         let audience = path.key("audience");
         if source.text(&audience).is_some() {
@@ -72,10 +73,10 @@ impl Authorities {
         let endpoints = source.items(&path.key("endpoints"));
         let (authority, http) = (path.key("authority"), path.key("http"));
         let places = if endpoints.is_empty() && source.has(&authority) {
-            // The form before there could be several.
+            // The older form with a single authority.
             vec![path.clone()]
         } else {
-            let message = "plgd passes over it because there are `endpoints`: left out";
+            let message = "not imported: plgd ignores this key if `endpoints` is set";
             source.pass_lost(&authority, message);
             source.pass(&http);
             endpoints
@@ -100,7 +101,7 @@ impl Authorities {
         if given != asked {
             source.lost(
                 path,
-                format!("it must be 1s to 10m; {} is written", GoDuration(given)),
+                format!("it must be from 1s to 10m; {} is used", GoDuration(given)),
             );
         }
         Some(GoDuration(given))
@@ -116,12 +117,12 @@ impl Authorities {
         let http = path.key("http");
         let Some(issuer) = source.text(&place) else {
             source.pass(&http);
-            source.lost(&place, "an endpoint without `authority` is left out");
+            source.lost(&place, "not imported: the endpoint has no `authority`");
             return None;
         };
         let own = self.list.iter().find(|known| known.name == OWN);
         if own.is_some_and(|own| canonical(&own.issuer) == canonical(&issuer)) {
-            // Read in process: there is no connection to be configured.
+            // It is read in process, without a connection.
             source.pass(&http);
             return Some(OWN.to_owned());
         }
@@ -129,7 +130,7 @@ impl Authorities {
             source.pass(&http);
             source.lost(
                 &place,
-                "it is no http or https URL without query: the authority is left out",
+                "the authority is not imported: this is not an http or https URL without a query",
             );
             return None;
         }
@@ -142,11 +143,11 @@ impl Authorities {
         {
             source.pass(&http);
             if !pool.is_empty() && pool != known.pool {
-                let message = "another `caPool` for an authority that is named above: what stands there is taken";
+                let message = "ignored: this authority already has another `caPool` above";
                 source.lost(&http.key("tls").key("caPool"), message);
             }
-            // The shorter one: nobody is believed for longer than either service did. None is
-            // plgd's 30 s.
+            // The shorter one, so that no status is used longer than in either service. plgd's
+            // default is 30 s.
             let default = GoDuration(Duration::from_secs(30));
             let ages = [known.max_age, max_age].map(|age| age.unwrap_or(default));
             if known.max_age != max_age {
@@ -172,7 +173,7 @@ impl Authorities {
         Some(name)
     }
 
-    /// The section `http` of an endpoint: of use is only whose certificates are trusted.
+    /// Reads the section `http` of an endpoint. Only its trusted certificates are imported.
     fn connection(
         source: &mut Source<'_>,
         http: &KeyPath,
@@ -207,16 +208,14 @@ impl Authorities {
             Ok(file) if files.len() == 1 => file,
             Ok(_) => {
                 let message =
-                    "one file can be named here: write these certificates one after another into";
+                    "only one file is supported: write these certificates one after another into";
                 source.lost(&pool, format!("{message} /etc/m2m-sidecar/{instead}"));
                 format!("/etc/m2m-sidecar/{instead}")
             }
             Err(file) => {
                 source.lost(
                     &pool,
-                    format!(
-                        "the certificates stand in the configuration itself; write them to {file}"
-                    ),
+                    format!("the certificates are part of the configuration: write them to {file}"),
                 );
                 file
             }
@@ -230,7 +229,7 @@ impl Authorities {
         Some(file)
     }
 
-    /// A name for an authority: its host, with a number when that is taken.
+    /// A name for an authority: its host, with a number if that name is taken.
     fn name_for(&self, issuer: &str) -> String {
         let host = issuer.parse::<HttpUrl>().ok();
         let host = host

@@ -16,21 +16,21 @@ use crate::domain::secret::ExposeSecret;
 use crate::files::{self, ReadError};
 use crate::issuer::{self, client_secret};
 
-/// A client of ours.
+/// An imported client.
 pub(super) struct Client {
     pub id: String,
     pub proof: Proof,
     pub owner: Option<String>,
-    /// None: its tokens never expire.
+    /// `None`: its tokens never expire.
     pub lifetime: Option<GoDuration>,
     pub audiences: Vec<String>,
     pub scopes: Vec<String>,
     pub claims: Map<String, Value>,
-    /// Why it comes out disabled: its secret cannot be used here.
+    /// The reason why it is disabled: its secret cannot be used.
     pub disabled: Option<&'static str>,
 }
 
-/// How a client proves who it is.
+/// The authentication of a client.
 pub(super) enum Proof {
     /// `secretFile`.
     Secret(String),
@@ -40,31 +40,35 @@ pub(super) enum Proof {
 
 const MOST: Duration = Duration::from_hours(366 * 24);
 
-const UNREAD: &str = "the file cannot be read here, so look yourself: the sidecar needs a secret of one line and at least 16 bytes, \
-     with which plgd's server does without";
-const EMPTY: &str = "its secret file is empty, with which plgd lets it in without a secret";
-const BLANK: &str = "its secret file holds nothing but the end of a line";
-const LINES: &str = "its secret file has several lines, which plgd takes as one secret";
-const NO_TEXT: &str = "its secret file holds characters that no secret can have";
+const UNREAD: &str = "the file cannot be read here, so check it: the sidecar requires a secret of \
+                      one line and at least 16 bytes, but plgd's server does not";
+const EMPTY: &str = "its secret file is empty (plgd accepts it without a secret)";
+const BLANK: &str = "its secret file contains only a line break";
+const LINES: &str = "its secret file has several lines, which plgd uses as one secret";
+const NO_TEXT: &str = "its secret file contains characters that a secret cannot have";
 const SHORT: &str = "its secret is shorter than 16 bytes, so it can be guessed";
-const NO_OWNER: &str = "plgd's server does not start without an owner (its Helm chart leaves it out): add `owner` to this client, \
-     or its tokens carry no owner claim";
-const OWNER_UNUSED: &str = "left out: the owner comes from the assertion. plgd's server takes this one when a request brings no \
-     assertion, and then asks for no proof at all; the sidecar refuses such a request";
-const SECRET_UNUSED: &str = "left out: with `jwtPrivateKey` plgd never reads the secret either";
-const OWN_ASSERTION: &str = "left out: a token of this issuer is not exchanged for another one of it, which could be \
-     renewed without end";
-const CLAIMS: &str = "as with plgd, the token carries every claim of the assertion in `originalTokenClaims`, people's names and addresses \
-     included: name in `jwtPrivateKey.copyClaims` those that a program reads there, or write `copyClaims: []` for none";
-const REQUIRED_SCOPE: &str = "left out: a token with this claim passes the scope check of plgd's services whatever its scopes are, so the \
-     sidecar refuses it";
-const NO_AUTHORITY: &str =
-    "the client is left out: no authority remains whose assertions it could bring";
-const NO_PROOF: &str = "the client is left out: it has neither `secretFile` nor `jwtPrivateKey`";
-const FOREVER: &str = "its tokens never expire, as with plgd: a stolen one is good until it is revoked; set a lifetime when nothing \
-     keeps a token for longer";
+const NO_OWNER: &str = "plgd's server requires an owner, although its Helm chart omits it: add \
+                        `owner` to this client, or its tokens carry no owner claim";
+const OWNER_UNUSED: &str = "not imported: the owner comes from the assertion. plgd's server uses \
+                            this owner for requests without an assertion, which it does not \
+                            authenticate; the sidecar refuses such requests";
+const SECRET_UNUSED: &str = "not imported: with `jwtPrivateKey`, plgd does not use the secret \
+                             either";
+const OWN_ASSERTION: &str = "not imported: a client could exchange this issuer's tokens for new \
+                             ones without end";
+const CLAIMS: &str = "as in plgd, the token carries every claim of the assertion in \
+                      `originalTokenClaims`, including names and addresses of people: list the \
+                      claims that programs read in `jwtPrivateKey.copyClaims`, or set \
+                      `copyClaims: []` for none";
+const REQUIRED_SCOPE: &str = "not imported: with this claim, a token passes the scope check of \
+                              plgd's services without the scope, so the sidecar refuses it";
+const NO_AUTHORITY: &str = "the client is not imported: no authority for its assertions remains";
+const NO_PROOF: &str = "the client is not imported: it has neither `secretFile` nor \
+                        `jwtPrivateKey`";
+const ENDLESS: &str = "its tokens never expire, as in plgd, so a stolen token is valid until it \
+                       is revoked: set a lifetime if no program needs such tokens";
 
-/// Reads the clients; what plgd refuses as a whole is left out one by one, and said.
+/// Reads the clients. A client that plgd refuses is omitted with a message.
 pub(super) fn clients(
     source: &mut Source<'_>,
     path: &KeyPath,
@@ -76,9 +80,13 @@ pub(super) fn clients(
         let id = source.text(&place.key("id"));
         let id = id.filter(|id| id.parse::<ClientId>().is_ok());
         let client = match id {
-            None => Err("the client is left out: an id has 1 to 256 printable ASCII characters"),
+            None => Err(
+                "the client is not imported: an id consists of 1 to 256 printable ASCII \
+                         characters",
+            ),
             Some(id) if clients.iter().any(|known| known.id == id) => Err(
-                "the client is left out: another one has this id already, and plgd takes the first",
+                "the client is not imported: another client already has this id, and plgd uses \
+                 the first one",
             ),
             Some(id) => client(source, &place, id, authorities, read),
         };
@@ -86,7 +94,7 @@ pub(super) fn clients(
             Ok(client) => clients.push(client),
             Err(why) => {
                 source.lost(&place, why);
-                // Whatever else is wrong with it does not matter any more.
+                // Its other problems are irrelevant.
                 source.pass(&place);
             }
         }
@@ -102,10 +110,10 @@ fn client(
     read: ReadFile<'_>,
 ) -> Result<Client, &'static str> {
     let obsolete = path.key("requireOwner");
-    source.pass_lost(&obsolete, "plgd reads this key no longer: left out");
+    source.pass_lost(&obsolete, "not imported: plgd no longer uses this key");
     source.pass_lost(
         &path.key("secret"),
-        "plgd reads no secret from here: left out; `secretFile` names a file with it",
+        "not imported: plgd does not use this key; put the secret into a file and set `secretFile`",
     );
     let (proof, disabled) = proof(source, path, &id, authorities, read)?;
     let owner = owner(source, &path.key("owner"), &proof);
@@ -181,8 +189,10 @@ fn proof(
                 (None, _) => source.lost_once(&secret, UNREAD),
                 (Some(_), Some(why)) => {
                     let message = format!(
-                        "{why}: the client comes out disabled. Put a secret into the file, `openssl rand -base64 32` for instance, \
-                         give it to the client and remove `disabled: true`"
+                        "{why}. The client is therefore disabled: write a new secret into the file \
+                         (for \
+                         example by `openssl rand -base64 32`), give it to the client and remove \
+                         `disabled: true`"
                     );
                     source.lost(&secret, message);
                 }
@@ -192,7 +202,8 @@ fn proof(
         }
         Err(file) => {
             let message = format!(
-                "the secret stands in the configuration itself; write it to {file}, readable by the sidecar alone"
+                "the secret is part of the configuration: write it to {file}, readable only by \
+                 the sidecar"
             );
             source.lost(&secret, message);
             Ok((Proof::Secret(file), None))
@@ -200,7 +211,7 @@ fn proof(
     }
 }
 
-/// Why a secret, as it stands in its file, cannot be used here; none when it can.
+/// The reason why the content of a secret file cannot be used; `None` if it can.
 fn unusable(text: &str) -> Option<&'static str> {
     match files::one_line(text.as_bytes()) {
         Ok(secret) if secret.expose_secret().len() < client_secret::MIN_BYTES => Some(SHORT),
@@ -233,14 +244,14 @@ fn lifetime(source: &mut Source<'_>, path: &KeyPath) -> Option<GoDuration> {
         Duration::ZERO
     };
     if asked.is_zero() {
-        source.lost_once(path, FOREVER);
+        source.lost_once(path, ENDLESS);
         return None;
     }
     let given = asked.clamp(Duration::from_secs(1), MOST);
     if given != asked {
         source.lost(
             path,
-            format!("it must be 1s to 366d; {} is written", GoDuration(given)),
+            format!("it must be from 1s to 366d; {} is used", GoDuration(given)),
         );
     }
     Some(GoDuration(given))
@@ -249,12 +260,15 @@ fn lifetime(source: &mut Source<'_>, path: &KeyPath) -> Option<GoDuration> {
 fn grants(source: &mut Source<'_>, path: &KeyPath) {
     for (place, grant) in source.texts(path) {
         if grant != "client_credentials" {
-            source.lost(&place, "plgd's server has no such grant type: left out");
+            source.lost(
+                &place,
+                "not imported: plgd's server does not support this grant type",
+            );
         }
     }
 }
 
-/// The texts of a list that can stand in ours.
+/// The texts of a list that are valid here.
 fn allowed<T: std::str::FromStr>(
     source: &mut Source<'_>,
     path: &KeyPath,
@@ -266,7 +280,8 @@ fn allowed<T: std::str::FromStr>(
             source.lost(
                 &place,
                 format!(
-                    "left out: {what} is one word, and plgd splits what is asked for at spaces"
+                    "not imported: {what} is one word, because plgd splits requested values at \
+                     spaces"
                 ),
             );
         } else if !texts.contains(&text) {

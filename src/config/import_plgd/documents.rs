@@ -1,23 +1,23 @@
-//! Which of the YAML documents of a file is the configuration: people import what `helm template`,
-//! `kubectl get -o yaml` and their own files give them.
+//! Finds the configuration among YAML documents, such as the output of `helm template` or `kubectl
+//! get -o yaml`.
 
 use super::{helm, merge};
 use crate::config::problem::Findings;
 use crate::config::tree::{Data, KeyPath, Node};
 use crate::config::yaml;
 
-/// A configuration of plgd's server, and the text that it was read from.
+/// A configuration of plgd's server, and its text.
 pub(super) struct Found {
     pub tree: Node,
     pub text: String,
-    /// What is added to the file's name in messages: where in it the text stands.
+    /// The position inside the file, added to the file's name in messages.
     pub place: Option<String>,
-    /// Whether it was made of values of the Helm chart.
+    /// Whether it was generated from values of the Helm chart.
     pub of_values: bool,
 }
 
-/// Finds the configuration among the documents of a text. `None`: there is none, or more than one;
-/// the reason is among the findings.
+/// Finds the only configuration among the documents of a text. `None`: the findings contain the
+/// reason.
 pub(super) fn find(text: &str, findings: &mut Findings) -> Option<Found> {
     let mut documents = yaml::parse_all(text, findings)?;
     documents.iter_mut().for_each(merge::merge);
@@ -45,7 +45,7 @@ pub(super) fn find(text: &str, findings: &mut Findings) -> Option<Found> {
     let (read, others) = (found.len(), documents.len().saturating_sub(1));
     if read == 1 && others > 0 && found.iter().all(|found| !found.of_values) {
         let message = format!(
-            "the configuration is one of {} YAML documents: the others are not looked at",
+            "the configuration is one of {} YAML documents: the others are ignored",
             others + 1
         );
         findings.warning(&KeyPath::default(), message);
@@ -63,8 +63,10 @@ pub(super) fn find(text: &str, findings: &mut Findings) -> Option<Found> {
                 None => format!("line {}", found.tree.at.line),
             });
             let places = places.collect::<Vec<_>>().join(", ");
-            let message =
-                format!("there is more than one configuration ({places}): import them one by one");
+            let message = format!(
+                "the input contains more than one configuration ({places}): import them \
+                         one by one"
+            );
             findings.error(&KeyPath::default(), message);
             None
         }
@@ -74,14 +76,14 @@ pub(super) fn find(text: &str, findings: &mut Findings) -> Option<Found> {
 fn none_of_plgds(document: Option<&Node>) -> &'static str {
     match document {
         Some(document) if has(document, "kind") => {
-            "there is no ConfigMap of an m2m-oauth-server among these Kubernetes objects: none has a text with `oauthSigner` \
-             under its `data`"
+            "these Kubernetes objects contain no ConfigMap of an m2m-oauth-server: none has a \
+             text with `oauthSigner` in its `data`"
         }
         Some(document) if has(document, "global") => {
-            "these are values of the Helm chart without `global.m2mOAuthServer` or `m2moauthserver`: nothing in them is of the \
-             m2m-oauth-server"
+            "these values of the Helm chart do not configure an m2m-oauth-server: \
+             `global.m2mOAuthServer` and `m2moauthserver` are missing"
         }
-        _ => "this is no configuration of an m2m-oauth-server: `oauthSigner` is missing",
+        _ => "this is not a configuration of an m2m-oauth-server: `oauthSigner` is missing",
     }
 }
 
@@ -89,8 +91,7 @@ fn has(document: &Node, key: &str) -> bool {
     document.keys().any(|known| known == key)
 }
 
-/// The configurations in an object, or in the objects of a list. `None`: one of them cannot be
-/// read.
+/// The configurations in an object, or in the objects of a list. `None`: one of them is invalid.
 fn in_kubernetes(object: &Node, findings: &mut Findings) -> Option<Vec<Found>> {
     let member = |node: &Node, keys: &[&str]| {
         let path = keys

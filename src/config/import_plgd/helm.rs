@@ -1,20 +1,19 @@
-//! Values of plgd's Helm chart → the configuration that the chart makes of them, as far as it
-//! matters here.
+//! Generates the configuration that plgd's Helm chart creates from its values, as far as it is
+//! imported.
 //!
-//! Each value keeps its place in the file, so that messages name its line. What the values do not
-//! say is the chart's default (plgd-hub 2.x, `templates/m2m-oauth-server/config.yaml`).
+//! Each value keeps its position in the file for messages. Missing values take the chart's defaults
+//! (plgd-hub 2.x, `templates/m2m-oauth-server/config.yaml`).
 
 use crate::config::tree::{Data, Entry, Node, Position, Text};
 
-/// Whether a document holds values of the chart that concern the m2m-oauth-server.
+/// Whether a document contains values for the m2m-oauth-server.
 pub(super) fn is_values(document: &Node) -> bool {
     get(document, &["oauthSigner"]).is_none()
         && (get(document, &["m2moauthserver"]).is_some()
             || get(document, &["global", "m2mOAuthServer"]).is_some())
 }
 
-/// Puts values over others, as `helm` does with several files: a mapping is merged, everything else
-/// replaced.
+/// Merges values like `helm` does with several files: mappings are merged, other values replaced.
 pub(super) fn overlay(below: &mut Node, above: Node) {
     match (&mut below.data, above.data) {
         (Data::Map(below), Data::Map(above)) => {
@@ -29,91 +28,110 @@ pub(super) fn overlay(below: &mut Node, above: Node) {
     }
 }
 
-/// The configuration that the chart makes of values.
+/// The chart's configuration for some values.
 pub(super) fn configuration(values: &Node) -> Node {
-    let server = |keys: &[&str]| get(values, &[&["m2moauthserver"][..], keys].concat()).cloned();
-    let global = |keys: &[&str]| get(values, &[&["global"][..], keys].concat()).cloned();
-    let at = global(&["m2mOAuthServer"])
-        .or_else(|| server(&[]))
-        .map_or(values.at, |node| node.at);
-    let text = |value: &str| plain(at, value);
-    let owner_claim = || {
-        server(&["oauthSigner", "ownerClaim"])
-            .or_else(|| global(&["ownerClaim"]))
-            .unwrap_or_else(|| text("sub"))
-    };
+    let at = first(
+        values,
+        &[&["global", "m2mOAuthServer"], &["m2moauthserver"]],
+    )
+    .map_or(values.at, |node| node.at);
     let trusted = endpoints(values, at);
-    let signer = [
-        ("privateKeyFile", private_key(values, at)),
-        (
-            "domain",
-            server(&["domain"])
-                .or_else(|| server(&["oauthSigner", "domain"]))
-                .or_else(|| global(&["domain"])),
-        ),
-        ("ownerClaim", Some(owner_claim())),
-        (
-            "deviceIDClaim",
-            server(&["oauthSigner", "deviceIdClaim"])
-                .or_else(|| server(&["oauthSigner", "deviceIDClaim"]))
-                .or_else(|| global(&["deviceIdClaim"]))
-                .or_else(|| global(&["deviceIDClaim"])),
-        ),
-        ("clients", Some(clients(values, at, &trusted))),
-    ];
-    let authorization = server(&["apis", "grpc", "authorization"]);
-    let has_endpoints = authorization
-        .as_ref()
-        .is_some_and(|given| get(given, &["endpoints"]).is_some());
-    let authorization = match authorization {
-        Some(given) if has_endpoints => given,
-        _ => map(
-            at,
-            [
-                ("ownerClaim", Some(owner_claim())),
-                ("endpoints", Some(list(at, trusted))),
-            ],
-        ),
-    };
-    let port = match server(&["httpPort"]).map(|node| node.data) {
-        Some(Data::Integer(port)) => port.to_string(),
-        Some(Data::Text(port)) => port.value,
-        _ => "9101".to_owned(),
-    };
-    let address =
-        server(&["apis", "http", "address"]).unwrap_or_else(|| text(&format!("0.0.0.0:{port}")));
+    let signer = signer(values, at, &trusted);
+    let grpc = map(
+        at,
+        [("authorization", Some(authorization(values, at, trusted)))],
+    );
+    let http = map(at, [("address", Some(http_address(values, at)))]);
+    let storage = map(at, [("use", Some(plain(at, "mongoDB")))]);
     let log = [("level", "info"), ("encoding", "json")].map(|(key, default)| {
-        (
-            key,
-            Some(server(&["log", key]).unwrap_or_else(|| text(default))),
-        )
+        let given = get(values, &["m2moauthserver", "log", key]).cloned();
+        (key, Some(given.unwrap_or_else(|| plain(at, default))))
     });
-    let storage = map(at, [("use", Some(text("mongoDB")))]);
     map(
         at,
         [
             ("log", Some(map(at, log))),
             (
                 "apis",
-                Some(map(
-                    at,
-                    [
-                        (
-                            "grpc",
-                            Some(map(at, [("authorization", Some(authorization))])),
-                        ),
-                        ("http", Some(map(at, [("address", Some(address))]))),
-                    ],
-                )),
+                Some(map(at, [("grpc", Some(grpc)), ("http", Some(http))])),
             ),
             ("clients", Some(map(at, [("storage", Some(storage))]))),
-            ("oauthSigner", Some(map(at, signer))),
+            ("oauthSigner", Some(signer)),
         ],
     )
 }
 
-/// A key that stands in the values is content that has to be put into a file; its text goes no
-/// further than here.
+/// The first of several keys that has a value.
+fn first(values: &Node, keys: &[&[&str]]) -> Option<Node> {
+    keys.iter().find_map(|keys| get(values, keys)).cloned()
+}
+
+fn owner_claim(values: &Node, at: Position) -> Node {
+    let keys: [&[&str]; 2] = [
+        &["m2moauthserver", "oauthSigner", "ownerClaim"],
+        &["global", "ownerClaim"],
+    ];
+    first(values, &keys).unwrap_or_else(|| plain(at, "sub"))
+}
+
+fn signer(values: &Node, at: Position, trusted: &[Node]) -> Node {
+    let domain = first(
+        values,
+        &[
+            &["m2moauthserver", "domain"],
+            &["m2moauthserver", "oauthSigner", "domain"],
+            &["global", "domain"],
+        ],
+    );
+    let device_id_claim = first(
+        values,
+        &[
+            &["m2moauthserver", "oauthSigner", "deviceIdClaim"],
+            &["m2moauthserver", "oauthSigner", "deviceIDClaim"],
+            &["global", "deviceIdClaim"],
+            &["global", "deviceIDClaim"],
+        ],
+    );
+    map(
+        at,
+        [
+            ("privateKeyFile", private_key(values, at)),
+            ("domain", domain),
+            ("ownerClaim", Some(owner_claim(values, at))),
+            ("deviceIDClaim", device_id_claim),
+            ("clients", Some(clients(values, at, trusted))),
+        ],
+    )
+}
+
+fn authorization(values: &Node, at: Position, trusted: Vec<Node>) -> Node {
+    let given = get(values, &["m2moauthserver", "apis", "grpc", "authorization"]);
+    match given.filter(|given| get(given, &["endpoints"]).is_some()) {
+        Some(given) => given.clone(),
+        None => map(
+            at,
+            [
+                ("ownerClaim", Some(owner_claim(values, at))),
+                ("endpoints", Some(list(at, trusted))),
+            ],
+        ),
+    }
+}
+
+fn http_address(values: &Node, at: Position) -> Node {
+    if let Some(address) = get(values, &["m2moauthserver", "apis", "http", "address"]) {
+        return address.clone();
+    }
+    let port = match get(values, &["m2moauthserver", "httpPort"]).map(|node| &node.data) {
+        Some(Data::Integer(port)) => port.to_string(),
+        Some(Data::Text(port)) => port.value.clone(),
+        _ => "9101".to_owned(),
+    };
+    plain(at, &format!("0.0.0.0:{port}"))
+}
+
+/// The path of the private key. A key in the values must be written to a file; its text is not used
+/// here.
 fn private_key(values: &Node, at: Position) -> Option<Node> {
     if let Some(file) = get(values, &["m2moauthserver", "oauthSigner", "privateKeyFile"]) {
         return Some(file.clone());
@@ -136,7 +154,7 @@ fn private_key(values: &Node, at: Position) -> Option<Node> {
     ))
 }
 
-/// The clients that are listed, or the one of the chart: it brings assertions of the hub's own
+/// The listed clients, or the default client of the chart, which sends assertions of the hub's
 /// authority.
 fn clients(values: &Node, at: Position, trusted: &[Node]) -> Node {
     let listed = get(values, &["m2moauthserver", "oauthSigner", "clients"])
@@ -181,7 +199,7 @@ fn clients(values: &Node, at: Position, trusted: &[Node]) -> Node {
     list(at, clients)
 }
 
-/// Gives a client that names no authorities for its assertions those of the hub.
+/// Adds the hub's authorities to a client without authorities for its assertions.
 fn trust_by_default(client: &mut Node, trusted: &[Node]) {
     let at = client.at;
     let named = ["endpoints", "authority"];
@@ -207,7 +225,8 @@ fn trust_by_default(client: &mut Node, trusted: &[Node]) {
     );
 }
 
-/// Whom the hub's services trust: `global.authorization.endpoints`, or `global.authority` alone.
+/// The authorities of the hub's services: `global.authorization.endpoints`, or `global.authority`
+/// alone.
 fn endpoints(values: &Node, at: Position) -> Vec<Node> {
     if let Some(Node {
         data: Data::List(items),
@@ -223,7 +242,7 @@ fn endpoints(values: &Node, at: Position) -> Vec<Node> {
         .collect()
 }
 
-/// A value that says something.
+/// A value, unless it is null or blank.
 fn get<'a>(node: &'a Node, keys: &[&str]) -> Option<&'a Node> {
     let found = keys.iter().try_fold(node, |node, key| match &node.data {
         Data::Map(entries) => entries

@@ -1,8 +1,9 @@
-//! YAML's merge keys (`<<: *defaults`), which plgd's parser knows and ours does not.
+//! YAML's merge keys (`<<: *defaults`), which plgd's parser supports and ours does not.
 
 use crate::config::tree::{Data, Entry, Node};
 
-/// Puts what `<<` names in its place, everywhere. A mapping's own keys win, then those named first.
+/// Replaces `<<` by the members that it names, everywhere. A mapping's own keys win, then earlier
+/// ones.
 pub(super) fn merge(node: &mut Node) {
     match &mut node.data {
         Data::List(items) => items.iter_mut().for_each(merge),

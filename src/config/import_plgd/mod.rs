@@ -1,9 +1,9 @@
-//! A configuration of plgd's m2m-oauth-server → one of ours, and what could not be carried over.
+//! Imports a configuration of plgd's m2m-oauth-server, and lists settings that cannot be imported.
 //!
-//! `source` reads plgd's keys and remembers which were looked at, so that none is lost without a
-//! word; `server`, `clients`, `authorities` and `signing` say what each means here; `written` makes
-//! the text. Files that the configuration names are only read to warn: a configuration is imported
-//! just as well on a machine without them.
+//! `source` reads plgd's keys and records them, so that every other key is reported. `server`,
+//! `clients`, `authorities` and `signing` translate them, and `written` generates the text. Files
+//! of the configuration are read only for warnings, so the import also works on a machine without
+//! them.
 
 mod authorities;
 mod clients;
@@ -26,22 +26,22 @@ use super::tree::KeyPath;
 use crate::domain::secret::SecretString;
 use source::Source;
 
-/// What became of one of plgd's configurations.
+/// The result of an import.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// Ours, as YAML; or every reason why there is none: the file is no YAML, is something else, or
-    /// says what plgd itself would refuse.
+    /// The imported YAML, or all reasons why there is none: invalid YAML, another kind of file, or
+    /// values that plgd refuses.
     pub yaml: Result<String, Problems>,
-    /// What plgd's says and ours does not, by the lines of plgd's file.
+    /// Settings that were not imported, by the lines of plgd's file.
     pub lost: Vec<Problem>,
 }
 
-/// Reads a file that plgd's configuration names, if it can be read here.
+/// Reads a file of plgd's configuration, if it is readable here.
 type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<SecretString>;
 
-/// Makes our configuration from the one of an m2m-oauth-server (plgd hub 2.x); `-` is standard
-/// input. It may be one of several YAML documents, stand in a Kubernetes ConfigMap, or be values of
-/// plgd's Helm chart.
+/// Imports the configuration of an m2m-oauth-server (plgd hub 2.x); `-` is standard input. It may
+/// be one of several YAML documents, part of a Kubernetes ConfigMap, or values of plgd's Helm
+/// chart.
 #[must_use]
 pub fn import_plgd(path: &Path) -> Imported {
     let (path, name) = if path == Path::new("-") {
@@ -63,7 +63,7 @@ fn import(text: &str, file_name: &str, read: ReadFile<'_>) -> Imported {
     let mut findings = Findings::default();
     let Some(found) = documents::find(text, &mut findings) else {
         if text.contains("{{") {
-            let message = "it looks like a Helm template: import what `helm template` makes of it";
+            let message = "this looks like a Helm template: import the output of `helm template`";
             findings.error(&KeyPath::default(), message);
         }
         let (errors, lost) = findings.locate(file_name, None);
@@ -84,7 +84,7 @@ fn import(text: &str, file_name: &str, read: ReadFile<'_>) -> Imported {
     );
     let mut source = Source::new(&tree, &text, findings);
     let target = server::target(&mut source, of_values, read);
-    // Of a file that is something else no key is known, and that need not be said of each.
+    // In another kind of file no key is known, so unknown keys are not reported.
     let findings = if target.is_some() {
         source.finish()
     } else {
@@ -98,7 +98,7 @@ fn import(text: &str, file_name: &str, read: ReadFile<'_>) -> Imported {
     Imported { yaml, lost }
 }
 
-/// Ours, in so far as plgd's has something to say of it.
+/// The settings that plgd's configuration determines.
 struct Target {
     log_level: Option<&'static str>,
     log_encoding: Option<&'static str>,

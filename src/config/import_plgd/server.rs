@@ -1,4 +1,4 @@
-//! The server itself: where it listens, who it is, what it keeps.
+//! The server: listener, issuer, store and logs.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,30 +10,37 @@ use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
 use crate::issuer::RESERVED_CLAIMS;
 
-const GRPC: &str = "the gRPC API (CreateToken, GetTokens, DeleteTokens) is not served: its callers take the HTTP API";
-const TLS: &str = "the issuer's listener speaks plain HTTP so far: put in front what ends TLS with this certificate (nginx, \
-     the ingress), and have it speak HTTP to the sidecar";
-const CLIENT_CERTIFICATES: &str = "what ends TLS in front must ask for client certificates where they are needed: the sidecar does not";
-const LIMITS: &str = "readTimeout, readHeaderTimeout, writeTimeout and idleTimeout are not carried over: the sidecar's own are fixed";
-const STORE: &str = "tokens are kept in SQLite, not in MongoDB, and those there do not come along. The tokens API knows none of \
-     them, so plgd's services refuse the live ones: have them issued anew. Who verifies by signature alone accepts \
-     also those that were blacklisted: when there are any, start with a new signing key";
-const CLEAN_UP: &str = "no longer needed: what has expired is purged by itself";
-const TRACES: &str = "traces are not sent; metrics are served when `probes` is configured";
-const DUMP_BODY: &str = "bodies are never logged: secrets and tokens are in them";
-const LOOPBACK: &str = "it was open to other machines over TLS; here it is plain HTTP, and secrets would be readable on the way, so \
-     the loopback address is written. Where the proxy that ends TLS is on another machine and the network between is trusted, \
-     change `issuer.listen` and name that proxy in `issuer.trustedProxies`";
+const GRPC: &str = "the gRPC API (CreateToken, GetTokens, DeleteTokens) is not supported: callers \
+                    must use the HTTP API";
+const TLS: &str = "the issuer's listener supports only plain HTTP: put a proxy with this \
+                   certificate in front (nginx, the ingress) that forwards HTTP to the sidecar";
+const CLIENT_CERTIFICATES: &str = "the sidecar does not request client certificates: let the \
+                                   proxy in front request them where necessary";
+const LIMITS: &str = "readTimeout, readHeaderTimeout, writeTimeout and idleTimeout are not \
+                      imported: those of the sidecar are fixed";
+const STORE: &str = "tokens are stored in SQLite instead of MongoDB, and existing tokens are not \
+                     imported. plgd's services refuse tokens that the tokens API does not list: \
+                     reissue them. Services that check only signatures also accept blacklisted \
+                     tokens: if there are any, start with a new signing key";
+const CLEAN_UP: &str = "not needed: expired tokens are deleted automatically";
+const TRACES: &str = "traces are not supported; configure `probes` to serve metrics";
+const DUMP_BODY: &str = "bodies are never logged, because they contain secrets and tokens";
+const LOOPBACK: &str = "this address is replaced by loopback, because plain HTTP would expose \
+                        secrets to the network. If the proxy that ends TLS runs on another \
+                        machine and the network between is trusted, change `issuer.listen` and \
+                        add that proxy to `issuer.trustedProxies`";
 
 const HTTP_PORT: u16 = 9101;
 
-const VALUES: &str = "these are values of the Helm chart: what they leave out is taken as the chart has it by default. Deployment settings \
-     (image, certificates, ingress, MongoDB) are not looked at";
-const NO_CLIENTS: &str = "the values name neither clients nor an authority (`global.authority`) whose assertions the chart's client \
-     `jwt-private-key` could bring: no client is carried over. Make clients with `m2m-sidecar client create`";
+const VALUES: &str = "these are values of the Helm chart: missing values are imported with the \
+                      chart's defaults. Deployment settings (image, certificates, ingress, \
+                      MongoDB) are ignored";
+const NO_CLIENTS: &str = "the values contain neither clients nor an authority \
+                          (`global.authority`) for the chart's client `jwt-private-key`, so no \
+                          client is imported: create clients with `m2m-sidecar client create`";
 
-/// Reads the whole configuration; `of_values`: it was made of values of the Helm chart. `None`:
-/// there is too little of it.
+/// Reads the whole configuration. `of_values`: it was generated from values of the Helm chart.
+/// `None`: required parts are missing.
 pub(super) fn target(
     source: &mut Source<'_>,
     of_values: bool,
@@ -42,7 +49,8 @@ pub(super) fn target(
     let root = KeyPath::root;
     let signer = root("oauthSigner");
     if !source.has(&signer) {
-        let message = "this is no configuration of an m2m-oauth-server: `oauthSigner` is missing";
+        let message = "this is not a configuration of an m2m-oauth-server: `oauthSigner` is \
+                       missing";
         source.refuse(&KeyPath::default(), message);
         return None;
     }
@@ -65,7 +73,8 @@ pub(super) fn target(
     {
         source.lost(
             &caller,
-            "it differs from `oauthSigner.ownerClaim`, by which plgd goes too when tokens are listed",
+            "ignored: plgd uses `oauthSigner.ownerClaim` to list tokens, and this value differs \
+             from it",
         );
     }
     storage(source, &root("clients"));
@@ -76,10 +85,7 @@ pub(super) fn target(
     if clients.is_empty() && of_values {
         source.lost(&signer.key("clients"), NO_CLIENTS);
     } else if clients.is_empty() {
-        source.refuse(
-            &signer.key("clients"),
-            "there is no client that could be carried over",
-        );
+        source.refuse(&signer.key("clients"), "no client could be imported");
     }
     Some(Target {
         log_level,
@@ -109,7 +115,7 @@ fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option
         Some("warn") => Some("warn"),
         Some("error") => Some("error"),
         Some(_) => {
-            source.lost(&level, "there is no such level here; `error` is written");
+            source.lost(&level, "this level is not supported; `error` is used");
             Some("error")
         }
     };
@@ -121,7 +127,7 @@ fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option
     if source.flag(&path.key("dumpBody")) {
         source.lost(&path.key("dumpBody"), DUMP_BODY);
     }
-    // The times of log lines are in UTC whatever stands there.
+    // Log lines always have UTC times.
     for key in ["stacktrace", "encoderConfig"] {
         source.pass(&path.key(key));
     }
@@ -140,7 +146,7 @@ fn url(source: &mut Source<'_>, path: &KeyPath, of_values: bool) -> String {
         let key = if of_values { "`global.domain`: " } else { "" };
         source.refuse(
             path,
-            format!("{key}the host that stands in `iss`, with or without port, is missing"),
+            format!("{key}the host of `iss`, with or without a port, is missing"),
         );
         String::new()
     })
@@ -160,7 +166,7 @@ fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
     ] {
         source.pass(&grpc.key(key));
     }
-    // Before there was gRPC the section stood under `http`.
+    // In older versions, without gRPC, this section was part of `http`.
     for tls in [grpc.key("tls"), http.key("tls")] {
         if source.has(&tls) {
             source.lost(&tls, TLS);
@@ -186,8 +192,8 @@ fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
     listen(source, &http.key("address"), grpc_address.as_deref())
 }
 
-/// The issuer's listener: plgd's port, on the loopback address. The shipped file has none for HTTP;
-/// in the bundle and in the chart it is the one behind that of gRPC.
+/// The issuer's listener: plgd's port on loopback. The shipped file has no address for HTTP; in the
+/// bundle and the chart it is the port after that of gRPC.
 fn listen(source: &mut Source<'_>, path: &KeyPath, grpc: Option<&str>) -> String {
     let port_of = |address: &str| {
         address
@@ -201,7 +207,13 @@ fn listen(source: &mut Source<'_>, path: &KeyPath, grpc: Option<&str>) -> String
             .and_then(|port| port.checked_add(1));
         let address =
             SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port.unwrap_or(HTTP_PORT)).to_string();
-        source.lost(path, format!("there is no address for HTTP, without which plgd's server takes any free port; {address} is written"));
+        source.lost(
+            path,
+            format!(
+                "the address for HTTP is missing, so plgd's server uses a free \
+                                   port; {address} is used"
+            ),
+        );
         return address;
     };
     let near =
@@ -241,7 +253,7 @@ fn owner_claim(source: &mut Source<'_>, path: &KeyPath) -> String {
     if name != "sub" && RESERVED_CLAIMS.contains(&name.as_str()) {
         source.refuse(
             path,
-            "the sidecar sets this claim to something else; it can be `sub` or a claim of its own",
+            "the sidecar sets this claim itself; use `sub` or a new claim",
         );
     }
     name
@@ -253,10 +265,10 @@ fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath, owner_claim: &str)
     let misspelt = claim(source, &chart);
     if misspelt.is_some() {
         let message = if claimed.is_some() {
-            "plgd's server reads only `deviceIDClaim`: this one is left out"
+            "ignored: plgd's server uses only `deviceIDClaim`"
         } else {
-            "so the Helm chart spells it; plgd's server reads only `deviceIDClaim`. It is carried over as what was meant: \
-             tokens for an assertion with this claim now carry it"
+            "imported as `deviceIDClaim`, although plgd's server ignores this spelling of the \
+             Helm chart: tokens for an assertion with this claim now carry it"
         };
         source.lost(&chart, message);
     }
@@ -265,7 +277,7 @@ fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath, owner_claim: &str)
     if name.as_ref().is_some_and(is_taken) {
         source.lost(
             &signer.key("deviceIDClaim"),
-            "left out: the sidecar sets this claim to something else",
+            "not imported: the sidecar sets this claim itself",
         );
         return None;
     }

@@ -1,4 +1,4 @@
-//! The signing key, and which algorithm it is for.
+//! The signing key and its algorithm.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::domain::secret::SecretString;
 use crate::jose::sign::SigningKey;
 use crate::jose::{Algorithm, algorithm_name};
 
-/// `signing.privateKeyFile` and `signing.algorithm`, where plgd's key can go on signing.
+/// `signing.privateKeyFile` and `signing.algorithm`, if plgd's key is supported.
 pub(super) fn signing(
     source: &mut Source<'_>,
     path: &KeyPath,
@@ -21,33 +21,36 @@ pub(super) fn signing(
     let Some(file) = source.text(path) else {
         source.lost(
             path,
-            "there is no signing key: a new one is made at the first start",
+            "the signing key is missing: a new one is generated at the first start",
         );
         return (None, None);
     };
     let file = file_path(&file, "signing-key.pem").unwrap_or_else(|instead| {
         let message = format!(
-            "the key stands in the configuration itself; write it to {instead}, readable by the sidecar alone"
+            "the key is part of the configuration: write it to {instead}, readable only by the \
+             sidecar"
         );
         source.lost(path, message);
         instead
     });
     let Some(pem) = read(Path::new(&file)) else {
-        let message = "the file cannot be read here, so the algorithm is not known: ES256 is meant unless you add \
-                       `signing.algorithm` (RSA of 2048 bits: RS256, 3072: RS384, 4096: RS512; P-384: ES384)";
+        let message = "the file cannot be read here, so the algorithm is unknown: add \
+                       `signing.algorithm` unless it is ES256 (RSA of 2048 bits: RS256, 3072: \
+                       RS384, 4096: RS512; P-384: ES384)";
         source.lost(path, message);
         return (Some(file), None);
     };
     if let Some(algorithm) = algorithm(&pem) {
         return (Some(file), Some(algorithm_name(algorithm)));
     }
-    let message = "the file holds no key that can sign here (P-256, P-384 or RSA from 2048 bits, in PEM): a new one is \
-                   made at the first start, and tokens of the old one are refused from then on";
+    let message = "the file contains no supported signing key (P-256, P-384 or RSA of at least \
+                   2048 bits, in PEM): a new one is generated at the first start, and tokens of \
+                   the old key are then refused";
     source.lost(path, message);
     (None, None)
 }
 
-/// What plgd signs with that key: it goes by the curve, or by the length of the modulus.
+/// plgd's algorithm for a key: it depends on the curve, or on the length of the modulus.
 fn algorithm(pem: &SecretString) -> Option<Algorithm> {
     let kinds = [
         Algorithm::ES256,
@@ -70,11 +73,10 @@ fn algorithm(pem: &SecretString) -> Option<Algorithm> {
     })
 }
 
-/// The path that a file's value names: plgd takes a path, a `file:` URI, or the content itself as a
-/// `data:` URI.
+/// The path of a file value: plgd accepts a path, a `file:` URI, or the content as a `data:` URI.
 ///
 /// # Errors
-/// The content itself stands there; the path where it is to be put.
+/// The value is the content; the error is the path to write it to.
 pub(super) fn file_path(value: &str, instead: &str) -> Result<String, String> {
     if value.starts_with("data:") {
         return Err(format!("/etc/m2m-sidecar/{instead}"));

@@ -1,7 +1,7 @@
-//! plgd's configuration, read key by key.
+//! Reads plgd's configuration key by key.
 //!
-//! Values are taken as plgd's parser (yaml.v3, into Go structs) takes them. What was never asked
-//! for is reported at the end: a key that plgd has and this import forgot would show there, too.
+//! Values are interpreted like plgd's parser does (yaml.v3, into Go structs). Unread keys are
+//! reported at the end, including keys that this import misses.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::config::value::GoDuration;
 pub(super) struct Source<'t> {
     tree: &'t Node,
     text: &'t str,
-    /// Keys that were asked for, and those above them.
+    /// Keys that were read, and their parents.
     taken: HashSet<String>,
-    /// Keys with everything below them.
+    /// Keys that were read with everything below them.
     whole: HashSet<String>,
-    /// What is said once however often it holds: where first, and at how many places.
+    /// Messages that are reported once: the first position, and the number of positions.
     repeated: BTreeMap<&'static str, (KeyPath, usize)>,
     findings: Findings,
 }
 
 impl<'t> Source<'t> {
-    /// `text` is what `tree` was read from.
+    /// `text` is the source of `tree`.
     pub(super) fn new(tree: &'t Node, text: &'t str, findings: Findings) -> Self {
         Self {
             tree,
@@ -36,7 +36,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// The value of a key; none when there is no such key, or nothing behind it.
+    /// The value of a key; `None` if the key or its value is missing.
     pub(super) fn node(&mut self, path: &KeyPath) -> Option<&'t Node> {
         let name = path.to_string();
         for (at, _) in name.match_indices(['.', '[']) {
@@ -53,13 +53,15 @@ impl<'t> Source<'t> {
         self.node(path).is_some()
     }
 
-    /// A text. A number or truth value without quotes is one as well, spelt as in the file; an
-    /// empty one is none.
+    /// A text. An unquoted number or boolean is a text too, as the file has it. `None` if it is
+    /// empty.
     pub(super) fn text(&mut self, path: &KeyPath) -> Option<String> {
         let node = self.node(path)?;
         let text = match &node.data {
             Data::Text(text) => text.value.clone(),
-            Data::Bool(_) | Data::Integer(_) | Data::Float(_) => self.spelt(node.at).to_owned(),
+            Data::Bool(_) | Data::Integer(_) | Data::Float(_) => {
+                self.source_text(node.at).to_owned()
+            }
             _ => {
                 self.wrong_kind(path, "a text", node);
                 return None;
@@ -68,15 +70,15 @@ impl<'t> Source<'t> {
         Some(text).filter(|text| !text.is_empty())
     }
 
-    /// A scalar without quotes, as it stands in the file.
-    fn spelt(&self, at: Position) -> &'t str {
+    /// An unquoted scalar as the file has it.
+    fn source_text(&self, at: Position) -> &'t str {
         let line = self.text.lines().nth(at.line - 1).unwrap_or_default();
         let start = line
             .char_indices()
             .nth(at.column - 1)
             .map_or(line.len(), |(start, _)| start);
         let rest = &line[start..];
-        // An anchor or a tag may stand before it.
+        // An anchor or tag may precede it.
         let rest = match rest.split_once(' ') {
             Some((before, rest)) if before.starts_with(['&', '!']) => rest.trim_start(),
             _ => rest,
@@ -85,14 +87,14 @@ impl<'t> Source<'t> {
         &rest[..end.unwrap_or(rest.len())]
     }
 
-    /// A truth value; false when there is none.
+    /// A boolean; false if it is missing.
     pub(super) fn flag(&mut self, path: &KeyPath) -> bool {
         let Some(node) = self.node(path) else {
             return false;
         };
         match &node.data {
             Data::Bool(value) => *value,
-            // YAML 1.1 has more words, and plgd's parser knows them.
+            // plgd's parser also accepts the words of YAML 1.1.
             Data::Text(text) if text.plain => match text.value.to_ascii_lowercase().as_str() {
                 "yes" | "on" | "y" => true,
                 "no" | "off" | "n" => false,
@@ -102,7 +104,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// A length of time, as Go writes it; a bare number counts nanoseconds.
+    /// A duration in Go's notation; a bare number counts nanoseconds.
     pub(super) fn duration(&mut self, path: &KeyPath) -> Option<Duration> {
         let node = self.node(path)?;
         let duration = match &node.data {
@@ -119,7 +121,7 @@ impl<'t> Source<'t> {
         duration
     }
 
-    /// The places of a list's items.
+    /// The paths of a list's items.
     pub(super) fn items(&mut self, path: &KeyPath) -> Vec<KeyPath> {
         let Some(node) = self.node(path) else {
             return Vec::new();
@@ -130,7 +132,7 @@ impl<'t> Source<'t> {
         (0..node.list_len()).map(|i| path.index(i)).collect()
     }
 
-    /// The texts of a list, each with its place; one text alone is a list of one.
+    /// The texts of a list, each with its path. A single text is a list of one.
     pub(super) fn texts(&mut self, path: &KeyPath) -> Vec<(KeyPath, String)> {
         let is_list = self
             .node(path)
@@ -146,7 +148,7 @@ impl<'t> Source<'t> {
             .collect()
     }
 
-    /// A whole mapping, whatever is in it.
+    /// A mapping with any content.
     pub(super) fn mapping(&mut self, path: &KeyPath) -> Option<&'t Node> {
         let node = self.node(path)?;
         self.pass(path);
@@ -163,17 +165,17 @@ impl<'t> Source<'t> {
         false
     }
 
-    /// There can be no configuration because of this.
+    /// Reports an error that prevents the import.
     pub(super) fn refuse(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.findings.error(path, message);
     }
 
-    /// Something that ours does not say.
+    /// Reports a setting that is not imported.
     pub(super) fn lost(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.findings.warning(path, message);
     }
 
-    /// The same, of something that may hold at many places.
+    /// Reports a setting that is not imported, once for all its positions.
     pub(super) fn lost_once(&mut self, path: &KeyPath, message: &'static str) {
         self.repeated
             .entry(message)
@@ -181,13 +183,13 @@ impl<'t> Source<'t> {
             .1 += 1;
     }
 
-    /// Passes over a key and everything below it.
+    /// Ignores a key and everything below it.
     pub(super) fn pass(&mut self, path: &KeyPath) {
         self.node(path);
         self.whole.insert(path.to_string());
     }
 
-    /// Passes over a key, and says so when there is something behind it.
+    /// Ignores a key, and reports it if it has a value.
     pub(super) fn pass_lost(&mut self, path: &KeyPath, message: impl Into<String>) {
         if self.has(path) {
             self.lost(path, message);
@@ -195,12 +197,12 @@ impl<'t> Source<'t> {
         self.pass(path);
     }
 
-    /// What was found so far.
+    /// The findings so far.
     pub(super) fn into_findings(self) -> Findings {
         self.findings
     }
 
-    /// Everything that was found, the keys that nobody asked for included.
+    /// All findings, including keys that were not read.
     pub(super) fn finish(mut self) -> Findings {
         for (message, (path, places)) in std::mem::take(&mut self.repeated) {
             let more = if places > 1 {
@@ -230,8 +232,7 @@ impl<'t> Source<'t> {
                     if self.taken.contains(&path.to_string()) {
                         self.unknown(&entry.value, &path);
                     } else {
-                        let message =
-                            "plgd's server knows no such key and passes over it: left out";
+                        let message = "not imported: plgd's server does not use this key";
                         self.findings.warning(&path, message);
                     }
                 }

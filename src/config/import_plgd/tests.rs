@@ -1,4 +1,4 @@
-//! What becomes of single keys, and what is said of them.
+//! Single keys, and the messages about them.
 
 use std::path::Path;
 
@@ -11,11 +11,12 @@ const NO_FILES: ReadFile<'static> = &|_: &Path| None;
 /// A server with one client, whose keys are given.
 fn with_client(keys: &str) -> String {
     format!(
-        "oauthSigner:\n  domain: hub.example\n  ownerClaim: sub\n  clients:\n    - {{ id: a, {keys} }}\n"
+        "oauthSigner:\n  domain: hub.example\n  ownerClaim: sub\n  clients:\n    - {{ id: a, \
+         {keys} }}\n"
     )
 }
 
-/// What became of it: YAML, and what was lost.
+/// The imported YAML, and the settings that were not imported.
 struct Made {
     yaml: String,
     lost: Vec<Problem>,
@@ -83,7 +84,8 @@ fn scalars_are_taken_as_plgds_parser_takes_them() {
     }
     for yes in ["true", "yes", "On", "y"] {
         let keys = format!(
-            "jwtPrivateKey: {{ enabled: {yes}, authorization: {{ authority: https://users.example }} }}"
+            "jwtPrivateKey: {{ enabled: {yes}, authorization: {{ authority: https://users.example \
+             }} }}"
         );
         let out = imported(&with_client(&keys), NO_FILES);
         assert!(
@@ -96,7 +98,7 @@ fn scalars_are_taken_as_plgds_parser_takes_them() {
 }
 
 #[test]
-fn what_plgd_would_not_start_with_is_refused_with_its_place() {
+fn values_that_plgd_refuses_are_errors() {
     for (keys, problem) in [
         (
             "secretFile: [a]",
@@ -118,7 +120,7 @@ fn what_plgd_would_not_start_with_is_refused_with_its_place() {
             "secretFile: /s, jwtPrivateKey: { enabled: \"yes\" }",
             "enabled: expected true or false",
         ),
-        ("secretFile: /s, owner: a, owner: b", "the key stands twice"),
+        ("secretFile: /s, owner: a, owner: b", "the key is repeated"),
     ] {
         let message = refused(&with_client(keys));
         assert!(message.contains(problem), "{keys}: {message}");
@@ -154,12 +156,12 @@ fn no_key_is_lost_without_a_word() {
         assert!(
             said(&out, key)
                 .iter()
-                .any(|message| message.contains("knows no such key")),
+                .any(|message| message.contains("does not use this key")),
             "{key}: {:?}",
             out.lost
         );
     }
-    // And none is reported that was carried over, or has nothing behind it.
+    // Imported keys and keys without a value are not reported.
     let plgds = with_client(
         "secretFile: /s, owner: x, accessTokenLifetime: 1h, allowedScopes: , jwtPrivateKey: ",
     );
@@ -187,11 +189,11 @@ fn a_secret_file_is_looked_at_but_not_shown() {
         ("top-secret-of-24-bytes-x", "", false),
         (
             "",
-            "is empty, with which plgd lets it in without a secret: the client comes out disabled",
+            "is empty (plgd accepts it without a secret). The client is therefore disabled",
             true,
         ),
-        ("\n", "nothing but the end of a line", true),
-        ("\r\n", "nothing but the end of a line", true),
+        ("\n", "contains only a line break", true),
+        ("\r\n", "contains only a line break", true),
         ("top-secret", "shorter than 16 bytes", true),
         ("top-secret\n", "shorter than 16 bytes", true),
         (
@@ -199,7 +201,7 @@ fn a_secret_file_is_looked_at_but_not_shown() {
             "has several lines",
             true,
         ),
-        ("top-secret-of-24-bytes-\0x", "no secret can have", true),
+        ("top-secret-of-24-bytes-\0x", "a secret cannot have", true),
     ] {
         let read = |path: &Path| (path == Path::new("/s")).then(|| SecretString::from(content));
         let out = imported(&with_client("secretFile: file:///s, owner: x"), &read);
@@ -236,7 +238,9 @@ fn a_secret_file_is_looked_at_but_not_shown() {
 
 #[test]
 fn a_client_of_assertions_keeps_neither_secret_nor_owner() {
-    let keys = "secretFile: /s, owner: x, jwtPrivateKey: { enabled: true, authorization: { endpoints: [{ authority: https://users.example/ }, { authority: https://hub.example/m2m-oauth-server }] } }";
+    let keys = "secretFile: /s, owner: x, jwtPrivateKey: { enabled: true, authorization: { \
+                endpoints: [{ authority: https://users.example/ }, { authority: \
+                https://hub.example/m2m-oauth-server }] } }";
     let out = imported(&with_client(keys), NO_FILES);
     assert!(
         !out.yaml.contains("secretFile") && !out.yaml.contains("owner: "),
@@ -244,9 +248,9 @@ fn a_client_of_assertions_keeps_neither_secret_nor_owner() {
         out.yaml
     );
     for (key, message) in [
-        ("secretFile", "never reads the secret"),
-        ("owner", "asks for no proof"),
-        ("jwtPrivateKey.authorization", "renewed without end"),
+        ("secretFile", "does not use the secret"),
+        ("owner", "does not authenticate"),
+        ("jwtPrivateKey.authorization", "without end"),
     ] {
         let said = said(&out, &format!("oauthSigner.clients[0].{key}"));
         assert!(
@@ -258,7 +262,9 @@ fn a_client_of_assertions_keeps_neither_secret_nor_owner() {
 
 #[test]
 fn merge_keys_and_anchors_are_followed() {
-    let plgds = "x: &a { secretFile: /a, owner: a }\ny: &b { owner: b, accessTokenLifetime: 5m }\noauthSigner:\n  domain: hub.example\n  clients:\n    - { <<: [*a, *b], id: one }\n    - { <<: *b, id: two, secretFile: /two, owner: own }\n";
+    let plgds = "x: &a { secretFile: /a, owner: a }\ny: &b { owner: b, accessTokenLifetime: 5m \
+                 }\noauthSigner:\n  domain: hub.example\n  clients:\n    - { <<: [*a, *b], id: \
+                 one }\n    - { <<: *b, id: two, secretFile: /two, owner: own }\n";
     let yaml = imported(plgds, NO_FILES).yaml;
     let clients = yaml.split("    - id: ").collect::<Vec<_>>();
     assert!(
@@ -305,7 +311,8 @@ fn only_loopback_addresses_are_taken_as_they_are() {
 
 #[test]
 fn authorities_have_names_of_their_own() {
-    let endpoints = "[{ authority: https://a.example/x }, { authority: https://a.example/y }, { authority: https://a.example/x }, { authority: \"https://[::1]:8443\" }]";
+    let endpoints = "[{ authority: https://a.example/x }, { authority: https://a.example/y }, { \
+                     authority: https://a.example/x }, { authority: \"https://[::1]:8443\" }]";
     let plgds = with_client("secretFile: /s, owner: x")
         + &format!(
             "apis: {{ grpc: {{ authorization: {{ ownerClaim: sub, endpoints: {endpoints} }} }} }}\n"
@@ -323,7 +330,9 @@ fn authorities_have_names_of_their_own() {
 
 #[test]
 fn authorities_that_differ_by_slashes_are_one() {
-    let endpoints = "[{ authority: https://a.example }, { authority: https://a.example/ }, { authority: \"https://a.example//\" }, { authority: \"https://hub.example//m2m-oauth-server/\" }]";
+    let endpoints = "[{ authority: https://a.example }, { authority: https://a.example/ }, { \
+                     authority: \"https://a.example//\" }, { authority: \
+                                  \"https://hub.example//m2m-oauth-server/\" }]";
     let plgds = with_client("secretFile: /s, owner: x")
         + &format!(
             "apis: {{ grpc: {{ authorization: {{ ownerClaim: sub, endpoints: {endpoints} }} }} }}\n"
@@ -387,7 +396,7 @@ fn claims_that_the_sidecar_sets_to_something_else_are_not_carried_over() {
         assert!(
             said(&out, "oauthSigner.deviceIDClaim")
                 .iter()
-                .any(|it| it.contains("left out")),
+                .any(|it| it.contains("not imported")),
             "{claim}"
         );
     }
@@ -406,7 +415,8 @@ fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
             "" => String::new(),
             age => format!("tokenTrustVerification: {{ cacheExpiration: {age} }}, "),
         };
-        let endpoints = "endpoints: [{ authority: https://a.example/m2m-oauth-server/ }, { authority: https://a.example/x }]";
+        let endpoints = "endpoints: [{ authority: https://a.example/m2m-oauth-server/ }, { \
+                         authority: https://a.example/x }]";
         let client = format!(
             "jwtPrivateKey: {{ enabled: true, authorization: {{ {}{endpoints} }} }}",
             trust(client)
@@ -416,7 +426,7 @@ fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
             trust(api)
         );
         let yaml = imported(&(with_client(&client) + &api), NO_FILES).yaml;
-        // Of the authority of users none: nobody is asked about its tokens.
+        // The users' authority has none, because it is not asked about tokens.
         assert_eq!(yaml.matches("    revocation: none\n").count(), 1, "{yaml}");
         let lines: Vec<_> = yaml
             .lines()
@@ -442,7 +452,8 @@ fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
 fn a_claim_that_switches_off_plgds_scope_check_is_left_out() {
     for value in ["null", "[]", "x"] {
         let keys = format!(
-            "secretFile: /s, owner: x, insertTokenClaims: {{ a: 1, \"plgd:required:scope\": {value} }}"
+            "secretFile: /s, owner: x, insertTokenClaims: {{ a: 1, \"plgd:required:scope\": \
+             {value} }}"
         );
         let out = imported(&with_client(&keys), NO_FILES);
         assert!(
@@ -470,15 +481,19 @@ mod properties {
 
     proptest! {
         #[test]
-        fn every_text_is_read_back_as_it_was_written(text in "\\PC{0,20}|[-a-z0-9:#{}$\\[\\],&*!|>'\"%@` .\\n\\t~]{0,12}|yes|null|0x1|1e3|\\$\\{HOME\\}") {
+        fn every_text_is_read_back(text in "\\PC{0,20}|[-a-z0-9:#{}$\\[\\],&*!|>'\"%@` .\\n\\t~]{0,12}|yes|null|0x1|1e3|\\$\\{HOME\\}") {
             let value = serde_json::json!({ "k": [text, { "in": text }] });
-            let line = format!("a: {}\nb: [{}]\nc: {}\n", written::scalar(&text), written::scalar(&text), written::json(&value));
+            let (scalar, json) = (written::scalar(&text), written::json(&value));
+            let line = format!("a: {scalar}\nb: [{scalar}]\nc: {json}\n");
             let mut findings = Findings::default();
-            let mut read = yaml::parse(&line, &mut findings).ok_or_else(|| TestCaseError::fail(line.clone()))?;
-            environment::interpolate(&mut read, &tree::KeyPath::default(), &|_| None, &mut findings);
+            let read = yaml::parse(&line, &mut findings);
+            let mut read = read.ok_or_else(|| TestCaseError::fail(line.clone()))?;
+            let root = tree::KeyPath::default();
+            environment::interpolate(&mut read, &root, &|_| None, &mut findings);
             let (errors, _) = findings.locate("f", None);
             prop_assert!(errors.is_empty(), "{line}: {errors:?}");
-            prop_assert_eq!(read.to_json(), serde_json::json!({ "a": text, "b": [text], "c": value }));
+            let expected = serde_json::json!({ "a": text, "b": [text], "c": value });
+            prop_assert_eq!(read.to_json(), expected);
         }
 
         #[test]
