@@ -1,21 +1,19 @@
 //! Tokens of an authority whose keys are in this process, and a verifier that trusts them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use m2m_sidecar::for_tests::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
 use m2m_sidecar::for_tests::domain::revoked::RevokedNow;
 use m2m_sidecar::for_tests::domain::secret::ExposeSecret;
-use m2m_sidecar::for_tests::http_client::FetchTimeouts;
 use m2m_sidecar::for_tests::jose::Algorithm;
 use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
 use m2m_sidecar::for_tests::jose::sign::SigningKey;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, Profile,
-    RevocationConfig, TokenPolicy, TokenVerifier,
+    Audiences, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, TokenPolicy,
+    TokenVerifier,
 };
 use serde_json::json;
 
@@ -56,22 +54,8 @@ impl Issuing {
             clock.clone(),
         );
         let authority = AuthorityConfig {
-            name: "bench".to_owned(),
-            issuer: ISSUER.to_owned(),
-            keys: KeySource::OwnIssuer,
-            ca_pem: None,
-            timeouts: FetchTimeouts {
-                connect: Duration::from_secs(3),
-                total: Duration::from_secs(15),
-            },
             algorithms: vec![self.0.algorithm()],
-            clock_skew: Duration::from_secs(60),
-            max_stale: Duration::from_secs(3600),
-            revocation: RevocationConfig::default(),
-            client_id_claims: vec!["client_id".to_owned()],
-            require_expiry: true,
-            profile: Profile::Standard,
-            max_token_size: 8 * 1024,
+            ..AuthorityConfig::new("bench", ISSUER, KeySource::OwnIssuer)
         };
         let policy = TokenPolicy {
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),

@@ -15,7 +15,6 @@ mod json;
 mod recheck;
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::FutureExt;
@@ -24,8 +23,6 @@ use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use m2m_sidecar::for_tests::domain::clock::{Clock, SharedClock, UnixTime};
 use m2m_sidecar::for_tests::domain::revoked::RevokedNow;
-use m2m_sidecar::for_tests::http_client::FetchTimeouts;
-use m2m_sidecar::for_tests::jose::ALGORITHMS;
 use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
 use m2m_sidecar::for_tests::verifier::{
@@ -55,25 +52,14 @@ static VERIFIER: LazyLock<TokenVerifier> = LazyLock::new(|| {
         let jwks = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"key","x":"{x}"}}]}}"#);
         let keys = KeySet::parse(jwks.as_bytes()).expect("a key set");
         let config = AuthorityConfig {
-            name: n.to_string(),
-            issuer: ISSUERS[n].to_owned(),
-            keys: KeySource::OwnIssuer,
-            ca_pem: None,
-            algorithms: ALGORITHMS.to_vec(),
-            clock_skew: Duration::from_secs(60),
-            max_stale: Duration::from_secs(3600),
-            client_id_claims: vec!["client_id".to_owned()],
             require_expiry: n == 0,
             profile: [Profile::Standard, Profile::Plgd][n],
             max_token_size: [8, 32][n] * 1024,
-            timeouts: FetchTimeouts {
-                connect: Duration::from_secs(1),
-                total: Duration::from_secs(1),
-            },
             revocation: RevocationConfig {
                 kind: [RevocationKind::None, RevocationKind::Auto][n],
                 ..RevocationConfig::default()
             },
+            ..AuthorityConfig::new(&n.to_string(), ISSUERS[n], KeySource::OwnIssuer)
         };
         let keys = LiveKeys::in_process(keys, clock.clone());
         Authority::new(

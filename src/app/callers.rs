@@ -11,12 +11,10 @@ use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
-use crate::http_client::FetchTimeouts;
 use crate::issuer::Issuer;
-use crate::jose::ALGORITHMS;
 use crate::verifier::{
-    self, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, KeySource, OwnIssuer,
-    PossiblyRevoked, RevocationConfig, TokenPolicy, TokenVerifier,
+    self, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, PossiblyRevoked,
+    TokenPolicy, TokenVerifier,
 };
 
 /// How many verified tokens are cached: plgd's services ask about each token every half minute.
@@ -66,24 +64,12 @@ impl Parts {
 /// about with the tokens themselves.
 fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
     let config = AuthorityConfig {
-        name: "self".to_owned(),
-        issuer: role.issuer.url.to_string(),
-        keys: KeySource::OwnIssuer,
-        ca_pem: None,
-        timeouts: FetchTimeouts {
-            connect: Duration::from_secs(3),
-            total: Duration::from_secs(15),
-        },
-        algorithms: ALGORITHMS.to_vec(),
         // Their times are those of our own clock. What has expired is no longer in the list.
         clock_skew: Duration::ZERO,
-        // Nothing is fetched.
-        max_stale: Duration::ZERO,
-        revocation: RevocationConfig::default(),
-        client_id_claims: CLIENT_ID_CLAIMS.map(str::to_owned).to_vec(),
         require_expiry: false,
         profile: verifier::Profile::Plgd,
         max_token_size: role.issuer.max_token_size,
+        ..AuthorityConfig::new("self", role.issuer.url.as_str(), KeySource::OwnIssuer)
     };
     Authority::new(config, clock, Some(own), None)
 }

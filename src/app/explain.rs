@@ -185,7 +185,10 @@ fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
     if let Some(listen) = role.listen {
         return Some(format!("http://{}", reachable(listen)));
     }
-    let listener = config.inbound.iter().find(|listener| listener.issuer)?;
+    let listener = config
+        .inbound
+        .iter()
+        .find(|listener| listener.settings.issuer)?;
     Some(format!(
         "http://{}{}",
         reachable(listener.listen),
@@ -196,7 +199,7 @@ fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
 /// The paths that a listener answers itself.
 #[must_use]
 pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String> {
-    let Some(role) = config.issuer.as_ref().filter(|_| listener.issuer) else {
+    let Some(role) = config.issuer.as_ref().filter(|_| listener.settings.issuer) else {
         return HashSet::new();
     };
     let at = if role.issuer.root_paths {

@@ -581,7 +581,7 @@ mod tests {
         for (bad, why) in [
             ("", "it is empty"),
             ("{}", "it has no list `keys`"),
-            ("[]", "JSON, but no object"),
+            ("[]", "JSON, but not an object"),
             (r#"{"keys":{}}"#, "it has no list `keys`"),
             (r#"{"keys":null}"#, "it has no list `keys`"),
             (r#"{"keys":[],"keys":[]}"#, "repeats the member `keys`"),

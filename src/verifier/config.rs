@@ -7,10 +7,11 @@ use url::Url;
 
 use super::revocation::RevocationConfig;
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::oauth::DEFAULT_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::settings::{CorsPreflight, Mode, PathCase, Profile};
 use crate::http_client::FetchTimeouts;
-use crate::jose::Algorithm;
+use crate::jose::{ALGORITHMS, Algorithm};
 
 /// The claims that name a token's client unless the configuration says otherwise: those of RFC 9068
 /// §2.2, OpenID Connect, Okta and Entra (version 1).
@@ -123,6 +124,29 @@ pub struct AuthorityConfig {
 }
 
 impl AuthorityConfig {
+    /// An authority with the configuration's defaults for everything else.
+    #[must_use]
+    pub fn new(name: &str, issuer: &str, keys: KeySource) -> Self {
+        Self {
+            name: name.to_owned(),
+            issuer: issuer.to_owned(),
+            keys,
+            ca_pem: None,
+            timeouts: FetchTimeouts {
+                connect: Duration::from_secs(3),
+                total: Duration::from_secs(15),
+            },
+            algorithms: ALGORITHMS.to_vec(),
+            clock_skew: Duration::from_mins(1),
+            max_stale: Duration::from_hours(24),
+            revocation: RevocationConfig::default(),
+            client_id_claims: CLIENT_ID_CLAIMS.map(str::to_owned).to_vec(),
+            require_expiry: true,
+            profile: Profile::Standard,
+            max_token_size: DEFAULT_TOKEN_SIZE,
+        }
+    }
+
     /// The issuer, together with how other spellings are compared with it.
     #[must_use]
     pub fn issuer_name(&self) -> IssuerName {

@@ -509,8 +509,8 @@ fn certificates_that_cannot_be_used_are_said_by_check_and_at_start() {
     write("c.yaml", yaml);
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (file, message) in [
-        (write("empty", ""), "holds no certificate"),
-        (write("broken", broken), "certificate that cannot be read"),
+        (write("empty", ""), "contains no PEM certificate"),
+        (write("broken", broken), "contains an invalid certificate"),
         (dir.path().join("missing"), "No such file"),
     ] {
         for command in ["check", "run"] {

@@ -1,5 +1,4 @@
-//! The files of `conf/`, through the real `check`: as they stand, and with each commented-out
-//! setting uncommented.
+//! Runs `check` on the files of `conf/`: unchanged, and with each commented-out setting enabled.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::commands::{ended, sidecar};
 
-/// What a file needs around it, made from its own text: every `…File` it names, every `${VARIABLE}`
-/// it uses.
+/// The files and variables that a configuration needs, derived from its text: every `…File` and
+/// every `${VARIABLE}`.
 struct Surroundings {
     dir: TempDir,
     certificate: String,
@@ -53,8 +52,8 @@ impl Surroundings {
         }
     }
 
-    /// Makes the files that a text names. Absolute paths are moved below our own directory, so the
-    /// text comes back.
+    /// Creates the files of a configuration. Absolute paths are moved below our own directory, so
+    /// the changed text is returned.
     fn place(&self, text: &str) -> String {
         let mut placed = String::new();
         let mut rest = text;
@@ -88,7 +87,7 @@ impl Surroundings {
         placed
     }
 
-    /// `check` of a text: exit code and standard error.
+    /// Runs `check`: exit code and standard error.
     fn check(&self, text: &str) -> (Option<i32>, String) {
         let file = self.dir.path().join("checked.yaml");
         std::fs::write(&file, self.place(text)).expect("a file");
@@ -136,12 +135,12 @@ fn shipped() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// Containers of one demonstration talk plain http to each other by their names, and go on while
-/// the issuer is down. `check` rightly warns of both.
+/// The containers of a demonstration use plain http by their names, and keep working while the
+/// issuer is down. `check` correctly warns of both.
 fn is_of_the_demonstration(path: &Path, warning: &str) -> bool {
     let warnings = [
         "plain http to another machine",
-        "revoked tokens pass whenever the issuer cannot be asked",
+        "revoked tokens pass while the issuer does not answer",
     ];
     path.iter().any(|part| part == "compose") && warnings.iter().any(|it| warning.contains(it))
 }
@@ -169,7 +168,7 @@ fn every_shipped_configuration_passes_the_check_without_a_warning() {
     }
 }
 
-/// `#key: …` as (indentation, key, the line without the sign).
+/// Parses `#key: …`: indentation, key, and the line without `#`.
 fn setting(line: &str) -> Option<(usize, &str, String)> {
     let indent = line.len() - line.trim_start().len();
     let setting = line[indent..].strip_prefix('#')?;
@@ -178,8 +177,8 @@ fn setting(line: &str) -> Option<(usize, &str, String)> {
     is_key.then(|| (indent, key, format!("{}{setting}", &line[..indent])))
 }
 
-/// The text with the setting of a line uncommented, and without the setting that it replaces: that
-/// of the same key, or the one named after "instead of", in the same mapping above it.
+/// Enables the setting of a line and removes the setting that it replaces: the same key, or the key
+/// named after "instead of", in the same mapping above.
 fn uncommented(text: &str, at: usize) -> String {
     let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
     let (indent, key, setting) = setting(&lines[at])

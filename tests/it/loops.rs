@@ -1,4 +1,4 @@
-//! Sidecars that point at each other: one request must not go round until no descriptor is left.
+//! Sidecars that point at each other: a request must not circulate until no descriptor is left.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use crate::support::lock;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
 
-/// A port that is known before what it leads to, and counts the connections.
+/// A port that is known before its target, and that counts connections.
 struct Relay {
     address: SocketAddr,
     to: Arc<Mutex<Option<SocketAddr>>>,
@@ -70,7 +70,7 @@ outbound:
 const OWN: (&str, &str) = ("Authorization", "own");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_comes_back_is_508_after_one_round() {
+async fn a_returning_request_is_508_after_one_round() {
     for first in ["api", "hub"] {
         for second in ["api", "hub"] {
             let relay = Relay::start().await;
@@ -79,9 +79,9 @@ async fn a_request_that_comes_back_is_508_after_one_round() {
             *lock(&relay.to) = Some(a.address(first));
             for _ in 0..2 {
                 let answer = request("GET", a.address(first), "/x", &[OWN], b"").await;
-                let judged = (answer.status, answer.header("x-m2m-reason"));
-                // An inbound listener removes the reason of what is behind it.
-                assert!(answer.status == 508, "{first}, {second}: {judged:?}");
+                let refusal = (answer.status, answer.header("x-m2m-reason"));
+                // An inbound listener removes the reason of its upstream.
+                assert!(answer.status == 508, "{first}, {second}: {refusal:?}");
             }
             let rounds = *lock(&relay.connections);
             assert!(rounds <= 2, "{first}, {second}: {rounds}");
@@ -108,7 +108,7 @@ async fn a_forward_proxy_in_a_ring_is_found_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_of_sidecars_is_no_loop_and_each_adds_its_mark() {
+async fn a_chain_of_sidecars_is_not_a_loop() {
     let upstream = Upstream::start();
     let last = sidecar(upstream.address()).await;
     let middle = sidecar(last.address("api")).await;
@@ -130,10 +130,9 @@ async fn a_chain_of_sidecars_is_no_loop_and_each_adds_its_mark() {
     assert!(marks.iter().all(|mark| *mark == marks[0]));
 }
 
-/// What a client can do with the mark: end its own request, if it knows the mark of a listener;
-/// nothing else.
+/// A client that has the mark of a listener can only end its own request.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_mark_tells_nothing_and_harms_no_other_request() {
+async fn a_forged_mark_affects_only_its_own_request() {
     let upstream = Upstream::start();
     let sidecar = sidecar(upstream.address()).await;
     for listener in ["api", "hub"] {
@@ -146,7 +145,7 @@ async fn a_forged_mark_tells_nothing_and_harms_no_other_request() {
             .header("m2m-loop")
             .expect("one")
             .to_owned();
-        // Guesses pass, and what is no mark goes no further.
+        // Guesses pass, and invalid marks are not forwarded.
         for forged in [
             "",
             "x",
@@ -169,7 +168,7 @@ async fn a_forged_mark_tells_nothing_and_harms_no_other_request() {
                 "{sent}"
             );
         }
-        // Whoever has seen it behind the sidecar can end a request of its own.
+        // A client that saw the mark behind the sidecar can end only its own request.
         let answer = get(address, "/x", &[OWN, ("M2M-Loop", &mark)]).await;
         assert_eq!(
             (answer.status, answer.header("x-m2m-reason")),
@@ -177,7 +176,7 @@ async fn a_forged_mark_tells_nothing_and_harms_no_other_request() {
         );
         assert!(!answer.text().contains(&mark));
         assert_eq!(get(address, "/x", &[OWN]).await.status, 200);
-        // A long one is refused before it grows without end.
+        // A long one is refused before it grows further.
         let long = [&*"0".repeat(32); 16].join(",");
         assert_eq!(
             get(address, "/x", &[OWN, ("M2M-Loop", &long)]).await.status,

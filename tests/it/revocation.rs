@@ -1163,7 +1163,7 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
     for (authority, expected) in [
         (
             r#"{ issuer: "https://a.example", revocation: introspection }"#,
-            "introspection needs the `credential`",
+            "introspection needs a `credential`",
         ),
         (
             r#"{ issuer: "https://a.example", revocation: { kind: introspection, credential: none } }"#,
@@ -1171,7 +1171,7 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
         ),
         (
             r#"{ issuer: "https://a.example", revocation: { endpoint: "https://a.example/x" } }"#,
-            "`kind` must say",
+            "set `kind`",
         ),
         (
             r#"{ issuer: "https://a.example", revocation: { kind: list, maxAge: 0s } }"#,
@@ -1179,7 +1179,7 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
         ),
         (
             r#"{ issuer: "https://a.example", jwksUri: "https://a.example/jwks", revocation: list }"#,
-            "name the `endpoint`",
+            "set `endpoint`",
         ),
         (
             r#"{ issuer: "https://a.example", revocation: statusList }"#,
@@ -1191,7 +1191,7 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
         ),
         (
             r#"{ issuer: "https://a.example", requireExpiry: false, jwksUri: "https://a.example/k" }"#,
-            "there is no place to ask",
+            "need a revocation check",
         ),
         (
             r#"{ issuer: "https://a.example", revocation: { kind: list, credential: c } }"#,

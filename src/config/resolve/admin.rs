@@ -1,6 +1,6 @@
 //! The management API.
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{AdminRole, files, raw};
 use crate::endpoints::admin::{MIN_ADMIN_TOKEN, is_admin_token};
@@ -12,8 +12,9 @@ pub(super) fn resolve(
     raw: raw::Admin,
 ) -> Option<AdminRole> {
     if !raw.listen.0.is_loopback() {
-        let message = "beyond loopback the admin token is sent in plain text: let it be reached through TLS only";
-        resolver.findings.warning(&path.key("listen"), message);
+        let message = "beyond loopback the admin token is sent in plain text: allow access only \
+                       through a proxy with TLS";
+        resolver.warn(&path.key("listen"), message);
     }
     let token_path = path.key("tokenFile");
     let token = match &raw.token_file {
@@ -22,15 +23,16 @@ pub(super) fn resolve(
     };
     if token.as_ref().is_some_and(|token| !is_admin_token(token)) {
         let message = format!(
-            "it holds no token: one line of at least {MIN_ADMIN_TOKEN} visible ASCII characters without blanks"
+            "the file holds no token: it must be one line of at least {MIN_ADMIN_TOKEN} visible \
+             ASCII characters without spaces"
         );
-        resolver.findings.error(&token_path, message);
+        resolver.error(&token_path, message);
     }
     Some(AdminRole {
         listen: raw.listen.0,
         max_connections: resolver.max_connections(path, raw.max_connections),
         token,
         token_file: raw.token_file.map(|file| file.0),
-        hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
+        hosts: raw.hosts.into_iter().map(Into::into).collect(),
     })
 }

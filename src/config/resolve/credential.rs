@@ -1,12 +1,14 @@
-//! Credentials: how tokens for others are acquired.
+//! Credentials: the access tokens of other services.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Resolver, is_open};
+use super::connections::is_open;
+use super::resolver::Resolver;
+use crate::config::files;
+use crate::config::raw::{self, AuthMethod as Method};
 use crate::config::tree::KeyPath;
 use crate::config::value::FilePath;
-use crate::config::{files, raw};
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
@@ -28,54 +30,43 @@ pub(super) fn resolve(
     encryption_key: Option<&EncryptionKey>,
 ) -> Option<token_source::Config> {
     check_keys(resolver, path, &raw);
+    check_parameters(resolver, path, &raw);
     let endpoint = endpoint(resolver, path, &raw);
-    if !(0.10..=0.95).contains(&raw.refresh_at.0) {
-        resolver
-            .findings
-            .error(&path.key("refreshAt"), "it must be from 10% to 95%");
-    }
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let authentication = authentication(resolver, path, &raw);
     let rotation = raw.rotate_secret.as_ref().map(|rotate| {
         let note_file = state_dir.join(format!("rotation-{name}"));
-        rotation(resolver, path, &raw, rotate, note_file)
+        rotation(resolver, &path.key("rotateSecret"), &raw, rotate, note_file)
     });
     if raw.keep_token && encryption_key.is_none() {
-        let message = "a token is kept encrypted only: `store.encryptionKeyFile` is missing";
-        resolver.findings.error(&path.key("keepToken"), message);
+        let message = "tokens are only kept encrypted: set `store.encryptionKeyFile`";
+        resolver.error(&path.key("keepToken"), message);
     }
     let kept_at = encryption_key.filter(|_| raw.keep_token).map(|key| KeptAt {
         file: state_dir.join(format!("token-{name}")),
         key: key.clone(),
     });
-    let (_, rotation) = (
-        ca?,
-        rotation.map_or(Some(None), |rotation| rotation.map(Some))?,
-    );
+    ca?;
+    let rotation = match rotation {
+        None => None,
+        Some(rotation) => Some(rotation?),
+    };
     Some(token_source::Config {
         name: name.to_owned(),
         endpoint: endpoint?,
-        client_id: raw.client_id.0,
+        client_id: raw.client_id.into(),
         authentication: authentication?,
         ca_file: raw.ca_file.map(|file| file.0),
         timeouts,
         scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
-        audiences: raw
-            .audiences
-            .into_iter()
-            .map(|audience| audience.0)
-            .collect(),
+        audiences: raw.audiences.into_iter().map(Into::into).collect(),
         audience_parameter: raw.audience_parameter,
-        resources: raw
-            .resource
-            .into_iter()
-            .map(|resource| resource.0)
-            .collect(),
+        resources: raw.resource.into_iter().map(Into::into).collect(),
         extra_parameters: raw
             .extra_parameters
             .into_iter()
-            .map(|(name, value)| (name.0, value))
+            .map(|(name, value)| (name.into(), value))
             .collect(),
         refresh_at: raw.refresh_at.0,
         prefetch: raw.prefetch,
@@ -96,54 +87,46 @@ fn endpoint(
     if let Some(url) = &raw.token_url {
         resolver.check_no_metadata(&path.key("tokenUrl"), &url.0, "authority");
     }
-    let endpoint = match (&raw.authority, &raw.token_url) {
-        (Some(authority), None) => TokenEndpoint::Discovery(authority.url().clone()),
-        (None, Some(url)) => TokenEndpoint::Url(url.0.clone()),
+    let (key, url, endpoint) = match (&raw.authority, &raw.token_url) {
+        (Some(issuer), None) => (
+            "authority",
+            issuer.url(),
+            TokenEndpoint::Discovery(issuer.url().clone()),
+        ),
+        (None, Some(url)) => ("tokenUrl", &url.0, TokenEndpoint::Url(url.0.clone())),
         (Some(_), Some(_)) => {
-            resolver.findings.error(
-                &path.key("tokenUrl"),
-                "either `authority` or `tokenUrl`, not both",
-            );
+            let message = "set either `authority` or `tokenUrl`, not both";
+            resolver.error(&path.key("tokenUrl"), message);
             return None;
         }
         (None, None) => {
-            resolver
-                .findings
-                .error(path, "either `authority` or `tokenUrl` is required");
+            resolver.error(path, "set either `authority` or `tokenUrl`");
             return None;
         }
     };
-    let (TokenEndpoint::Discovery(url) | TokenEndpoint::Url(url)) = &endpoint;
-    if raw.auth_method == raw::AuthMethod::TlsClientAuth && url.scheme() != "https" {
-        let key = if raw.authority.is_some() {
-            "authority"
-        } else {
-            "tokenUrl"
-        };
-        resolver
-            .findings
-            .error(&path.key(key), "a certificate can only be shown over https");
+    if raw.auth_method == Method::TlsClientAuth && url.scheme() != "https" {
+        resolver.error(&path.key(key), "a client certificate needs https");
     } else if is_open(url) {
-        let message =
-            "plain http to another machine: what we authenticate with can be read on the way";
-        resolver.findings.warning(path, message);
+        let message = "plain http to another machine: an attacker on the network can read the \
+                       client authentication";
+        resolver.warn(path, message);
     }
     Some(endpoint)
 }
 
-/// Which keys belong to which methods. One that would be ignored is an error: somebody relies on
-/// it.
+/// Checks that each key fits `authMethod`. An ignored key is an error, because the operator relies
+/// on it.
 fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
-    use raw::AuthMethod as M;
-    const SECRET: &[M] = &[
-        M::ClientSecretBasic,
-        M::ClientSecretBasicRaw,
-        M::ClientSecretPost,
+    const SECRET: &[Method] = &[
+        Method::ClientSecretBasic,
+        Method::ClientSecretBasicRaw,
+        Method::ClientSecretPost,
     ];
-    const JWT: &[M] = &[M::PrivateKeyJwt];
-    const TLS: &[M] = &[M::TlsClientAuth];
-    let key_file = raw.private_key_file.is_some();
-    for (key, given, methods, needed) in [
+    const JWT: &[Method] = &[Method::PrivateKeyJwt];
+    const TLS: &[Method] = &[Method::TlsClientAuth];
+    let has_assertion = raw.assertion_file.is_some();
+    // Key, whether it is set, the methods that use it, whether they require it.
+    let keys = [
         (
             "clientSecretFile",
             raw.client_secret_file.is_some(),
@@ -152,11 +135,11 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
         ),
         (
             "privateKeyFile",
-            key_file,
+            raw.private_key_file.is_some(),
             JWT,
-            raw.assertion_file.is_none(),
+            !has_assertion,
         ),
-        ("assertionFile", raw.assertion_file.is_some(), JWT, false),
+        ("assertionFile", has_assertion, JWT, false),
         ("keyID", raw.key_id.is_some(), JWT, false),
         ("algorithm", raw.algorithm.is_some(), JWT, false),
         (
@@ -168,55 +151,43 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
         ("certFile", raw.cert_file.is_some(), TLS, true),
         ("keyFile", raw.key_file.is_some(), TLS, true),
         ("rotateSecret", raw.rotate_secret.is_some(), SECRET, false),
-    ] {
+    ];
+    for (key, is_set, methods, is_required) in keys {
         let fits = methods.contains(&raw.auth_method);
-        if given && !fits {
-            resolver.findings.error(
+        if is_set && !fits {
+            resolver.error(
                 &path.key(key),
-                "it does not belong to this credential's `authMethod`",
+                "this credential's `authMethod` does not use this key",
             );
-        } else if !given && fits && needed {
+        } else if is_set && has_assertion && methods == JWT && key != "assertionFile" {
+            let message = "remove this key: the assertion in `assertionFile` is sent unchanged";
+            resolver.error(&path.key(key), message);
+        } else if !is_set && fits && is_required {
             let or = if key == "privateKeyFile" {
                 " (or `assertionFile`)"
             } else {
                 ""
             };
-            resolver
-                .findings
-                .error(path, format!("`{key}`{or} is required"));
+            resolver.error(path, format!("`{key}`{or} is required"));
         }
     }
-    if raw.auth_method == M::ClientSecretBasicRaw && raw.client_id.0.contains(':') {
-        let message = "with `authMethod: client_secret_basic_raw` the first colon ends the client id, so the id must not hold one: use \
+}
+
+fn check_parameters(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
+    if !(0.10..=0.95).contains(&raw.refresh_at.0) {
+        resolver.error(&path.key("refreshAt"), "it must be from 10% to 95%");
+    }
+    if raw.auth_method == Method::ClientSecretBasicRaw && raw.client_id.0.contains(':') {
+        let message = "the client id must not contain a colon with `authMethod: \
+                       client_secret_basic_raw`, because the first colon ends it: use \
                        `client_secret_post`";
-        resolver.findings.error(&path.key("clientID"), message);
+        resolver.error(&path.key("clientID"), message);
     }
-    let names_audiences =
-        raw.audience_parameter == AudienceParameter::Aud && !raw.audiences.is_empty();
-    let aud = raw
-        .extra_parameters
-        .keys()
-        .find(|name| names_audiences && name.0 == "aud");
-    if let Some(aud) = aud {
-        let message = "`audiences` sets this parameter, because of `audienceParameter: aud`";
-        resolver
-            .findings
-            .error(&path.key("extraParameters").key(&aud.0), message);
-    }
-    if raw.assertion_file.is_some() {
-        for (key, given) in [
-            ("privateKeyFile", key_file),
-            ("keyID", raw.key_id.is_some()),
-            ("algorithm", raw.algorithm.is_some()),
-            ("assertionAudience", raw.assertion_audience.is_some()),
-        ] {
-            if given {
-                resolver.findings.error(
-                    &path.key(key),
-                    "the assertion in `assertionFile` is sent as it is",
-                );
-            }
-        }
+    let sets_aud = raw.audience_parameter == AudienceParameter::Aud && !raw.audiences.is_empty();
+    if sets_aud && raw.extra_parameters.keys().any(|name| name.0 == "aud") {
+        let message = "`audiences` already sets this parameter, because of `audienceParameter: \
+                       aud`";
+        resolver.error(&path.key("extraParameters").key("aud"), message);
     }
 }
 
@@ -225,16 +196,27 @@ fn authentication(
     path: &KeyPath,
     raw: &raw::Credential,
 ) -> Option<Authentication> {
-    match raw.auth_method {
-        raw::AuthMethod::ClientSecretBasic
-        | raw::AuthMethod::ClientSecretBasicRaw
-        | raw::AuthMethod::ClientSecretPost => {
+    match (raw.auth_method, &raw.assertion_file) {
+        (Method::PrivateKeyJwt, Some(file)) => {
+            resolver.secret(&path.key("assertionFile"), file, files::check_assertion)?;
+            Some(Authentication::Assertion {
+                file: file.0.clone(),
+            })
+        }
+        (Method::PrivateKeyJwt, None) => private_key_jwt(resolver, path, raw),
+        (Method::TlsClientAuth, _) => certificate(
+            resolver,
+            path,
+            raw.cert_file.as_ref()?,
+            raw.key_file.as_ref()?,
+        ),
+        (method, _) => {
             let file = raw.client_secret_file.as_ref()?;
             resolver.secret(&path.key("clientSecretFile"), file, files::read_secret)?;
             let secret_file = file.0.clone();
-            Some(match raw.auth_method {
-                raw::AuthMethod::ClientSecretPost => Authentication::SecretPost { secret_file },
-                raw::AuthMethod::ClientSecretBasicRaw => Authentication::SecretBasic {
+            Some(match method {
+                Method::ClientSecretPost => Authentication::SecretPost { secret_file },
+                Method::ClientSecretBasicRaw => Authentication::SecretBasic {
                     secret_file,
                     encoding: BasicEncoding::Raw,
                 },
@@ -243,19 +225,6 @@ fn authentication(
                     encoding: BasicEncoding::Form,
                 },
             })
-        }
-        raw::AuthMethod::PrivateKeyJwt => match &raw.assertion_file {
-            Some(file) => {
-                resolver.secret(&path.key("assertionFile"), file, files::check_assertion)?;
-                Some(Authentication::Assertion {
-                    file: file.0.clone(),
-                })
-            }
-            None => private_key_jwt(resolver, path, raw),
-        },
-        raw::AuthMethod::TlsClientAuth => {
-            let (cert, key) = (raw.cert_file.as_ref()?, raw.key_file.as_ref()?);
-            certificate(resolver, path, cert, key)
         }
     }
 }
@@ -266,7 +235,7 @@ fn private_key_jwt(
     raw: &raw::Credential,
 ) -> Option<Authentication> {
     let file = raw.private_key_file.as_ref()?;
-    let of = PrivateKeyJwt {
+    let settings = PrivateKeyJwt {
         key_file: file.0.clone(),
         algorithm: raw.algorithm.map(Into::into),
         kid: raw.key_id.as_ref().map(|kid| kid.0.clone()),
@@ -275,22 +244,20 @@ fn private_key_jwt(
             .as_ref()
             .map(|audience| audience.0.clone()),
     };
-    let key_path = path.key("privateKeyFile");
-    let pem = resolver.secret(&key_path, file, files::read_secret_lines)?;
-    if files::check_private_key(&pem, of.algorithm).is_err() {
-        let shown = resolver.shown(&key_path, &file.0.to_string_lossy());
-        let message = match raw.algorithm {
+    let path = path.key("privateKeyFile");
+    let pem = resolver.secret(&path, file, files::read_secret_lines)?;
+    if files::check_private_key(&pem, settings.algorithm).is_err() {
+        let problem = match raw.algorithm {
             Some(_) => "holds no private key (PEM) for this `algorithm`",
             None => {
-                "holds no private key that can sign: PEM (PKCS#8, SEC1 or PKCS#1) of a P-256, P-384, Ed25519 or RSA key of 2048 bits or more"
+                "holds no private key that can sign: use PEM (PKCS#8, SEC1 or PKCS#1) of a P-256, \
+                 P-384 or Ed25519 key, or of an RSA key of at least 2048 bits"
             }
         };
-        resolver
-            .findings
-            .error(&key_path, format!("the file `{shown}` {message}"));
+        resolver.file_error(&path, file, problem);
         return None;
     }
-    Some(Authentication::PrivateKeyJwt(of))
+    Some(Authentication::PrivateKeyJwt(settings))
 }
 
 fn certificate(
@@ -303,8 +270,8 @@ fn certificate(
     let private = resolver.secret(&path.key("keyFile"), key, files::read_secret_lines);
     let (certificates, private) = (certificates?, private?);
     if check_client_certificate(&certificates, &private).is_err() {
-        let message = "certificate and private key (PEM) cannot be used together";
-        resolver.findings.error(&path.key("certFile"), message);
+        let message = "`certFile` and `keyFile` do not match, or one of them is not PEM";
+        resolver.error(&path.key("certFile"), message);
         return None;
     }
     Some(Authentication::Certificate {
@@ -320,24 +287,18 @@ fn rotation(
     rotate: &raw::RotateSecret,
     note_file: PathBuf,
 ) -> Option<RotationConfig> {
-    let path = path.key("rotateSecret");
     resolver.duration(&path.key("every"), rotate.every, HOUR, DAY * 366);
     resolver.duration(&path.key("grace"), rotate.grace, Duration::ZERO, DAY * 30);
     if rotate.grace.0 >= rotate.every.0 {
-        resolver
-            .findings
-            .error(&path.key("grace"), "it must be shorter than `every`");
+        resolver.error(&path.key("grace"), "it must be shorter than `every`");
     }
     if is_open(&rotate.admin.0) {
-        let message =
-            "plain http to another machine: admin token and new secret can be read on the way";
-        resolver.findings.warning(&path.key("admin"), message);
+        let message = "plain http to another machine: an attacker on the network can read the \
+                       admin token and the new secret";
+        resolver.warn(&path.key("admin"), message);
     }
-    resolver.secret(
-        &path.key("adminTokenFile"),
-        &rotate.admin_token_file,
-        files::read_secret,
-    )?;
+    let token_path = path.key("adminTokenFile");
+    resolver.secret(&token_path, &rotate.admin_token_file, files::read_secret)?;
     Some(RotationConfig {
         admin: rotate.admin.0.clone(),
         admin_token_file: rotate.admin_token_file.0.clone(),

@@ -1,16 +1,16 @@
-//! Requests that would come back: what can be seen of it in the configuration. What a name leads to
-//! is seen when it is resolved.
+//! Requests that return to the sidecar, as far as the configuration shows. Names are checked when
+//! they are resolved.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use url::{Host, Url};
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::address::ListenAddress;
-use crate::config::tree::{KeyPath, Node};
+use crate::config::tree::KeyPath;
 use crate::domain::listen::Listen;
 
-/// A listener, and where it sends requests to.
+/// A listener, and the keys of its upstreams.
 struct Listener {
     path: KeyPath,
     is_outbound: bool,
@@ -18,81 +18,77 @@ struct Listener {
     upstreams: Vec<KeyPath>,
 }
 
-/// No outbound listener sends to one of them, nothing is fetched through one, and no inbound
-/// listener is reached again by what it sends on.
+/// Checks that no outbound listener or credential sends requests to an outbound listener, and that
+/// no inbound listener gets its own requests again.
 pub(super) fn check(resolver: &mut Resolver<'_>) {
     let listeners = listeners(resolver);
-    let mut found = Vec::new();
-    for listener in listeners.iter().filter(|listener| listener.is_outbound) {
-        found.extend(listener.upstreams.iter().cloned());
-    }
+    let outbound = listeners.iter().filter(|listener| listener.is_outbound);
+    let mut sources: Vec<KeyPath> = outbound
+        .flat_map(|listener| listener.upstreams.iter().cloned())
+        .collect();
     let credentials = KeyPath::root("credentials");
     for name in resolver.names("credentials") {
-        found.extend(["authority", "tokenUrl"].map(|key| credentials.key(name).key(key)));
+        sources.extend(["authority", "tokenUrl"].map(|key| credentials.key(name).key(key)));
     }
-    for path in found {
-        let is_outbound = |to: &usize| listeners[*to].is_outbound;
-        if let Some(to) = leads_to(resolver, &path, &listeners).find(is_outbound) {
-            let message = format!(
-                "it leads back to this sidecar's own listener `{}`",
-                listeners[to].path
-            );
-            resolver.findings.error(&path, message);
+    for path in sources {
+        let target = leads_to(resolver, &path, &listeners).find(|to| listeners[*to].is_outbound);
+        if let Some(to) = target {
+            let listener = &listeners[to].path;
+            let message = format!("it leads back to this sidecar's own listener `{listener}`");
+            resolver.error(&path, message);
         }
     }
-    for (index, listener) in listeners
-        .iter()
-        .enumerate()
-        .filter(|(_, listener)| !listener.is_outbound)
-    {
-        let mut reached = vec![index];
-        let mut next = 0;
-        while let Some(from) = reached.get(next).copied() {
-            next += 1;
-            for path in &listeners[from].upstreams {
-                for to in leads_to(resolver, path, &listeners).collect::<Vec<_>>() {
-                    if to == index {
-                        let message = format!("requests would come back to `{}`", listener.path);
-                        resolver.findings.error(path, message);
-                        return;
-                    }
-                    if !reached.contains(&to) {
-                        reached.push(to);
-                    }
-                }
-            }
+    for index in (0..listeners.len()).filter(|index| !listeners[*index].is_outbound) {
+        if let Some(path) = returning(resolver, &listeners, index) {
+            let listener = &listeners[index].path;
+            return resolver.error(&path, format!("requests would return to `{listener}`"));
         }
     }
 }
 
+/// The upstream by which requests of a listener return to it.
+fn returning(resolver: &Resolver<'_>, listeners: &[Listener], index: usize) -> Option<KeyPath> {
+    let mut reached = vec![index];
+    let mut next = 0;
+    while let Some(from) = reached.get(next).copied() {
+        next += 1;
+        for path in &listeners[from].upstreams {
+            for to in leads_to(resolver, path, listeners) {
+                if to == index {
+                    return Some(path.clone());
+                }
+                if !reached.contains(&to) {
+                    reached.push(to);
+                }
+            }
+        }
+    }
+    None
+}
+
 fn listeners(resolver: &Resolver<'_>) -> Vec<Listener> {
-    let count = |list: &KeyPath| resolver.tree.find(list).map_or(0, Node::list_len);
     let mut found = Vec::new();
     for key in ["inbound", "outbound"] {
-        let list = KeyPath::root(key);
-        for path in (0..count(&list)).map(|i| list.index(i)) {
+        for path in resolver.list(&KeyPath::root(key)) {
             let listen = resolver
                 .text(&path.key("listen"))
                 .and_then(|text| text.parse().ok());
-            let targets = path.key("forwardProxy").key("targets");
-            let of_targets = (0..count(&targets)).map(|i| targets.index(i).key("upstream"));
-            let upstreams = [path.key("upstream")]
-                .into_iter()
-                .chain(of_targets)
-                .collect();
-            let listen = listen.map(|ListenAddress(address)| address);
+            let targets = resolver.list(&path.key("forwardProxy").key("targets"));
+            let of_targets = targets.iter().map(|target| target.key("upstream"));
             found.push(Listener {
-                path,
                 is_outbound: key == "outbound",
-                listen,
-                upstreams,
+                listen: listen.map(|ListenAddress(address)| address),
+                upstreams: std::iter::once(path.key("upstream"))
+                    .chain(of_targets)
+                    .collect(),
+                path,
             });
         }
     }
     found
 }
 
-/// The listeners that a URL of the configuration leads to for certain.
+/// The listeners that a URL of the configuration certainly leads to.
 fn leads_to<'l>(
     resolver: &Resolver<'_>,
     path: &KeyPath,
@@ -100,27 +96,27 @@ fn leads_to<'l>(
 ) -> impl Iterator<Item = usize> + use<'l> {
     let url = resolver.text(path).and_then(|text| Url::parse(text).ok());
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
-    let is_there = move |listener: &&Listener| {
+    let is_target = move |listener: &Listener| {
         let (Some(listen), Some((ip, port))) = (listener.listen, to) else {
             return false;
         };
         let is_at = |listen: SocketAddr| {
-            let here = listen.ip() == ip
+            let is_same = listen.ip() == ip
                 || ip.is_unspecified()
                 || listen.ip().is_unspecified() && ip.is_loopback();
-            listen.port() == port && here
+            listen.port() == port && is_same
         };
-        // Port 0 is whatever is free.
+        // Port 0 is a free port.
         port != 0 && listen.addresses().any(is_at)
     };
-    listeners
+    let targets = listeners
         .iter()
         .enumerate()
-        .filter(move |(_, listener)| is_there(listener))
-        .map(|(index, _)| index)
+        .filter(move |(_, listener)| is_target(listener));
+    targets.map(|(index, _)| index)
 }
 
-/// The address that a host is for certain.
+/// The address that a host certainly has.
 fn address_of(host: Option<Host<&str>>) -> Option<IpAddr> {
     match host? {
         Host::Ipv4(address) => Some(address.into()),

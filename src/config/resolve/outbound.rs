@@ -1,132 +1,148 @@
 //! Outbound listeners, and the API for programs that attach tokens themselves.
 
-use super::{Resolver, is_this_machine};
+use super::connections::is_this_machine;
+use super::resolver::Resolver;
 use crate::config::name::StatusAndError;
 use crate::config::tree::KeyPath;
 use crate::config::{OwnListener, address, raw};
 use crate::domain::host::{host_name, is_beyond_dns};
 use crate::domain::pattern::Pattern;
-use crate::proxy::outbound::{self, ForwardTarget, Target};
+use crate::proxy::outbound::{self, ForwardTarget, Target, TokenRefusal};
 use crate::token_source;
 
 /// Resolves an item of `outbound`.
-pub(super) fn resolve_listener(
+pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
-    raw: raw::Outbound,
+    mut raw: raw::Outbound,
 ) -> Option<outbound::Config> {
+    check_exposure(resolver, path, &raw);
+    let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts);
+    let pages = pages(&mut raw);
+    resolver.check_prefix(&path.key("prefix"), &raw.prefix.0);
+    let attach = outbound::Attach {
+        header: raw.header.0.clone(),
+        prefix: raw.prefix.0.clone(),
+        retry_on: if raw.retry_unauthorized {
+            std::mem::take(&mut raw.retry_on)
+                .into_iter()
+                .map(Into::into)
+                .collect()
+        } else {
+            Vec::new()
+        },
+    };
+    Some(outbound::Config {
+        listen: raw.listen.0,
+        client_timeouts,
+        max_connections: resolver.max_connections(path, raw.max_connections),
+        pages,
+        attach,
+        settings: raw.settings,
+        name: raw.name.0.clone(),
+        kind: kind(resolver, path, raw)?,
+    })
+}
+
+fn check_exposure(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Outbound) {
     if !raw.listen.0.is_loopback() && !raw.allow_remote {
-        let message = "it is open to other machines, which could all act with the credential; set `allowRemote: true` \
-                       if that is meant";
-        resolver.findings.error(&path.key("listen"), message);
+        let message = "other machines can reach this address and use the credential: listen on \
+                       loopback, or set `allowRemote: true`";
+        resolver.error(&path.key("listen"), message);
     }
     let is_named = raw
         .hosts
         .iter()
         .any(|host| !is_beyond_dns(host_name(&host.0)));
     if (is_named || raw.allow_remote) && raw.require_header.is_none() {
-        let message = "a web page can make a browser call it with the token and hide which page it is (an image, for \
-                       example): set `requireHeader` to a header that the programs send, such as `X-Sidecar: 1`";
+        let message = "a web page can make a browser send requests with the token and hide its \
+                       origin (by an image, for example): set `requireHeader` to a header that \
+                       your programs send, such as `X-Sidecar: 1`";
         let key = if is_named { "hosts" } else { "allowRemote" };
-        resolver.findings.warning(&path.key(key), message);
+        resolver.warn(&path.key(key), message);
     }
-    let pages = outbound::Pages {
+}
+
+fn pages(raw: &mut raw::Outbound) -> outbound::Pages {
+    outbound::Pages {
         allowed_origins: raw
             .allowed_origins
             .iter()
             .filter_map(|origin| origin.0.parse().ok())
             .collect(),
-        require_header: raw.require_header.map(|mark| outbound::RequiredHeader {
-            name: mark.name,
-            value: mark.value,
-        }),
-    };
-    let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
-    let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
-    let kind = match (raw.forward_proxy, raw.upstream, raw.credential) {
+        require_header: raw
+            .require_header
+            .take()
+            .map(|mark| outbound::RequiredHeader {
+                name: mark.name,
+                value: mark.value,
+            }),
+    }
+}
+
+fn kind(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Outbound) -> Option<outbound::Kind> {
+    match (raw.forward_proxy, raw.upstream, raw.credential) {
         (None, Some(upstream), Some(credential)) => {
             let to = To {
                 upstream,
                 tls: raw.upstream_tls,
                 credential: credential.0,
             };
-            outbound::Kind::Reverse(outbound::ReverseConfig {
+            Some(outbound::Kind::Reverse(outbound::ReverseConfig {
                 target: target(resolver, path, to, raw.upstream_timeouts)?,
                 preserve_host: raw.preserve_host,
-                hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
+                hosts: raw.hosts.into_iter().map(Into::into).collect(),
                 map_location: raw.map_location.unwrap_or(true),
-            })
+            }))
         }
         (Some(forward), None, None) => {
-            for (key, given) in [
+            for (key, is_set) in [
                 ("upstreamTls", raw.upstream_tls.is_some()),
                 ("preserveHost", raw.preserve_host),
                 ("mapLocation", raw.map_location.is_some()),
                 ("hosts", !raw.hosts.is_empty()),
             ] {
-                if given {
-                    let message =
-                        "a forward proxy does not have it: its targets say where requests go";
-                    resolver.findings.error(&path.key(key), message);
+                if is_set {
+                    let message = "remove this key: a forward proxy sends requests to its targets";
+                    resolver.error(&path.key(key), message);
                 }
             }
-            forward_proxy(
+            let path = path.key("forwardProxy");
+            Some(forward_proxy(
                 resolver,
-                &path.key("forwardProxy"),
+                &path,
                 forward,
                 raw.upstream_timeouts,
-            )?
+            ))
         }
         (Some(_), _, _) => {
-            let message = "either `forwardProxy`, or `upstream` with `credential`, not both";
-            resolver.findings.error(&path.key("forwardProxy"), message);
-            return None;
+            let message = "set either `forwardProxy`, or `upstream` and `credential`, not both";
+            resolver.error(&path.key("forwardProxy"), message);
+            None
         }
         (None, _, _) => {
-            resolver.findings.error(
-                path,
-                "`upstream` and `credential` are required, or `forwardProxy`",
-            );
-            return None;
+            resolver.error(path, "set `upstream` and `credential`, or `forwardProxy`");
+            None
         }
-    };
-    resolver.check_prefix(&path.key("prefix"), &raw.prefix.0);
-    Some(outbound::Config {
-        name: raw.name.0,
-        listen: raw.listen.0,
-        client_timeouts,
-        max_connections: resolver.max_connections(path, raw.max_connections),
-        kind,
-        pages,
-        attach: outbound::Attach {
-            header: raw.header.0,
-            prefix: raw.prefix.0,
-            overwrite: raw.overwrite,
-            retry_on: if raw.retry_unauthorized {
-                retry_on(raw.retry_on)
-            } else {
-                Vec::new()
+    }
+}
+
+impl From<raw::Refusal> for TokenRefusal {
+    fn from(raw: raw::Refusal) -> Self {
+        match raw {
+            raw::Refusal::Status(status) => Self {
+                status,
+                error: None,
             },
-        },
-        forwarded_headers: raw.forwarded_headers,
-    })
+            raw::Refusal::Challenge(StatusAndError { status, error }) => Self {
+                status,
+                error: Some(error),
+            },
+        }
+    }
 }
 
-fn retry_on(raw: Vec<raw::Refusal>) -> Vec<outbound::TokenRefusal> {
-    let refusal = |raw| match raw {
-        raw::Refusal::Status(status) => outbound::TokenRefusal {
-            status,
-            error: None,
-        },
-        raw::Refusal::Challenge(StatusAndError { status, error }) => outbound::TokenRefusal {
-            status,
-            error: Some(error),
-        },
-    };
-    raw.into_iter().map(refusal).collect()
-}
-
-/// Where requests go, and with which credential.
+/// An upstream, and the credential of its requests.
 struct To {
     upstream: address::UpstreamUrl,
     tls: Option<raw::UpstreamTls>,
@@ -139,20 +155,22 @@ fn target(
     to: To,
     timeouts: raw::Timeouts,
 ) -> Option<Target> {
+    let credential = to.credential;
     resolver.reference(
         &path.key("credential"),
-        &to.credential,
+        &credential,
         "credentials",
         "credential",
     );
     let upstream = resolver.upstream(path, to.upstream, to.tls, timeouts)?;
     if !upstream.tls && !is_this_machine(&upstream.host) {
-        let message = "plain http to another machine: the token can be read on the way";
-        resolver.findings.warning(&path.key("upstream"), message);
+        let message = "plain http to another machine: an attacker on the network can read the \
+                       token";
+        resolver.warn(&path.key("upstream"), message);
     }
     Some(Target {
         upstream,
-        credential: to.credential,
+        credential,
     })
 }
 
@@ -161,7 +179,7 @@ fn forward_proxy(
     path: &KeyPath,
     raw: raw::ForwardProxy,
     timeouts: raw::Timeouts,
-) -> Option<outbound::Kind> {
+) -> outbound::Kind {
     let mut targets = Vec::new();
     for (index, raw) in raw.targets.into_iter().enumerate() {
         let path = path.key("targets").index(index);
@@ -170,8 +188,8 @@ fn forward_proxy(
             tls: raw.upstream_tls,
             credential: raw.credential.0,
         };
-        let patterns = raw.paths.map(|paths| {
-            // The schema has checked their form.
+        // The schema has checked the form of the patterns.
+        let paths = raw.paths.map(|paths| {
             paths
                 .iter()
                 .filter_map(|pattern| Pattern::parse(&pattern.0).ok())
@@ -181,16 +199,16 @@ fn forward_proxy(
             targets.push(ForwardTarget {
                 host: raw.host.0,
                 port: raw.port,
-                paths: patterns,
+                paths,
                 target,
             });
         }
     }
-    Some(outbound::Kind::Forward(outbound::ForwardConfig {
+    outbound::Kind::Forward(outbound::ForwardConfig {
         targets,
         pass_through: raw.other == raw::Other::PassThrough,
-        timeouts: super::timeouts(timeouts),
-    }))
+        timeouts: timeouts.into(),
+    })
 }
 
 /// Resolves `localApi`.
@@ -200,9 +218,9 @@ pub(super) fn resolve_local_api(
     raw: raw::LocalApi,
 ) -> Option<OwnListener> {
     if !raw.listen.0.is_loopback() {
-        resolver.findings.error(
+        resolver.error(
             &path.key("listen"),
-            "it hands out tokens, so it listens on loopback only",
+            "this API gives out tokens: listen on loopback only",
         );
     }
     let max_connections = resolver.max_connections(path, raw.max_connections);
@@ -212,28 +230,22 @@ pub(super) fn resolve_local_api(
     })
 }
 
-/// One without the other does nothing, which is probably not meant.
+/// Warns if either `localApi` or its credentials are missing.
 pub(super) fn check_local_api(
     resolver: &mut Resolver<'_>,
     is_served: bool,
     credentials: &[token_source::Config],
 ) {
-    let handed_out = credentials.iter().find(|credential| credential.local_api);
-    match handed_out {
+    match credentials.iter().find(|credential| credential.local_api) {
         Some(credential) if !is_served => {
             let path = KeyPath::root("credentials")
                 .key(&credential.name)
                 .key("localApi");
-            resolver.findings.warning(
-                &path,
-                "there is no section `localApi` that would hand the token out",
-            );
+            resolver.warn(&path, "it has no effect without the section `localApi`");
         }
         None if is_served => {
-            let message = "no credential has `localApi: true`: nothing is handed out";
-            resolver
-                .findings
-                .warning(&KeyPath::root("localApi"), message);
+            let message = "it gives out no tokens: no credential has `localApi: true`";
+            resolver.warn(&KeyPath::root("localApi"), message);
         }
         _ => {}
     }

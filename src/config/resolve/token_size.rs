@@ -1,27 +1,26 @@
-//! How long tokens may be, and how large the heads of the requests that carry them.
+//! The maximum sizes of tokens, and of the request heads that carry them.
 
-use super::Resolver;
+use super::resolver::Resolver;
 use crate::config::IssuerRole;
 use crate::config::tree::KeyPath;
 use crate::config::value::Size;
 use crate::domain::oauth::{DEFAULT_TOKEN_SIZE, MAX_TOKEN_SIZE};
-use crate::issuer::Profile;
 use crate::issuer::client::Authentication;
 use crate::proxy::framing::MAX_HEAD;
 use crate::verifier::{AuthorityConfig, KeySource};
 
 const LEAST: u64 = 1024;
-/// What a head may have beside a token.
+/// The size of a head without its token.
 const BESIDE_TOKEN: usize = MAX_HEAD - DEFAULT_TOKEN_SIZE;
-/// What a head may have more where the tokens API answers: some 900 ids in its target.
+/// The additional size of heads for the tokens API: some 900 ids in the target.
 const IDS: usize = 40 * 1024;
-/// The longest assertion that fits into a token request for certain: its body has at most 64 KiB.
+/// The longest assertion that always fits into a token request, whose body has at most 64 KiB.
 const FITS_INTO_BODY: usize = 60 * 1024;
 
-/// The value of a key `maxTokenSize`, in bytes.
+/// Resolves the key `maxTokenSize` of an issuer or authority, in bytes.
 pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
-    path: &KeyPath,
+    section: &KeyPath,
     raw: Option<Size>,
     default: usize,
 ) -> usize {
@@ -31,9 +30,10 @@ pub(super) fn resolve(
     match usize::try_from(size) {
         Ok(bytes) if size >= LEAST && bytes <= MAX_TOKEN_SIZE => bytes,
         _ => {
-            resolver
-                .findings
-                .error(path, "it must be from 1KiB to 64KiB");
+            resolver.error(
+                &section.key("maxTokenSize"),
+                "it must be from 1KiB to 64KiB",
+            );
             default
         }
     }
@@ -48,8 +48,7 @@ pub(super) fn max_head(token_sizes: impl Iterator<Item = usize>) -> usize {
         + BESIDE_TOKEN
 }
 
-/// Settles what the issuer and the authorities need to know of each other. Warns of sizes that are
-/// of no use.
+/// Sets the sizes that issuer and authorities share, and warns of sizes that have no effect.
 pub(super) fn settle(
     resolver: &mut Resolver<'_>,
     role: &mut IssuerRole,
@@ -58,7 +57,7 @@ pub(super) fn settle(
     let own = role.issuer.max_token_size;
     for authority in known
         .iter_mut()
-        .filter(|authority| authority.keys == KeySource::OwnIssuer)
+        .filter(|it| it.keys == KeySource::OwnIssuer)
     {
         let path = KeyPath::root("authorities")
             .key(&authority.name)
@@ -68,44 +67,49 @@ pub(super) fn settle(
         } else if authority.max_token_size < own {
             let size = authority.max_token_size;
             let message = format!(
-                "this issuer's tokens may have {own} bytes (`issuer.maxTokenSize`), and those of more than {size} are refused here"
+                "this issuer's tokens may have {own} bytes (`issuer.maxTokenSize`), but tokens of \
+                 more than {size} bytes are refused here"
             );
-            resolver.findings.warning(&path, message);
+            resolver.warn(&path, message);
         }
     }
-    let is_plgd = role.issuer.profile == Profile::Plgd;
-    let users = known
+    let has_tokens_api = role.issuer.profile.policy().tokens_api;
+    let callers = known
         .iter()
-        .filter(|authority| is_plgd && role.authorities.contains(&authority.name));
-    let bearers = users.map(|authority| authority.max_token_size);
-    role.max_head = max_head(bearers.chain(std::iter::once(own))) + if is_plgd { IDS } else { 0 };
+        .filter(|it| has_tokens_api && role.authorities.contains(&it.name));
+    let bearers = callers.map(|authority| authority.max_token_size);
+    role.max_head = max_head(bearers.chain([own])) + if has_tokens_api { IDS } else { 0 };
     warn_of_assertions(resolver, role, known);
 }
 
-/// Warns where an assertion of the configured size does not fit into a token request.
+/// Warns if an assertion of the configured size does not fit into a token request.
 fn warn_of_assertions(resolver: &mut Resolver<'_>, role: &IssuerRole, known: &[AuthorityConfig]) {
-    let clients = || {
+    let methods = || {
         role.issuer
             .clients
             .iter()
             .map(|client| &client.authentication)
     };
-    let shows_own = clients().any(|it| matches!(it, Authentication::PrivateKeyJwt(_)));
     let is_exchanged = |authority: &&AuthorityConfig| {
-        clients().any(|it| matches!(it, Authentication::Exchange(exchange) if exchange.authorities.contains(&authority.name)))
+        methods().any(|method| match method {
+            Authentication::Exchange(exchange) => exchange.authorities.contains(&authority.name),
+            _ => false,
+        })
     };
-    let exchanged = known.iter().filter(is_exchanged);
-    let sizes = exchanged.map(|it| {
+    let exchanged = known.iter().filter(is_exchanged).map(|authority| {
         (
-            KeyPath::root("authorities").key(&it.name),
-            it.max_token_size,
+            KeyPath::root("authorities").key(&authority.name),
+            authority.max_token_size,
         )
     });
-    let own = shows_own.then(|| (KeyPath::root("issuer"), role.issuer.max_token_size));
-    for (path, _) in sizes.chain(own).filter(|(_, size)| *size > FITS_INTO_BODY) {
-        let message = "the body of a token request has at most 64KiB: of assertions, only those of up to some 60KiB fit into it";
-        resolver
-            .findings
-            .warning(&path.key("maxTokenSize"), message);
+    let has_own_keys = methods().any(|method| matches!(method, Authentication::PrivateKeyJwt(_)));
+    let own = has_own_keys.then(|| (KeyPath::root("issuer"), role.issuer.max_token_size));
+    for (path, _) in exchanged
+        .chain(own)
+        .filter(|(_, size)| *size > FITS_INTO_BODY)
+    {
+        let message = "the body of a token request has at most 64KiB, so assertions of more than \
+                       about 60KiB do not fit into it";
+        resolver.warn(&path.key("maxTokenSize"), message);
     }
 }

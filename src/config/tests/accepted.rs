@@ -1,17 +1,16 @@
-//! What is accepted, and what arrives.
+//! Accepted configurations and their resolved values.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::{
-    Files, SMALL, assert_problem, config, problems, small, small_but, small_with, warnings,
-};
+use super::{config, small, small_but};
 use crate::config::{IssuerRole, Shutdown};
 use crate::domain::clock::UnixTime;
 use crate::domain::listen::Listen;
 use crate::domain::oauth::GrantType;
 use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
+use crate::domain::settings::Authorization;
 use crate::http_client::FetchTimeouts;
 use crate::issuer;
 use crate::issuer::client::ExpectedSecret;
@@ -24,7 +23,7 @@ use crate::verifier::rules::PathCase;
 use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
 use crate::{store, telemetry};
 
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 log: { level: debug, encoding: json }
 threads: 2
 shutdown: { delay: 5s, gracePeriod: 1m }
@@ -120,7 +119,7 @@ outbound:
 "#;
 
 #[test]
-fn every_key_arrives() {
+fn every_key_is_resolved() {
     let config = config(FULL);
     assert_eq!(config.log.level, tracing::Level::DEBUG);
     assert_eq!(config.log.encoding, telemetry::Encoding::Json);
@@ -140,7 +139,7 @@ fn every_key_arrives() {
 }
 
 #[test]
-fn how_long_clients_are_waited_for_arrives() {
+fn client_timeouts_are_resolved() {
     let config = config(FULL);
     let seconds = |keep_alive, read, write| {
         let [keep_alive, read, write] = [keep_alive, read, write].map(Duration::from_secs);
@@ -160,7 +159,7 @@ fn how_long_clients_are_waited_for_arrives() {
 }
 
 #[test]
-fn the_issuer_arrives() {
+fn the_issuer_is_resolved() {
     let IssuerRole {
         listen,
         issuer,
@@ -211,7 +210,7 @@ fn the_issuer_arrives() {
 }
 
 #[test]
-fn authorities_and_inbound_listeners_arrive() {
+fn authorities_and_inbound_listeners_are_resolved() {
     let config = config(FULL);
     let authority = |name: &str| config.authorities.iter().find(|a| a.name == name).unwrap();
     assert_eq!(authority("own").keys, KeySource::OwnIssuer);
@@ -234,7 +233,9 @@ fn authorities_and_inbound_listeners_arrive() {
 
     let inbound = &config.inbound[0];
     assert_eq!(inbound.name, "things");
-    assert!(inbound.issuer && !inbound.keep_authorization && !inbound.preserve_host);
+    let settings = inbound.settings;
+    assert!(settings.issuer && !settings.preserve_host);
+    assert_eq!(settings.authorization, Authorization::Strip);
     assert_eq!(
         (
             inbound.upstream.host.as_str(),
@@ -286,7 +287,7 @@ fn authorities_and_inbound_listeners_arrive() {
 }
 
 #[test]
-fn what_rules_and_limits_say_arrives() {
+fn rules_and_limits_are_resolved() {
     let listener = |keys: &str, rules: &str| {
         let text = small_but("      - paths: [\"/**\"]\n", rules);
         config(&text.replace(
@@ -370,7 +371,7 @@ fn what_rules_and_limits_say_arrives() {
 }
 
 #[test]
-fn credentials_and_outbound_listeners_arrive() {
+fn credentials_and_outbound_listeners_are_resolved() {
     let config = config(FULL);
     let [hub, other] = config.credentials.as_slice() else {
         panic!()
@@ -398,11 +399,11 @@ fn credentials_and_outbound_listeners_arrive() {
         (attach.header.as_str(), attach.prefix.as_str()),
         ("x-token", "Token ")
     );
-    assert!(!attach.overwrite && attach.retry_on.len() == 1);
+    assert!(!outbound.settings.overwrite && attach.retry_on.len() == 1);
     let Kind::Reverse(reverse) = &outbound.kind else {
         panic!()
     };
-    assert!(reverse.preserve_host && !reverse.map_location && outbound.forwarded_headers);
+    assert!(reverse.preserve_host && !reverse.map_location && outbound.settings.forwarded_headers);
     assert_eq!(reverse.hosts, ["hub", "hub:9000"]);
     let origins =
         ["https://app.example", "http://127.0.0.1:3000"].map(|origin| origin.parse().unwrap());
@@ -450,9 +451,9 @@ fn defaults_are_the_documented_ones() {
     assert!(authority.require_expiry && authority.profile == Profile::Standard);
     let inbound = &config.inbound[0];
     assert!(
-        !inbound.issuer
-            && inbound.keep_authorization
-            && inbound.preserve_host
+        !inbound.settings.issuer
+            && inbound.settings.authorization == Authorization::Keep
+            && inbound.settings.preserve_host
             && inbound.max_body.is_none()
     );
     assert_eq!(
@@ -491,7 +492,7 @@ fn defaults_are_the_documented_ones() {
         (attach.header.as_str(), attach.prefix.as_str()),
         ("authorization", "Bearer ")
     );
-    assert!(attach.overwrite);
+    assert!(outbound.settings.overwrite);
     assert_eq!(
         attach.retry_on,
         [TokenRefusal {
@@ -519,221 +520,4 @@ fn defaults_are_the_documented_ones() {
         (fetches, fetches)
     );
     assert!(config.local_api.is_none());
-}
-
-#[test]
-fn an_inbound_listener_can_answer_for_the_issuer() {
-    let text = small_but("  listen: 127.0.0.1:8080\n", "")
-        .replace("audiences: any", "audiences: any\n    issuer: true");
-    assert_eq!(config(&text).issuer.unwrap().listen, None);
-    let text =
-        small_but("audiences: any", "audiences: any\n    issuer: true").replacen(SMALL[0].1, "", 1);
-    assert_problem(&text, "inbound[0].issuer", "no section `issuer`");
-}
-
-#[test]
-fn an_authority_without_own_issuer_is_discovered() {
-    let config = config(&small().replacen(SMALL[0].1, "", 1));
-    assert_eq!(config.authorities[0].keys, KeySource::Discovery);
-}
-
-#[test]
-fn root_paths_follow_the_issuer_url() {
-    for (url, extra, expected) in [
-        ("http://a", "", true),
-        ("http://a/", "", true),
-        ("http://a/m2m", "", false),
-        ("http://a/m2m", "  rootPaths: true\n", true),
-        ("http://a", "  rootPaths: false\n", false),
-    ] {
-        let text = format!("issuer:\n  url: {url}\n  listen: 127.0.0.1:0\n{extra}");
-        assert_eq!(
-            config(&text).issuer.unwrap().issuer.root_paths,
-            expected,
-            "{url} {extra}"
-        );
-    }
-}
-
-#[test]
-fn port_0_can_be_taken_by_many() {
-    let text = small()
-        .replace(":8081", ":0")
-        .replace(":8082", ":0")
-        .replace("listen: 127.0.0.1:8080", "listen: 127.0.0.1:0");
-    assert!(problems(&text).is_empty());
-}
-
-#[test]
-fn keys_are_rotated_every_30_days_or_as_it_says_or_never() {
-    let every = |lines: &str| {
-        config(&small_with("issuer", lines))
-            .issuer
-            .unwrap()
-            .issuer
-            .rotate_every
-    };
-    assert_eq!(every(""), Some(Duration::from_secs(30 * 86_400)));
-    assert_eq!(
-        every("  signing: { algorithm: ES384 }\n"),
-        Some(Duration::from_secs(30 * 86_400))
-    );
-    assert_eq!(
-        every("  signing: { rotateEvery: 1h }\n"),
-        Some(Duration::from_secs(3600))
-    );
-    assert_eq!(every("  signing: { rotateEvery: 0s }\n"), None);
-}
-
-#[test]
-fn a_secret_beside_a_way_to_show_a_jwt_is_never_used() {
-    let text = small_with(
-        "issuer",
-        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", jwksUri: \"https://a.example/jwks\" }]\n",
-    );
-    let warnings = warnings(&text);
-    assert!(
-        warnings
-            .iter()
-            .any(|it| it.contains("clients[0].secretFile: never used")),
-        "{warnings:?}"
-    );
-    let issuer = config(&text).issuer.unwrap().issuer;
-    assert!(issuer.clients[0].secrets.is_empty());
-}
-
-#[test]
-fn values_from_the_environment_may_be_numbers_and_truth_values() {
-    let text = small_with("issuer", "threads: ${THREADS}\n")
-        .replace("audiences: any", "audiences: any\n    preserveHost: ${YES}");
-    let config = config(&text);
-    assert_eq!(config.threads, 3);
-    assert!(config.inbound[0].preserve_host);
-    assert_problem(
-        &small_with("issuer", "threads: \"${THREADS}\"\n"),
-        "threads",
-        "expected a whole number, found a text",
-    );
-    assert_problem(
-        &small_with("issuer", "threads: ${NOWHERE}\n"),
-        "threads",
-        "environment variable `NOWHERE` is not set",
-    );
-}
-
-#[test]
-fn a_dump_of_a_configuration_holds_no_secret() {
-    let dump = format!("{:?}", Files::new().parse(FULL).unwrap());
-    assert!(!dump.contains("0123456789abcdef"), "{dump}");
-}
-
-#[test]
-fn tokens_of_plgd_that_never_expire_are_accepted_when_somebody_can_end_them() {
-    let text = small_but("self: { ", "self: { requireExpiry: false, profile: plgd, ");
-    let authority = &config(&text).authorities[0];
-    assert!(!authority.require_expiry && authority.profile == Profile::Plgd);
-}
-
-#[test]
-fn an_owner_is_of_an_authority_where_the_users_of_several_are_trusted() {
-    let others =
-        "  one: { issuer: \"https://one.example\" }\n  two: { issuer: \"https://two.example\" }\n";
-    let text = |trusted: &str, owner: &str| {
-        let client =
-            format!("  clients: [{{ id: a, secretFile: \"${{DIR}}/secret\", {owner} }}]\n");
-        let issuer = format!("  profile: plgd\n  authorities: [{trusted}]\n{client}");
-        small_with("issuer", &issuer).replace("inbound:\n", &format!("{others}inbound:\n"))
-    };
-    let role = config(&text("self, one, two", "owner: \"1\", ownerAuthority: two"))
-        .issuer
-        .unwrap();
-    assert_eq!(
-        role.issuer.user_issuers,
-        ["https://one.example", "https://two.example"]
-    );
-    assert_eq!(
-        role.issuer.clients[0].owner_issuer.as_deref(),
-        Some("https://two.example")
-    );
-    assert_eq!(
-        warnings(&text("self, one, two", "owner: \"1\", ownerAuthority: two")),
-        [""; 0]
-    );
-    assert_eq!(warnings(&text("self, one", "owner: \"1\"")), [""; 0]);
-    let warned = warnings(&text("self, one, two", "owner: \"1\""));
-    assert!(
-        warned.len() == 1 && warned[0].contains("`ownerAuthority`"),
-        "{warned:?}"
-    );
-    for (owner, message) in [
-        ("ownerAuthority: two", "needs `owner`"),
-        ("owner: x, ownerAuthority: tow", "`two`"),
-    ] {
-        assert_problem(
-            &text("self", owner),
-            "issuer.clients[0].ownerAuthority",
-            message,
-        );
-    }
-}
-
-#[test]
-fn the_plgd_profile_has_its_own_defaults_and_tokens_without_end() {
-    let text = small_with(
-        "issuer",
-        "  profile: plgd\n  accessTokenLifetime: 0s\n  deviceIDClaim: device\n  authorities: [self]\n",
-    );
-    let role = config(&text).issuer.unwrap();
-    assert_eq!(
-        (role.issuer.profile, role.issuer.owner_claim.as_str()),
-        (issuer::Profile::Plgd, "sub")
-    );
-    assert_eq!(
-        (
-            role.issuer.access_token_lifetime,
-            role.issuer.device_id_claim.as_str()
-        ),
-        (Duration::ZERO, "device")
-    );
-    assert_problem(
-        &small_with("issuer", "  profile: plgd\n  authorities: [users]\n"),
-        "issuer.authorities[0]",
-        "there is no authority of this name",
-    );
-    assert_problem(
-        &small_with("issuer", "  ownerClaim: sub\n"),
-        "issuer.ownerClaim",
-        "the issuer sets this claim to something else",
-    );
-}
-
-#[test]
-fn with_the_plgd_profile_slashes_do_not_count() {
-    let authorities =
-        "authorities:\n  users: { issuer: \"https://idp.example/\", profile: plgd }\n";
-    let issuer = "  profile: plgd\n  authorities: [self, users]\n  clients: [{ id: a, secretFile: \"${DIR}/secret\", owner: x, \
-                  ownerAuthority: users }]\n";
-    let text = small_with("issuer", issuer)
-        .replace(
-            "{ issuer: \"http://127.0.0.1:8080\" }",
-            "{ issuer: \"http://127.0.0.1:8080/\", profile: plgd }",
-        )
-        .replace("authorities:\n", authorities);
-    let config = config(&text);
-    let own = config
-        .authorities
-        .iter()
-        .find(|authority| authority.name == "self")
-        .unwrap();
-    assert_eq!(own.keys, KeySource::OwnIssuer);
-    let role = config.issuer.unwrap();
-    assert_eq!(
-        role.issuer.user_issuers,
-        ["https://idp.example"],
-        "our own is none of them"
-    );
-    assert_eq!(
-        role.issuer.clients[0].owner_issuer.as_deref(),
-        Some("https://idp.example")
-    );
 }

@@ -1,11 +1,13 @@
 //! Tests of the configuration as a whole: the texts that they start from.
 
 mod accepted;
+mod contradictions;
 mod outbound;
 mod refused;
 mod schema;
 mod shipped;
 mod token_size;
+mod variants;
 mod warned;
 
 use std::os::unix::fs::PermissionsExt;

@@ -94,7 +94,7 @@ fn the_answers_that_refuse_a_token_are_statuses_with_or_without_an_error() {
         (
             "[401, 403 insufficient_scope]",
             "outbound[0].retryOn[1]",
-            "no other token mends",
+            "a new token does not help",
         ),
         (
             "[200 invalid_token]",
@@ -119,17 +119,17 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
         (
             format!("{jwt}{secret}    privateKeyFile: ${{DIR}}/key.pem\n"),
             "credentials.hub.clientSecretFile",
-            "does not belong",
+            "does not use this key",
         ),
         (
             format!("{secret}    keyID: k\n"),
             "credentials.hub.keyID",
-            "does not belong",
+            "does not use this key",
         ),
         (
             format!("{secret}    certFile: ${{DIR}}/ca.pem\n"),
             "credentials.hub.certFile",
-            "does not belong",
+            "does not use this key",
         ),
         (
             jwt.to_owned(),
@@ -159,12 +159,12 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
         (
             format!("{jwt}    assertionFile: ${{DIR}}/secret\n"),
             "credentials.hub.assertionFile",
-            "holds no JWT",
+            "contains no JWT",
         ),
         (
             format!("{jwt}    assertionFile: ${{DIR}}/jwt\n    keyID: k\n"),
             "credentials.hub.keyID",
-            "sent as it is",
+            "is sent unchanged",
         ),
         (
             format!("{jwt}    privateKeyFile: ${{DIR}}/key.pem\n    keyID: a b\n"),
@@ -174,12 +174,12 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
         (
             format!("{tls}    certFile: ${{DIR}}/ca.pem\n    keyFile: ${{DIR}}/other-key.pem\n"),
             "credentials.hub.certFile",
-            "cannot be used together",
+            "do not match",
         ),
         (
             format!("{secret}    caFile: ${{DIR}}/key.pem\n"),
             "credentials.hub.caFile",
-            "no certificate",
+            "no PEM certificate",
         ),
         (
             format!("{secret}    keepToken: true\n"),
@@ -221,7 +221,7 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
         "{tls}    certFile: ${{DIR}}/ca.pem\n    keyFile: ${{DIR}}/key.pem\n"
     ))
     .replace("https://a.example", "http://127.0.0.1:1");
-    assert_problem(&plain, "credentials.hub.tokenUrl", "over https");
+    assert_problem(&plain, "credentials.hub.tokenUrl", "needs https");
     let both = credential(&format!("{tls}    clientSecretFile: ${{DIR}}/secret\n"));
     assert_eq!(
         problems(&both).len(),
@@ -293,7 +293,7 @@ fn a_forward_proxy_has_targets() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn contradictory_keys_are_refused() {
     let target = "targets: [{ host: a, upstream: \"https://a\", credential: hub }]";
     for (text, key, message) in [
         (
@@ -307,22 +307,22 @@ fn what_contradicts_itself_is_refused() {
         (
             small_but("    credential: hub\n", ""),
             "outbound[0]",
-            "are required",
+            "set `upstream` and `credential`",
         ),
         (
             forward(" }\n    hosts: [a]"),
             "outbound[0].hosts",
-            "does not have it",
+            "remove this key",
         ),
         (
             forward(" }\n    preserveHost: true"),
             "outbound[0].preserveHost",
-            "does not have it",
+            "remove this key",
         ),
         (
             forward(" }\n    mapLocation: true"),
             "outbound[0].mapLocation",
-            "does not have it",
+            "remove this key",
         ),
         (
             forward(", port: 0 }"),
@@ -332,7 +332,7 @@ fn what_contradicts_itself_is_refused() {
         (
             forward(", paths: [api] }"),
             "outbound[0].forwardProxy.targets[0].paths[0]",
-            "begins with `/`",
+            "begin with `/`",
         ),
         (
             forward(", paths: [] }"),
@@ -358,7 +358,7 @@ fn what_contradicts_itself_is_refused() {
                 "localApi: { listen: \"127.0.0.1:8082\" }\nissuer:\n",
             ),
             "outbound[0].listen",
-            "already taken by `localApi.listen`",
+            "already used by `localApi.listen`",
         ),
         (
             small_but(
@@ -420,19 +420,19 @@ fn a_loop_that_can_be_seen_is_refused() {
 }
 
 #[test]
-fn what_can_be_read_on_the_way_is_warned_of() {
+fn plain_http_is_a_warning() {
     let open = credential("    clientSecretFile: ${DIR}/secret\n")
         .replace("https://a.example", "http://a.example");
     assert!(
         warnings(&open)
             .iter()
-            .any(|warning| warning.contains("what we authenticate with can be read"))
+            .any(|warning| warning.contains("can read the client authentication"))
     );
     let unserved = credential("    clientSecretFile: ${DIR}/secret\n    localApi: true\n");
     assert!(
         warnings(&unserved)
             .iter()
-            .any(|warning| warning.contains("no section `localApi`"))
+            .any(|warning| warning.contains("without the section `localApi`"))
     );
     let unused = small_but(
         "issuer:\n",
@@ -441,13 +441,13 @@ fn what_can_be_read_on_the_way_is_warned_of() {
     assert!(
         warnings(&unused)
             .iter()
-            .any(|warning| warning.contains("nothing is handed out"))
+            .any(|warning| warning.contains("it gives out no tokens"))
     );
     let open = forward(" }").replace("https://hub.example", "http://hub.example");
     assert!(
         warnings(&open)
             .iter()
-            .any(|warning| warning.contains("the token can be read"))
+            .any(|warning| warning.contains("can read the token"))
     );
 }
 

@@ -1,4 +1,4 @@
-//! The schema, and texts that nobody wrote on purpose.
+//! The schema, and generated texts.
 
 use proptest::prelude::*;
 
@@ -110,7 +110,7 @@ proptest! {
         let _ = parse(&text, "x", &|_| Some("v".to_owned()));
     }
 
-    /// What the schema accepts can be read: the check and the structs never disagree.
+    /// The structs deserialize every value that the schema accepts.
     #[test]
     fn checked_sections_can_be_read(
         section in proptest::sample::select(vec![0_usize, 1, 2, 3, 4]), value in arbitrary_value(), at in 0_usize..40,

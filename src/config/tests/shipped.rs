@@ -22,8 +22,7 @@ fn read(text: &str, uncomment: bool) -> Value {
             _ => format!("{line}\n"),
         }
     });
-    // A key that an alternative repeats is reported there; which of the two counts is all the same
-    // here.
+    // A key that an alternative repeats is reported there; the order does not matter.
     yaml::parse(&lines.collect::<String>(), &mut Findings::default())
         .expect("YAML")
         .to_json()
@@ -116,8 +115,8 @@ fn sidecar_yaml_shows_every_key() {
     );
 }
 
-/// Judged by somebody else's validator, with the formats asserted: none of ours may clash with one
-/// of JSON Schema's.
+/// Checked by an independent validator that asserts formats: none of our formats may clash with a
+/// standard one.
 #[test]
 fn the_schema_for_editors_accepts_what_we_accept() {
     let mut schemas = boon::Schemas::new();
@@ -141,14 +140,14 @@ fn the_schema_for_editors_accepts_what_we_accept() {
             }
         }
     }
-    let judged = |text: &str| schemas.validate(&read(text, false), schema).is_ok();
+    let is_valid = |text: &str| schemas.validate(&read(text, false), schema).is_ok();
     for good in [
         "threads: ${THREADS}",
         "log: { level: \"${LEVEL}\" }",
         "inbound: [{ name: a, listen: \"${L}\", upstream: x, authorities: [a], audiences: \"${A}\", issuer: \"${I}\", rules: [{ paths: [/] }] }]",
         "issuer: { url: x, clients: [{ id: a, secretFile: b, expiresAt: \"${WHEN}\" }] }",
     ] {
-        assert!(judged(good), "{good}");
+        assert!(is_valid(good), "{good}");
     }
     for bad in [
         "threads: many",
@@ -161,6 +160,6 @@ fn the_schema_for_editors_accepts_what_we_accept() {
         "issuer: { url: x, clients: [{ id: a, secretFile: b, expiresAt: tomorrow }] }",
         "issuer: { url: x, clients: [{ id: a, secretFile: b, disabled: no }] }",
     ] {
-        assert!(!judged(bad), "{bad}");
+        assert!(!is_valid(bad), "{bad}");
     }
 }

@@ -1,9 +1,9 @@
-//! What is accepted with a warning.
+//! Configurations that are accepted with a warning.
 
 use super::{Files, chmod, config, small, small_but, small_with, warnings};
 
 #[test]
-fn a_rule_that_never_decides_is_warned_of() {
+fn an_unreachable_rule_is_a_warning() {
     let rules = "      - { paths: [\"/a/**\"] }\n      - { paths: [/b] }\n      - { paths: [/b, /a/c], methods: [GET] }\n";
     let found = warnings(&small_but("      - paths: [\"/**\"]\n", rules));
     let [warning] = found.as_slice() else {
@@ -11,13 +11,13 @@ fn a_rule_that_never_decides_is_warned_of() {
     };
     assert!(
         warning.contains("inbound[0].rules[2]")
-            && warning.contains("by inbound[0].rules[0], inbound[0].rules[1]"),
+            && warning.contains("match all its requests, inbound[0].rules[0], inbound[0].rules[1]"),
         "{warning}"
     );
 }
 
 #[test]
-fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
+fn an_explicit_rotation_of_a_configured_key_is_a_warning() {
     let with = |rest: &str| {
         let lines = format!("  signing: {{ privateKeyFile: \"${{DIR}}/key.pem\"{rest} }}\n");
         warnings(&small_with("issuer", &lines))
@@ -27,7 +27,7 @@ fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
     let warnings = with(", rotateEvery: 30d");
     assert_eq!(warnings.len(), 1);
     assert!(
-        warnings[0].contains("issuer.signing.rotateEvery: a key of your own"),
+        warnings[0].contains("issuer.signing.rotateEvery: the key in `privateKeyFile`"),
         "{warnings:?}"
     );
 }
@@ -121,7 +121,7 @@ fn rules_over_issuer_endpoints_are_a_warning() {
 }
 
 #[test]
-fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is_said() {
+fn a_strict_rule_before_a_weaker_one_is_a_warning_without_path_case() {
     let warned = |case: &str, rules: &str| {
         let text = small_but(
             "    rules:\n      - paths: [\"/**\"]\n",
@@ -135,7 +135,7 @@ fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is
         panic!("{found:?}")
     };
     assert!(
-        warning.contains("inbound[0].rules[0]: inbound[0].rules[1] is wider")
+        warning.contains("inbound[0].rules[0]: inbound[0].rules[1] matches more paths")
             && warning.contains("pathCase"),
         "{warning}"
     );
@@ -154,7 +154,7 @@ fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is
         panic!("{found:?}")
     };
     assert!(
-        warning.contains("rules[1]: this rule never decides")
+        warning.contains("rules[1]: this rule is never used")
             && warning.contains("pathCase: sensitive"),
         "{warning}"
     );
@@ -194,15 +194,19 @@ fn a_service_that_is_called_by_a_name_is_advised_to_get_its_own_host() {
 
 #[test]
 #[rustfmt::skip]
-fn what_hardly_ever_works_is_a_warning() {
+fn probable_mistakes_are_warnings() {
     for (from, to, message) in [
-        ("self: { ", "self: { jwksUri: \"http://127.0.0.1/k\", issuer: \"https://a/protocol/openid-connect/certs\" } #", "looks like the URL of a key set"),
-        ("audiences: any", "audiences: [\"https://*.example\"]", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], scopes: [\"devices:*\"] }", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], anyScope: [\"*\"] }", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], claims: { tenant: \"*\" } }", "`*` stands for no other text"),
+        ("self: { ",
+         "self: { jwksUri: \"http://127.0.0.1/k\", issuer: \"https://a/protocol/openid-connect/certs\" } #", "looks like the URL of a key set"),
+        ("audiences: any", "audiences: [\"https://*.example\"]", "`*` is not a wildcard"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], scopes: [\"devices:*\"] }",
+         "`*` is not a wildcard"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], anyScope: [\"*\"] }", "`*` is not a wildcard"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], claims: { tenant: \"*\" } }",
+         "`*` is not a wildcard"),
         ("- paths: [\"/**\"]", "- { paths: [/a], methods: [TRACE] }", "refuse TRACE with 405"),
-        ("audiences: any", "audiences: any\n    identityHeaders: { sub: subject }", "the right way round?"),
+        ("audiences: any", "audiences: any\n    identityHeaders: { sub: subject }",
+         "may be swapped"),
         ("credential: hub", "credential: hub\n    prefix: Bearer", "without a space"),
     ] {
         let found = warnings(&small_but(from, to));
@@ -211,14 +215,14 @@ fn what_hardly_ever_works_is_a_warning() {
 }
 
 #[test]
-fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
+fn ignored_claims_and_different_slashes_are_warnings() {
     let client = "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
     assert!(warnings(&small_with("issuer", client))[0].contains("insertTokenClaims.sub"));
     let slash = small_but(
         "issuer: \"http://127.0.0.1:8080\"",
         "issuer: \"http://127.0.0.1:8080/\"",
     );
-    assert!(warnings(&slash)[0].contains("authorities.self.issuer: differs from `issuer.url`"));
+    assert!(warnings(&slash)[0].contains("authorities.self.issuer: it differs from `issuer.url`"));
 }
 
 #[test]
@@ -244,7 +248,7 @@ fn keys_that_come_over_plain_http_from_elsewhere_are_a_warning() {
 }
 
 #[test]
-fn a_listener_with_several_authorities_tells_the_service_whose_user_it_sees_or_is_warned_of() {
+fn several_authorities_without_an_issuer_header_are_a_warning() {
     let others = "  other: { issuer: \"https://other.example\" }\n";
     let text = |headers: &str| {
         small_with("authorities", others).replace("[self]\n", &format!("[self, other]\n{headers}"))
@@ -303,7 +307,7 @@ fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
             "{warnings:?}"
         );
     }
-    // As Kubernetes mounts it: a link to a link. What it leads to counts.
+    // Like a Kubernetes mount: a link to a link. The mode of the target is checked.
     chmod(&secret, 0o440);
     std::fs::rename(&secret, files.0.path().join("data")).unwrap();
     std::os::unix::fs::symlink("data", &secret).unwrap();
@@ -311,7 +315,7 @@ fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
 }
 
 #[test]
-fn tokens_without_end_that_nobody_can_revoke_are_accepted_with_a_warning_where_the_file_says_so() {
+fn endless_tokens_without_a_revocation_check_are_accepted_with_a_warning() {
     for keys in [
         "issuer: \"https://idp.example\"",
         "issuer: x, jwksFile: \"${DIR}/keys.json\"",

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::listen::Listen;
 use crate::domain::path::Ordinary;
+use crate::domain::settings::InboundSettings;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::upstream;
 use crate::telemetry::RequestMetrics;
@@ -24,15 +25,10 @@ pub struct Config {
     pub listen: Listen,
     pub client_timeouts: ClientTimeouts,
     pub max_connections: MaxConnections,
-    /// Whether it serves the issuer's endpoints too.
-    pub issuer: bool,
+    pub settings: InboundSettings,
     pub upstream: upstream::Config,
-    /// Whether the upstream receives the token itself.
-    pub keep_authorization: bool,
     /// The identity headers, in the order of the verifier's forwarded claims.
     pub identity_headers: Vec<HeaderName>,
-    /// Whether the upstream receives the client's `Host`.
-    pub preserve_host: bool,
     /// Characters that are ordinary in a path.
     pub ordinary: Ordinary,
     /// Proxies that are trusted to report their clients.

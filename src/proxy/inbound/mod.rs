@@ -31,6 +31,7 @@ use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head, local};
 use crate::domain::path::Ordinary;
 use crate::domain::reason::Reason;
+use crate::domain::settings::{Authorization, InboundSettings};
 use crate::limits::{Limits, Slot};
 use crate::telemetry::RequestMetrics;
 use crate::verifier::{CorsPreflight, Gate, Permit, Refusal};
@@ -43,8 +44,7 @@ pub struct Inbound {
     own: Option<OwnEndpoints>,
     identity: IdentityHeaders,
     removed: RemovedHeaders,
-    keep_authorization: bool,
-    preserve_host: bool,
+    settings: InboundSettings,
     ordinary: Ordinary,
     trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
@@ -93,8 +93,7 @@ impl Inbound {
             own,
             identity: IdentityHeaders::new(config.identity_headers.clone()),
             removed: RemovedHeaders::new(&config.removed_headers),
-            keep_authorization: config.keep_authorization,
-            preserve_host: config.preserve_host,
+            settings: config.settings,
             ordinary: config.ordinary,
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
@@ -123,11 +122,11 @@ impl Inbound {
                 .map_err(broken)?;
         }
         origin.write(request).map_err(broken)?;
-        if !self.keep_authorization {
+        if self.settings.authorization == Authorization::Strip {
             request.remove_header(&header::AUTHORIZATION);
         }
         // An HTTP/1.0 client may omit `Host`.
-        if !self.preserve_host || !request.headers.contains_key(header::HOST) {
+        if !self.settings.preserve_host || !request.headers.contains_key(header::HOST) {
             request
                 .insert_header(header::HOST, self.upstream.host_value())
                 .map_err(broken)?;

@@ -5,6 +5,7 @@ use http::HeaderName;
 use super::pages::Pages;
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
+use crate::domain::settings::OutboundSettings;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::upstream::{self, Timeouts};
 
@@ -21,8 +22,7 @@ pub struct Config {
     /// The web pages that may use it.
     pub pages: Pages,
     pub attach: Attach,
-    /// Whether the upstream receives the name and scheme by which the client called the listener.
-    pub forwarded_headers: bool,
+    pub settings: OutboundSettings,
 }
 
 /// The kinds of outbound listeners.
@@ -84,9 +84,6 @@ pub struct Attach {
     pub header: HeaderName,
     /// The text before the token.
     pub prefix: String,
-    /// Whether the token replaces the request's own header. Otherwise such a request passes
-    /// unchanged.
-    pub overwrite: bool,
     /// The responses that refuse a token, after which the request is repeated with a new one.
     pub retry_on: Vec<TokenRefusal>,
 }

@@ -87,7 +87,7 @@ impl Outbound {
     ) -> Result<Credential, Reason> {
         let attach = &self.attach;
         let own = session.req_header().headers.get(&attach.header);
-        if !attach.overwrite && own.is_some_and(|own| !own.is_empty()) {
+        if !self.settings.overwrite && own.is_some_and(|own| !own.is_empty()) {
             return Ok(Credential::Own);
         }
         let source = &self.destination(index)?.credential;

@@ -39,7 +39,7 @@ impl Outbound {
                 ..
             })
         );
-        if self.forwarded_headers && matches!(route, Route::To(..)) {
+        if self.settings.forwarded_headers && matches!(route, Route::To(..)) {
             for (name, value) in [
                 ("x-forwarded-host", called),
                 ("x-forwarded-proto", "http"),

@@ -40,6 +40,7 @@ use super::respond::Answer;
 use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head};
 use crate::domain::reason::Reason;
+use crate::domain::settings::OutboundSettings;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::{AccessToken, TokenSource};
 
@@ -58,7 +59,7 @@ pub struct Outbound {
     mode: Mode,
     pages: Pages,
     attach: Attach,
-    forwarded_headers: bool,
+    settings: OutboundSettings,
     mark: Arc<LoopMark>,
     metrics: Arc<RequestMetrics>,
 }
@@ -162,7 +163,7 @@ impl Outbound {
             mode,
             pages: config.pages.clone(),
             attach: config.attach.clone(),
-            forwarded_headers: config.forwarded_headers,
+            settings: config.settings,
             mark,
             metrics,
         }

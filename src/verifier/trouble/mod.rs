@@ -23,12 +23,11 @@ use tokio::time::Instant;
 
 use super::{
     Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode,
-    Needs, Profile, RevocationConfig, RuleConfig,
+    Needs, RuleConfig,
 };
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
-use crate::http_client::FetchTimeouts;
-use crate::jose::{ALGORITHMS, provider};
+use crate::jose::provider;
 use model::{Attempt, Model, Probe, Set, Shown};
 use story::{Event, Story};
 use world::{ISSUER, Issuer, Key, Mood, SharedIssuer, SimClock, lock};
@@ -50,22 +49,8 @@ impl Life {
     fn start(clock: &Arc<SimClock>, issuer: &SharedIssuer, state_dir: &std::path::Path) -> Self {
         provider::install();
         let config = AuthorityConfig {
-            name: "users".to_owned(),
-            issuer: ISSUER.to_owned(),
-            keys: KeySource::Discovery,
-            ca_pem: None,
-            timeouts: FetchTimeouts {
-                connect: Duration::from_secs(3),
-                total: Duration::from_secs(15),
-            },
-            algorithms: ALGORITHMS.to_vec(),
-            clock_skew: Duration::from_secs(60),
             max_stale: MAX_STALE,
-            client_id_claims: vec!["client_id".to_owned()],
-            require_expiry: true,
-            profile: Profile::Standard,
-            max_token_size: crate::domain::oauth::DEFAULT_TOKEN_SIZE,
-            revocation: RevocationConfig::default(),
+            ..AuthorityConfig::new("users", ISSUER, KeySource::Discovery)
         };
         let authority = Authority::new(config, clock.clone(), None, None);
         let asked = issuer.clone();

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::DAY;
 use crate::config::name::Audience;
 use crate::config::raw;
-use crate::config::resolve::Resolver;
+use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
-use crate::issuer::token_format::{AudienceSettings, ByAudience, ScopeClaim};
+use crate::domain::settings::ScopeClaim;
+use crate::issuer::token_format::{AudienceSettings, ByAudience};
 
 /// The claims that carry scopes.
 pub(super) fn scope_claims(
@@ -16,22 +17,18 @@ pub(super) fn scope_claims(
     path: &KeyPath,
     raw: &[ScopeClaim],
 ) -> Vec<ScopeClaim> {
-    let mut claims = Vec::new();
     for (i, claim) in raw.iter().enumerate() {
-        if claims.contains(claim) {
-            resolver
-                .findings
-                .error(&path.index(i), "this claim stands in the list twice");
+        if raw[..i].contains(claim) {
+            resolver.error(&path.index(i), "the list already contains this claim");
         }
-        claims.push(*claim);
     }
-    if claims.is_empty() {
-        resolver.findings.error(path, "name `scope`, `scp` or both");
+    if raw.is_empty() {
+        resolver.error(path, "name `scope`, `scp` or both");
     }
-    claims
+    raw.to_vec()
 }
 
-/// The settings of audiences.
+/// Resolves `issuer.audiences`.
 pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
@@ -40,19 +37,16 @@ pub(super) fn resolve(
     let resolve_one = |(audience, raw): (Audience, raw::AudienceSettings)| {
         let path = path.key(&audience.0);
         if let Some(lifetime) = raw.access_token_lifetime {
-            resolver.duration(
-                &path.key("accessTokenLifetime"),
-                lifetime,
-                Duration::from_secs(1),
-                DAY,
-            );
+            let path = path.key("accessTokenLifetime");
+            resolver.duration(&path, lifetime, Duration::from_secs(1), DAY);
         }
-        let claims = raw.scope_claims;
+        let path = path.key("scopeClaims");
         let settings = AudienceSettings {
             token_type: raw.token_type,
             algorithm: raw.algorithm.map(Into::into),
-            scope_claims: claims
-                .map(|claims| scope_claims(resolver, &path.key("scopeClaims"), &claims)),
+            scope_claims: raw
+                .scope_claims
+                .map(|claims| scope_claims(resolver, &path, &claims)),
             access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),
         };
         (audience.0, settings)

@@ -1,0 +1,193 @@
+//! Authorities: the issuers whose tokens are trusted.
+
+use std::time::Duration;
+
+use super::connections::is_open;
+use super::resolver::Resolver;
+use super::{revocation, token_size};
+use crate::config::address::IssuerUrl;
+use crate::config::tree::KeyPath;
+use crate::config::value::FilePath;
+use crate::config::{files, raw};
+use crate::domain::issuer_name::IssuerName;
+use crate::jose::ALGORITHMS;
+use crate::verifier::{AuthorityConfig, KeySource, RevocationKind};
+
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
+/// A shorter time could not be kept: keys are fetched at most once a minute in normal operation.
+const MIN_STALE: Duration = Duration::from_mins(1);
+const MAX_STALE: Duration = Duration::from_hours(366 * 24);
+
+/// Resolves a member of `authorities`.
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    name: &str,
+    raw: raw::Authority,
+) -> Option<AuthorityConfig> {
+    resolver.duration(
+        &path.key("clockSkew"),
+        raw.clock_skew,
+        Duration::ZERO,
+        MAX_CLOCK_SKEW,
+    );
+    resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
+    let keys = key_source(resolver, path, &raw);
+    let ca_path = path.key("caFile");
+    raw.ca_file
+        .iter()
+        .for_each(|file| resolver.fixed(&ca_path, file));
+    let ca_pem = resolver.certificates(&ca_path, raw.ca_file.as_ref());
+    let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
+    let max_token_size = token_size::resolve(
+        resolver,
+        path,
+        raw.max_token_size,
+        raw.profile.policy().defaults.max_token_size,
+    );
+    let keys = keys?;
+    let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
+    let authority = AuthorityConfig {
+        name: name.to_owned(),
+        issuer: raw.issuer,
+        keys,
+        revocation,
+        ca_pem: ca_pem?,
+        timeouts,
+        algorithms: raw.algorithms.map_or_else(
+            || ALGORITHMS.to_vec(),
+            |algorithms| algorithms.into_iter().map(Into::into).collect(),
+        ),
+        clock_skew: raw.clock_skew.0,
+        max_stale: raw.max_stale.0,
+        client_id_claims: raw.client_id_claims.into_iter().map(Into::into).collect(),
+        require_expiry: raw.require_expiry,
+        profile: raw.profile,
+        max_token_size,
+    };
+    check_endless_tokens(resolver, &path.key("requireExpiry"), &authority);
+    Some(authority)
+}
+
+/// Tokens that never expire end only by revocation, so revocation must be checked unless the file
+/// explicitly disables it.
+fn check_endless_tokens(resolver: &mut Resolver<'_>, path: &KeyPath, authority: &AuthorityConfig) {
+    let is_named = matches!(authority.keys, KeySource::Url(_) | KeySource::File(_));
+    match authority.revocation.kind {
+        _ if authority.require_expiry => {}
+        RevocationKind::None => {
+            let message = "tokens without `exp` are accepted but, with `revocation: none`, not \
+                           checked for revocation: a stolen token works until the authority \
+                           withdraws the key that signed it";
+            resolver.warn(path, message);
+        }
+        RevocationKind::Auto if is_named => {
+            let message = "tokens without `exp` need a revocation check, but the metadata that \
+                           names its endpoint is not read: set `revocation` (`revocation: none` \
+                           accepts such tokens without a check)";
+            resolver.error(path, message);
+        }
+        _ => {}
+    }
+}
+
+fn key_source(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Authority,
+) -> Option<KeySource> {
+    let issuer_path = path.key("issuer");
+    resolver.check_issuer(&issuer_path, &raw.issuer);
+    if raw.issuer.is_empty() {
+        resolver.error(&issuer_path, "it must not be empty");
+    }
+    match (&raw.jwks_uri, &raw.jwks_file) {
+        (Some(_), Some(_)) => {
+            resolver.error(
+                &path.key("jwksFile"),
+                "set either `jwksUri` or `jwksFile`, not both",
+            );
+            None
+        }
+        (Some(url), None) => {
+            warn_of_plain_http(resolver, &path.key("jwksUri"), &url.0);
+            resolver.check_no_metadata(&path.key("jwksUri"), &url.0, "issuer");
+            Some(KeySource::Url(url.0.clone()))
+        }
+        (None, Some(file)) => key_file(resolver, &path.key("jwksFile"), file),
+        (None, None) => own_or_discovery(resolver, &issuer_path, &raw.profile.issuer(&raw.issuer)),
+    }
+}
+
+fn key_file(resolver: &mut Resolver<'_>, path: &KeyPath, file: &FilePath) -> Option<KeySource> {
+    let set = resolver.file(path, file, files::read_authority_keys)?;
+    for left_out in set.left_out().iter().filter(|key| !key.is_meant) {
+        resolver.warn(path, format!("a key is ignored: {left_out}"));
+    }
+    if set.unread() > 0 {
+        let message = format!(
+            "only the first 256 keys are used; {} are ignored",
+            set.unread()
+        );
+        resolver.warn(path, message);
+    }
+    Some(KeySource::File(file.0.clone()))
+}
+
+fn own_or_discovery(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    issuer: &IssuerName,
+) -> Option<KeySource> {
+    let own = resolver.own_issuer();
+    if own.is_some_and(|own| issuer.is(own)) {
+        return Some(KeySource::OwnIssuer);
+    }
+    if own.is_some_and(|own| issuer.is_nearly(own)) {
+        let message = "it differs from `issuer.url` only by slashes, so it is not the sidecar's \
+                       own issuer: issuers are compared exactly (unless `profile: plgd`)";
+        resolver.warn(path, message);
+    }
+    match issuer.written().parse::<IssuerUrl>() {
+        Ok(url) => {
+            warn_of_plain_http(resolver, path, url.url());
+            Some(KeySource::Discovery)
+        }
+        Err(why) => {
+            let message =
+                format!("it cannot be used for discovery ({why}); set `jwksUri` or `jwksFile`");
+            resolver.error(path, message);
+            None
+        }
+    }
+}
+
+fn warn_of_plain_http(resolver: &mut Resolver<'_>, path: &KeyPath, url: &url::Url) {
+    if is_open(url) {
+        let message = "plain http to another machine: an attacker on the network can replace the \
+                       keys in the answer";
+        resolver.warn(path, message);
+    }
+}
+
+/// Refuses two authorities with the same issuer in different spellings, if slashes do not matter.
+pub(super) fn check_issuers(resolver: &mut Resolver<'_>, authorities: &[AuthorityConfig]) {
+    for (i, authority) in authorities.iter().enumerate() {
+        let name = authority.issuer_name();
+        let is_same = |earlier: &&AuthorityConfig| {
+            earlier.issuer != authority.issuer
+                && (earlier.issuer_name().is(&authority.issuer) || name.is(&earlier.issuer))
+        };
+        if let Some(same) = authorities[..i].iter().find(is_same) {
+            let message = format!(
+                "with `profile: plgd`, slashes at the end do not matter, so this is also the \
+                 issuer of the authority `{}`: remove one of them",
+                same.name
+            );
+            let path = KeyPath::root("authorities")
+                .key(&authority.name)
+                .key("issuer");
+            resolver.error(&path, message);
+        }
+    }
+}

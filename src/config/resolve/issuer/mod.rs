@@ -1,0 +1,172 @@
+//! The issuer and its clients.
+
+mod audiences;
+mod client_authentication;
+mod clients;
+mod signing;
+pub(super) mod users;
+
+use std::time::Duration;
+
+use super::resolver::Resolver;
+use super::token_size;
+use crate::config::tree::{Data, KeyPath};
+use crate::config::value::GoDuration;
+use crate::config::{IssuerRole, raw};
+use crate::issuer::{self, ProfilePolicy, RESERVED_CLAIMS, SecretFiles};
+
+const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(366 * 24);
+
+/// Resolves the section `issuer`.
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Issuer,
+) -> Option<IssuerRole> {
+    let profile = raw.profile.policy();
+    resolver.check_issuer(&path.key("url"), raw.url.as_str());
+    check_listener(resolver, path, &raw);
+    let lifetime = raw.access_token_lifetime.0;
+    check_lifetime(
+        resolver,
+        &path.key("accessTokenLifetime"),
+        lifetime,
+        DAY,
+        profile,
+    );
+    let (least, most) = (Duration::from_mins(1), DAY);
+    let key = path.key("maxAssertionLifetime");
+    resolver.duration(&key, raw.max_assertion_lifetime, least, most);
+    let grace = raw.secret_grace;
+    resolver.duration(&path.key("secretGrace"), grace, Duration::ZERO, DAY * 30);
+    let owner_claim = raw
+        .owner_claim
+        .map_or_else(|| profile.defaults.owner_claim.to_owned(), Into::into);
+    check_own_claims(resolver, path, &owner_claim, &raw.device_id_claim, profile);
+    let signing = signing::resolve(resolver, &path.key("signing"), &raw.signing)?;
+    let context = clients::Context {
+        profile,
+        own_claims: [&owner_claim, &raw.device_id_claim],
+        lifetime,
+    };
+    let (clients, files) = clients::resolve(resolver, &path.key("clients"), raw.clients, &context);
+    let ca_path = path.key("clientJwksCaFile");
+    raw.client_jwks_ca_file
+        .iter()
+        .for_each(|file| resolver.fixed(&ca_path, file));
+    let client_jwks_ca = resolver.certificates(&ca_path, raw.client_jwks_ca_file.as_ref())?;
+    Some(IssuerRole {
+        listen: raw.listen.map(|listen| listen.0),
+        keep_alive: resolver.keep_alive(path, raw.keep_alive),
+        max_connections: resolver.max_connections(path, raw.max_connections),
+        authorities: users::names(resolver, &path.key("authorities"), raw.authorities),
+        // Set when the authorities are resolved.
+        max_head: 0,
+        trusted_proxies: raw
+            .trusted_proxies
+            .into_iter()
+            .map(|network| network.0)
+            .collect(),
+        issuer: issuer::Config {
+            root_paths: raw.root_paths.unwrap_or(raw.url.base_path().is_empty()),
+            url: raw.url,
+            profile: raw.profile,
+            owner_claim,
+            device_id_claim: raw.device_id_claim,
+            access_token_lifetime: lifetime,
+            token_type: raw.token_type.unwrap_or(profile.defaults.token_type),
+            scope_claims: audiences::scope_claims(
+                resolver,
+                &path.key("scopeClaims"),
+                &raw.scope_claims,
+            ),
+            audiences: audiences::resolve(resolver, &path.key("audiences"), raw.audiences),
+            algorithm: signing.algorithm,
+            private_key: signing.private_key,
+            rotate_every: signing.rotate_every,
+            encryption_key: None,
+            clients,
+            secret_files: SecretFiles {
+                files,
+                grace: grace.0,
+            },
+            client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(Into::into).collect(),
+            client_jwks_ca,
+            max_assertion_lifetime: raw.max_assertion_lifetime.0,
+            user_issuers: Vec::new(),
+            respelt_issuers: Vec::new(),
+            listed_clients: raw.revocation_list,
+            max_token_size: token_size::resolve(
+                resolver,
+                path,
+                raw.max_token_size,
+                profile.defaults.max_token_size,
+            ),
+        },
+    })
+}
+
+fn check_listener(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Issuer) {
+    let is_inbound = is_answered_inbound(resolver);
+    if raw.listen.is_none() && !is_inbound {
+        let message = "the issuer has no listener: set `listen`, or `issuer: true` on an inbound \
+                       listener";
+        resolver.error(path, message);
+    }
+    let is_behind_proxy = raw.url.url().scheme() == "https" && !is_inbound;
+    if raw.listen.is_some() && is_behind_proxy && raw.trusted_proxies.is_empty() {
+        let message = "`url` is https and this listener is not, so a proxy ends TLS and all \
+                       clients share its address: wrong secrets of one client delay all others. \
+                       Add that proxy to `trustedProxies`";
+        resolver.warn(&path.key("listen"), message);
+    }
+}
+
+fn is_answered_inbound(resolver: &Resolver<'_>) -> bool {
+    resolver
+        .list(&KeyPath::root("inbound"))
+        .iter()
+        .any(|listener| {
+            let issuer = resolver.tree.find(&listener.key("issuer"));
+            matches!(issuer.map(|node| &node.data), Some(Data::Bool(true)))
+        })
+}
+
+/// Whether the content of the store ends with the process.
+fn is_in_memory(resolver: &Resolver<'_>) -> bool {
+    resolver.text(&KeyPath::root("store").key("url")) == Some("sqlite::memory:")
+}
+
+/// Checks that the claims of owner and device are not claims that the issuer sets itself.
+fn check_own_claims(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    owner: &str,
+    device: &str,
+    profile: ProfilePolicy,
+) {
+    const MESSAGE: &str = "the issuer sets this claim itself: choose another name";
+    // In the plgd profile, the owner is the subject.
+    let is_subject = owner == "sub" && profile.subject_is_owner;
+    if RESERVED_CLAIMS.contains(&owner) && !is_subject {
+        resolver.error(&path.key("ownerClaim"), MESSAGE);
+    }
+    if RESERVED_CLAIMS.contains(&device) || device == owner {
+        resolver.error(&path.key("deviceIDClaim"), MESSAGE);
+    }
+}
+
+fn check_lifetime(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    value: Duration,
+    most: Duration,
+    profile: ProfilePolicy,
+) {
+    if !value.is_zero() {
+        resolver.duration(path, GoDuration(value), Duration::from_secs(1), most);
+    } else if !profile.endless {
+        resolver.error(path, "tokens that never expire need `profile: plgd`");
+    }
+}
