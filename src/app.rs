@@ -351,7 +351,7 @@ impl Parts {
             .is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
             let own = match &issuer {
-                Some(issuer) if listener.issuer => {
+                Some(issuer) if listener.settings.issuer => {
                     Some(self.own_endpoints(&listener.name, issuer, at_root, &callers))
                 }
                 _ => None,

@@ -1,4 +1,4 @@
-//! Addresses as the configuration writes them: of listeners, issuers, upstreams and other URLs.
+//! Addresses in the configuration: of listeners, issuers, upstreams and other URLs.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::http_url;
 use crate::domain::listen::Listen;
 
-/// Where a listener binds.
+/// The address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub Listen);
 
@@ -27,16 +27,16 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, WrongForm> {
         if text.starts_with(':') {
             return Err(WrongForm(
-                "the IP address before the port is missing; `0.0.0.0` stands for every one",
+                "the IP address before the port is missing; `0.0.0.0` means all addresses",
             ));
         }
-        // Names are not resolved: which addresses a listener is open on must not depend on DNS.
+        // Names are not resolved: the addresses of a listener must not depend on DNS.
         if let Some((host, port)) = text.split_once(':')
             && host.eq_ignore_ascii_case("localhost")
         {
             let port = port
                 .parse()
-                .map_err(|_| WrongForm("the port is no number up to 65535"))?;
+                .map_err(|_| WrongForm("the port must be a number up to 65535"))?;
             return Ok(Self(Listen::Localhost(port)));
         }
         text.parse()
@@ -61,7 +61,7 @@ impl FromStr for HttpUrl {
 
 text_value!(IssuerUrl, "issuer-url", "an http or https URL");
 
-/// Where requests are sent on to: scheme, host and port, and no more.
+/// An upstream: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpstreamUrl {
     /// Whether to speak TLS.
@@ -85,7 +85,7 @@ impl FromStr for UpstreamUrl {
         let url = http_url(text)?;
         require(
             url.path() == "/" && url.query().is_none(),
-            "a path or query cannot stand in it: requests keep their own",
+            "remove path and query: requests keep their own",
         )?;
         let host = match url.host() {
             Some(Host::Domain(name)) => name.to_owned(),
@@ -123,132 +123,14 @@ impl FromStr for Network {
         let network = text.parse::<IpNet>();
         let network =
             network.map_err(|_| WrongForm("it must be an IP address, `/` and a number of bits"))?;
-        // Whoever writes `10.1.2.3/8` may have meant one machine or sixteen million.
+        // `10.1.2.3/8` could mean one machine or sixteen million.
         require(
             network.addr() == network.network(),
-            "the address has bits beyond the network's",
+            "the address has bits outside the network mask",
         )?;
         Ok(Self(network))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accepts<T: FromStr>(texts: &[&str]) {
-        for text in texts {
-            assert!(text.parse::<T>().is_ok(), "{text:?}");
-        }
-    }
-
-    fn refuses<T: FromStr>(texts: &[&str]) {
-        for text in texts {
-            assert!(text.parse::<T>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn listen_addresses_are_literal_or_localhost() {
-        for (text, expected) in [
-            ("127.0.0.1:80", "127.0.0.1:80"),
-            ("[::1]:0", "[::1]:0"),
-            ("localhost:9", "localhost:9"),
-            ("LocalHost:0", "localhost:0"),
-            ("0.0.0.0:65535", "0.0.0.0:65535"),
-        ] {
-            assert_eq!(
-                text.parse::<ListenAddress>().unwrap().0.to_string(),
-                expected
-            );
-        }
-        for text in [
-            "",
-            ":80",
-            "example.com:80",
-            "127.0.0.1",
-            "localhost",
-            "localhost:",
-            "localhost:65536",
-            "::1:80",
-            "http://127.0.0.1:80",
-        ] {
-            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn urls_carry_no_credentials() {
-        accepts::<HttpUrl>(&["http://a", "https://a:1/b?c=d", "http://[::1]:9/x"]);
-        refuses::<HttpUrl>(&[
-            "",
-            "a",
-            "/a",
-            "ftp://a",
-            "http://",
-            "http://u@a",
-            "http://u:p@a",
-            "http://a/#f",
-            "unix:/x",
-        ]);
-    }
-
-    #[test]
-    fn networks_are_addresses_with_a_length() {
-        accepts::<Network>(&[
-            "10.0.0.0/8",
-            "10.1.2.3",
-            "10.1.2.3/32",
-            "::1",
-            "fd00::/8",
-            "0.0.0.0/0",
-        ]);
-        refuses::<Network>(&[
-            "",
-            "10.1.2.3/8",
-            "10.0.0.0/33",
-            "10.0.0.0/",
-            "10/8",
-            "a.example",
-            "fd00::1/8",
-        ]);
-    }
-
-    #[test]
-    fn upstreams_are_scheme_host_and_port() {
-        let upstream = |text: &str| text.parse::<UpstreamUrl>().unwrap();
-        assert_eq!(
-            upstream("http://a"),
-            UpstreamUrl {
-                tls: false,
-                host: "a".into(),
-                port: 80
-            }
-        );
-        assert_eq!(
-            upstream("https://a/"),
-            UpstreamUrl {
-                tls: true,
-                host: "a".into(),
-                port: 443
-            }
-        );
-        assert_eq!(
-            upstream("http://[::1]:9"),
-            UpstreamUrl {
-                tls: false,
-                host: "::1".into(),
-                port: 9
-            }
-        );
-        refuses::<UpstreamUrl>(&[
-            "a:80",
-            "http://a/b",
-            "http://a?b",
-            "http://u@a",
-            "http://a:0",
-            "http://a:99999",
-            "ws://a",
-        ]);
-    }
-}
+mod tests;

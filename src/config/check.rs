@@ -1,8 +1,8 @@
-//! The tree against the JSON Schema of the raw structs.
+//! Checks the tree against the JSON Schema of the raw structs.
 //!
-//! The schema is the one that is published, derived from the very structs that are deserialised
-//! afterwards. Only the keywords that the derive writes are understood. Every departure is
-//! reported; none ends the walk.
+//! This is the published schema, derived from the structs that are deserialized afterwards. Only
+//! the keywords that the derive writes are supported. Every deviation is reported; none ends the
+//! check.
 
 use serde_json::Value;
 
@@ -13,8 +13,8 @@ use super::tree::{Data, KeyPath, Node};
 use super::yaml::resolve_plain;
 use crate::domain::name::nearest;
 
-/// Checks a whole configuration. Values from the environment that stand for numbers or truth values
-/// become such.
+/// Checks a whole configuration. Values from the environment become numbers or booleans where the
+/// schema requires them.
 pub(super) fn check(tree: &mut Node, schema: &Value, findings: &mut Findings) {
     Checker {
         root: schema,
@@ -66,11 +66,12 @@ impl<'a> Checker<'a> {
     fn wrong_kind(&mut self, node: &Node, expected: &str, path: &KeyPath) {
         let message = match &node.data {
             Data::Null if matches!(expected, "a mapping" | "a list") => format!(
-                "expected {expected}, but there is no value; indent below the key what belongs to it, or leave it out"
+                "expected {expected}, but there is no value; indent the content below the key, or \
+                 remove the key"
             ),
             Data::Null => {
                 format!(
-                    "expected {expected}, but there is no value; leave the key out for its default"
+                    "expected {expected}, but there is no value; remove the key to use its default"
                 )
             }
             _ => format!("expected {expected}, found {}", node.kind()),
@@ -86,8 +87,8 @@ impl<'a> Checker<'a> {
         let others = schema
             .get("additionalProperties")
             .filter(|others| **others != Value::Bool(false));
-        // Required keys that need not be asked for: one that is not supported yet may stand in
-        // their place, and a misspelt one is already reported.
+        // Required keys are not reported if an unsupported key may replace them, or if a misspelt
+        // one is already reported.
         let mut any_not_yet = false;
         let mut misspelt = Vec::new();
         for entry in entries.iter_mut() {
@@ -97,7 +98,7 @@ impl<'a> Checker<'a> {
             } else if not_yet::is_key(&entry_path) {
                 any_not_yet = true;
                 self.findings
-                    .error_passed_over(&entry_path, "not supported yet");
+                    .error_skipped(&entry_path, "not supported yet");
                 entry.value.data = Data::Broken;
             } else if let Some(others) = others {
                 self.member_name(&entry_path, &entry.key, schema);
@@ -143,7 +144,7 @@ impl<'a> Checker<'a> {
             (None, Some(nearest)) => format!("unknown key; the nearest known key is `{nearest}`"),
             (None, None) => "unknown key".to_owned(),
         };
-        self.findings.error_passed_over(path, message);
+        self.findings.error_skipped(path, message);
     }
 
     fn array(&mut self, node: &mut Node, schema: &'a Value, path: &KeyPath) {
@@ -218,7 +219,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Only the variant of the value's own kind can tell what is wrong with it.
+    /// Checks the variant that has the kind of the value.
     fn any_of(&mut self, node: &mut Node, variants: &'a [Value], path: &KeyPath) {
         let kind = match node.data {
             Data::Text(_) => "string",
@@ -246,12 +247,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A value that is passed on as JSON: all that can be wrong is a number that JSON does not
-    /// have.
+    /// A value that is used as JSON. Only numbers that JSON does not have are wrong.
     fn anything(&mut self, node: &Node, path: &KeyPath) {
         match &node.data {
             Data::Float(value) if !value.is_finite() => {
-                self.findings.error(path, "JSON has no such number");
+                self.findings
+                    .error(path, "JSON does not support this number");
             }
             Data::List(items) => {
                 for (i, item) in items.iter().enumerate() {
@@ -268,7 +269,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// `threads: ${THREADS}` is a number, as it would be if the number stood there.
+/// `threads: ${THREADS}` is a number if the variable holds one.
 fn resolve_interpolated(node: &mut Node) {
     if let Data::Text(text) = &node.data
         && text.plain
@@ -300,8 +301,7 @@ fn constants(schema: &Value) -> Option<Vec<&str>> {
     Some(variants.iter().filter_map(constants).flatten().collect())
 }
 
-/// Whether a value is only not the text that is meant because YAML reads it as a number or a truth
-/// value.
+/// Whether a value would be a valid text, but YAML reads it as a number or boolean.
 fn is_text_without_quotes(node: &Node, format: Option<&formats::Format>) -> bool {
     let text = match &node.data {
         Data::Integer(value) => value.to_string(),

@@ -1,17 +1,16 @@
-//! The JSON Schema as editors and other validators read it.
+//! The JSON Schema for editors and other validators.
 //!
-//! They see the file as it is written, before `${NAME}` is replaced, so such a text is allowed
-//! wherever a number, a truth value or one of several words is. And they know nothing of our forms,
-//! so the descriptions say what each looks like.
+//! They read the file before `${NAME}` is replaced, so such a text is allowed in place of a number,
+//! a boolean or a word. They do not support our formats, so the descriptions contain an example.
 
 use serde_json::{Map, Value, json};
 
 use super::formats;
 
-/// What only describes; everything else restricts.
+/// The keywords that do not restrict values.
 const ANNOTATIONS: &[&str] = &["title", "description", "default"];
 
-/// Makes it from the schema that files are checked against.
+/// Converts the schema of the check.
 pub(super) fn schema(mut schema: Value) -> Value {
     rewrite(&mut schema);
     schema["$defs"]["FromEnvironment"] = json!({
@@ -24,8 +23,7 @@ pub(super) fn schema(mut schema: Value) -> Value {
 
 fn rewrite(schema: &mut Value) {
     match schema {
-        // A key may be called `type` or `enum`, so these are recognised by what they hold, not by
-        // their names alone.
+        // A key may be called `type` or `enum`, so keywords are recognized by their content too.
         Value::Object(members) if is_closed(members) => allow_variable(members),
         Value::Object(members) => {
             explain_form(members);
@@ -36,7 +34,7 @@ fn rewrite(schema: &mut Value) {
     }
 }
 
-/// Whether a text with a variable in it would be refused.
+/// Whether the schema refuses a text with a variable.
 fn is_closed(schema: &Map<String, Value>) -> bool {
     let is = |keyword: &str, value: &str| schema.get(keyword).is_some_and(|it| it == value);
     let words = ["const", "enum", "oneOf"]
@@ -62,7 +60,7 @@ fn explain_form(schema: &mut Map<String, Value>) {
         .and_then(Value::as_str)
         .and_then(formats::find)
         .map(|form| form.shape);
-    // The others say no more than the key's name.
+    // Other shapes only repeat the name of the key.
     let shape = shape.filter(|shape| shape.contains("such as"));
     if let (Some(shape), Some(Value::String(description))) = (shape, schema.get_mut("description"))
     {

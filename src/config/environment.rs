@@ -1,20 +1,20 @@
 //! `${NAME}` inside values.
 //!
-//! Replaced after the YAML is parsed, so that a variable can neither add keys nor end a string.
-//! Only values are looked at, never keys. What was replaced keeps its text from the file, which is
-//! all that messages may show of it.
+//! Variables are replaced after the YAML is parsed, so that they can neither add keys nor end a
+//! string. Only values are replaced, never keys. A replaced value keeps its text from the file,
+//! because messages must not show the variable.
 
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 
-/// Where variables come from; tests hand in a closure.
+/// The source of variables; tests pass a closure.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The environment of this process. A variable that is not UTF-8 counts as unset.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that reads the environment for the configuration"
+    reason = "the only code that reads the environment for the configuration"
 )]
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -55,7 +55,7 @@ pub(super) fn interpolate(
     }
 }
 
-/// The text with its variables replaced; `None` when it holds none. `$${` stands for `${`.
+/// The text with its variables replaced; `None` if it has none. `$${` is the escape of `${`.
 fn replace(text: &str, environment: Environment<'_>) -> Result<Option<String>, String> {
     if !text.contains("${") {
         return Ok(None);
@@ -74,8 +74,8 @@ fn replace(text: &str, environment: Environment<'_>) -> Result<Option<String>, S
         out.push_str(before);
         let Some((name, tail)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
             return Err(
-                "`${` must be followed by the name of an environment variable and `}`; \
-                        write `$${` for the characters themselves"
+                "`${` must be followed by the name of an environment variable and `}`; write `$${` \
+                 for the literal characters"
                     .to_owned(),
             );
         };
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_set_variable_is_an_error() {
+    fn unset_variables_and_malformed_names_are_errors() {
         for text in ["${}", "${", "${A-B}", "${A:-b}", "${1A}", "${A", "${ä}"] {
             assert!(
                 replace(text, &env)

@@ -1,4 +1,4 @@
-//! Files that a configuration names: secrets, keys, certificates, key sets.
+//! The files of a configuration: secrets, keys, certificates, key sets.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -16,23 +16,23 @@ use crate::jose::key_set::{InvalidKeySet, KeySet};
 use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::token_source::is_jwt;
 
-/// A configuration with thousands of clients stays far below.
+/// A configuration with thousands of clients is far smaller.
 const MAX_CONFIG: u64 = 16 * 1024 * 1024;
 
-/// Why a file is of no use. Says nothing of what is in it.
+/// The problem of a file. It never shows the content.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("holds no certificate in PEM form")]
+    #[error("contains no PEM certificate")]
     NoCertificate,
-    #[error("holds a certificate that cannot be read")]
+    #[error("contains an invalid certificate")]
     BadCertificate,
-    #[error("is no JSON object with a list of `keys` that can be used: {0}")]
+    #[error("is not a JSON object with a list of usable `keys`: {0}")]
     NotKeySet(InvalidKeySet),
     #[error(transparent)]
     ClientKeys(#[from] InvalidClientKeys),
-    #[error("holds no JWT")]
+    #[error("contains no JWT")]
     NoJwt,
 }
 
@@ -41,12 +41,12 @@ pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
     Ok(files::read_secret(path)?)
 }
 
-/// The same, with the line end that stands behind it in the file.
+/// A secret of one line, and its line ending in the file.
 pub(super) fn read_secret_with_line_end(path: &Path) -> Result<(SecretString, LineEnd), FileError> {
     Ok(files::read_secret_with_line_end(path)?)
 }
 
-/// The mode of a file that every user of the machine may read; none where it is not so.
+/// The mode of a file, if every user of the machine can read it.
 pub(super) fn read_by_others(path: &Path) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     Some(mode).filter(|mode| mode & 0o004 != 0)
@@ -57,7 +57,7 @@ pub(super) fn read_secret_lines(path: &Path) -> Result<SecretString, FileError> 
     Ok(files::read_secret_lines(path)?)
 }
 
-/// A secret exactly as it stands in its file, a newline at the end included; it may be empty.
+/// A secret with the exact content of its file, including a newline at the end. It may be empty.
 pub(super) fn read_verbatim(path: &Path) -> Result<SecretString, FileError> {
     let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
     Ok(std::str::from_utf8(&bytes)
@@ -65,7 +65,7 @@ pub(super) fn read_verbatim(path: &Path) -> Result<SecretString, FileError> {
         .map_err(|_| ReadError::NotText)?)
 }
 
-/// Certificates in PEM form: at least one, and none that cannot be read.
+/// PEM certificates: at least one, all valid.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
     let pem = read(path, MAX_PUBLIC)?;
     let mut roots = RootCertStore::empty();
@@ -82,18 +82,18 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
     }
 }
 
-/// The key set in a file (RFC 7517 §5), read as it will be when it is used.
+/// The key set in a file (RFC 7517 §5).
 pub(super) fn read_authority_keys(path: &Path) -> Result<KeySet, FileError> {
     KeySet::parse(&read(path, MAX_PUBLIC)?).map_err(FileError::NotKeySet)
 }
 
-/// A client's public keys, judged as they will be when they are used.
+/// Checks a client's public keys.
 pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
     read_key_set(&read(path, MAX_CLIENT_KEYS as u64)?)?;
     Ok(())
 }
 
-/// Whether a file holds a JWT. It is read anew for each use.
+/// Checks that a file contains a JWT. It is read again for each use.
 pub(super) fn check_assertion(path: &Path) -> Result<(), FileError> {
     let text = read_secret_lines(path)?;
     if is_jwt(text.expose_secret().trim_ascii()) {
@@ -103,7 +103,7 @@ pub(super) fn check_assertion(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Whether a private key can sign, with this algorithm or its kind's usual one.
+/// Checks that a private key can sign with this algorithm, or with the default of its type.
 pub(super) fn check_private_key(
     pem: &SecretString,
     algorithm: Option<Algorithm>,

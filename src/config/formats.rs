@@ -1,10 +1,10 @@
-//! The forms of texts, by their names in the schema.
+//! The forms of texts, by their `format` in the schema.
 
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
+use super::header::{HeaderMark, HeaderPattern, HeaderPrefix, IdentityHeader, TokenHeader};
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderMark, HeaderPattern,
-    HeaderPrefix, HostValue, IdentityHeader, KeyId, Method, Name, PathPattern, Resource, Scope,
-    ServerName, StatusAndError, TokenHeader, WebOriginText,
+    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HostValue, KeyId, Method, Name,
+    PathPattern, Resource, Scope, ServerName, StatusAndError, WebOriginText,
 };
 use super::value::{
     FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm,
@@ -14,9 +14,9 @@ use super::value::{
 pub(super) struct Format {
     /// The name in the schema.
     pub name: &'static str,
-    /// What is expected, for messages.
+    /// The expected form, for messages.
     pub shape: &'static str,
-    /// Whether a text has the form.
+    /// Checks the form of a text.
     pub check: fn(&str) -> Result<(), WrongForm>,
 }
 
@@ -66,7 +66,7 @@ const ALL: &[Format] = &[
     of::<WebOriginText>(),
 ];
 
-/// The form of that name.
+/// Finds a form by its name.
 pub(super) fn find(name: &str) -> Option<&'static Format> {
     ALL.iter().find(|format| format.name == name)
 }

@@ -1,9 +1,9 @@
 //! Configuration: file and environment → a validated [`Config`].
 //!
 //! The stages: `yaml` (text → tree with positions), `environment` (`${NAME}` in values), `check`
-//! (the tree against the schema derived from `raw`), `resolve` (sections → the roles' own
-//! configurations). Each goes on past its errors, so that one run reports all of them. Apart from
-//! the files that a configuration names, nothing is read or opened.
+//! (tree against the schema of `raw`), `resolve` (sections → the configurations of the roles). Each
+//! stage continues after errors, so that one run reports all of them. Only the files of the
+//! configuration are read.
 
 mod address;
 mod check;
@@ -11,6 +11,7 @@ mod editor;
 mod environment;
 mod files;
 mod formats;
+mod header;
 mod import_plgd;
 mod name;
 mod not_yet;
@@ -43,39 +44,39 @@ use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
 use tree::KeyPath;
 
-/// A file that is read at the start only.
+/// A file that is read only at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedFile {
-    /// The key that names it.
+    /// The key of the file.
     pub key: String,
     /// The file.
     pub file: PathBuf,
 }
 
-/// What one process runs.
+/// The configuration of one process.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The files whose changes need a restart. All others are taken over when they change.
+    /// The files whose changes need a restart. Other files are read again when they change.
     pub fixed_files: Vec<FixedFile>,
-    /// How logs are written.
+    /// The format and level of logs.
     pub log: telemetry::LogConfig,
     /// Worker threads; 0: one per core, at most 4.
     pub threads: usize,
-    /// How the process ends.
+    /// The time limits of a shutdown.
     pub shutdown: Shutdown,
-    /// Where the sidecar keeps what is not in the store.
+    /// The directory for state outside the store.
     pub state_dir: PathBuf,
-    /// The store; opened only when there is an issuer.
+    /// The store; opened only for an issuer.
     pub store: store::Config,
-    /// Whether a store that is not there is an error.
+    /// Whether a missing store is an error.
     pub store_must_exist: bool,
-    /// Where health and metrics are served.
+    /// The listener for health and metrics.
     pub probes: Option<OwnListener>,
-    /// By which further hosts the metrics may be called.
+    /// Additional `Host` values for the metrics.
     pub metrics_hosts: Vec<String>,
     /// The management API.
     pub admin: Option<AdminRole>,
-    /// What must be there before the sidecar says that it is ready, beside its listeners.
+    /// The conditions of readiness. Running listeners are always required.
     pub readiness: Vec<Readiness>,
     /// The authorization server.
     pub issuer: Option<IssuerRole>,
@@ -83,79 +84,79 @@ pub struct Config {
     pub authorities: Vec<verifier::AuthorityConfig>,
     /// Listeners that verify tokens.
     pub inbound: Vec<inbound::Config>,
-    /// How tokens for others are acquired.
+    /// The credentials for access tokens of other services.
     pub credentials: Vec<token_source::Config>,
     /// Listeners that attach tokens.
     pub outbound: Vec<outbound::Config>,
-    /// Where programs on this machine get tokens themselves.
+    /// The listener of the API that gives tokens to programs on this machine.
     pub local_api: Option<OwnListener>,
 }
 
-/// A listener for endpoints of the sidecar's own.
+/// A listener for the sidecar's own endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnListener {
-    /// Where it listens.
+    /// The address.
     pub listen: Listen,
-    /// How many client connections it holds.
+    /// The limits on client connections.
     pub max_connections: MaxConnections,
 }
 
-/// How the process ends.
+/// The time limits of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long it reports itself as not ready while it still serves.
+    /// How long the sidecar reports itself as not ready while it still serves.
     pub delay: Duration,
-    /// How long requests may then take to end.
+    /// How long requests in progress may then take.
     pub grace_period: Duration,
 }
 
-/// The management API's listener, and who may use it.
+/// The management API: its listener and its token.
 #[derive(Clone, Debug)]
 pub struct AdminRole {
-    /// Where it is served.
+    /// The address.
     pub listen: Listen,
-    /// How many client connections it holds.
+    /// The limits on client connections.
     pub max_connections: MaxConnections,
-    /// The token; none: one is generated and kept in the state directory.
+    /// The token; `None`: a token is generated in the state directory.
     pub token: Option<SecretString>,
-    /// The file it was read from.
+    /// The file of the token.
     pub token_file: Option<PathBuf>,
-    /// Names by which it may be called, beside IP addresses and `localhost`.
+    /// Accepted `Host` values in addition to IP addresses and `localhost`.
     pub hosts: Vec<String>,
 }
 
 /// The issuer and its own listener.
 #[derive(Clone, Debug)]
 pub struct IssuerRole {
-    /// Its own listener; none when inbound listeners answer for it.
+    /// Its own listener; `None`: only inbound listeners answer for it.
     pub listen: Option<Listen>,
-    /// How long that keeps an idle client connection.
+    /// How long its own listener keeps an idle client connection.
     pub keep_alive: Duration,
-    /// How many client connections that holds.
+    /// The limits on client connections of its own listener.
     pub max_connections: MaxConnections,
     /// The issuer.
     pub issuer: issuer::Config,
-    /// Names of the authorities whose users may call the tokens API.
+    /// The names of the authorities whose users may call the tokens API.
     pub authorities: Vec<String>,
-    /// The largest request head of its own listener, in bytes.
+    /// The maximum size of a request head of its own listener, in bytes.
     pub max_head: usize,
     /// Proxies in front of its own listener.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// A configuration that can be run.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is probably not meant.
+    /// Probable mistakes.
     pub warnings: Vec<Problem>,
 }
 
 /// Loads a configuration file.
 ///
 /// # Errors
-/// Every problem of the file at once.
+/// All errors of the file.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Problems> {
     parse(&read(path)?, &path.display().to_string(), environment)
 }
@@ -168,40 +169,40 @@ fn read(path: &Path) -> Result<String, Problems> {
     })
 }
 
-/// Where a configuration's probes listen, and nothing else of it. A health check must not fail
-/// because a file is being changed that the running process has read long ago.
+/// The address of a configuration's probes. Other sections are ignored: a health check must not
+/// fail because a file is edited that the running process has already read.
 ///
 /// # Errors
-/// Every problem of the section `probes`, and what makes the file no YAML.
+/// All errors of the section `probes`, and invalid YAML.
 pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Listen>, Problems> {
     section(path, environment, &["probes"], resolve::probes)
 }
 
-/// Where a configuration's store is, and nothing else of it: a copy is put back also where the
-/// other files are not.
+/// The store of a configuration. Other sections are ignored: a backup can be restored on a machine
+/// without the other files.
 ///
 /// # Errors
-/// Every problem of the section `store`, and what makes the file no YAML.
+/// All errors of the section `store`, and invalid YAML.
 pub fn store(path: &Path, environment: Environment<'_>) -> Result<store::Config, Problems> {
     section(path, environment, &["store"], resolve::store)
 }
 
-/// Where the management API of a sidecar is, and where its token is.
+/// The management API of a sidecar, and the location of its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Management {
-    /// Where it is served.
+    /// The address.
     pub listen: Listen,
-    /// The file with its token; none: a generated one is kept in the state directory.
+    /// The file with its token; `None`: a generated token in the state directory.
     pub token_file: Option<PathBuf>,
     /// The state directory.
     pub state_dir: PathBuf,
 }
 
-/// The management API of a configuration, and nothing else of it: whoever manages clients need not
-/// be able to read the sidecar's other files. No file but the configuration is read.
+/// The management API of a configuration. Other sections are ignored, and no other file is read: an
+/// operator who manages clients may lack access to the sidecar's files.
 ///
 /// # Errors
-/// Every problem of the sections `admin` and `stateDir`, and what makes the file no YAML.
+/// All errors of the sections `admin` and `stateDir`, and invalid YAML.
 pub fn management(
     path: &Path,
     environment: Environment<'_>,
@@ -214,7 +215,7 @@ pub fn management(
     )
 }
 
-/// Some sections of a configuration.
+/// Resolves some sections of a configuration.
 fn section<T>(
     path: &Path,
     environment: Environment<'_>,
@@ -238,10 +239,10 @@ fn section<T>(
     }
 }
 
-/// Reads a configuration from its text. `file_name` only stands in messages.
+/// Parses a configuration. `file_name` is used only in messages.
 ///
 /// # Errors
-/// Every problem of the text at once.
+/// All errors of the text.
 pub fn parse(
     text: &str,
     file_name: &str,
@@ -263,7 +264,7 @@ pub fn parse(
     }
 }
 
-/// Judges the files that replace the platform's certificates: every TLS client of the process reads
+/// Checks the files that replace the platform's certificates. Every TLS client of the process reads
 /// them at start.
 fn certificates_of_the_environment(environment: Environment<'_>, findings: &mut Findings) {
     let root = KeyPath::default();
@@ -271,7 +272,8 @@ fn certificates_of_the_environment(environment: Environment<'_>, findings: &mut 
         && let Err(why) = files::read_certificates(Path::new(&file))
     {
         let message = format!(
-            "the variable SSL_CERT_FILE names `{}`, which {why}; unset it, or name a file of certificates (PEM)",
+            "the file `{}` of the variable SSL_CERT_FILE {why}; unset the variable, or name a file \
+             of certificates (PEM)",
             file.escape_debug()
         );
         findings.error(&root, message);
@@ -280,7 +282,8 @@ fn certificates_of_the_environment(environment: Environment<'_>, findings: &mut 
         && let Err(error) = std::fs::read_dir(&dir)
     {
         let message = format!(
-            "the variable SSL_CERT_DIR names `{}`, which cannot be read: {error}; unset it, or name a directory",
+            "the directory `{}` of the variable SSL_CERT_DIR cannot be read: {error}; unset the \
+             variable, or name a directory",
             dir.escape_debug()
         );
         findings.error(&root, message);
@@ -293,19 +296,19 @@ pub fn json_schema() -> serde_json::Value {
     raw::json_schema()
 }
 
-/// The same as editors want it: every value may be a `${NAME}`, and each form is explained.
+/// The JSON Schema for editors: every value may be a `${NAME}`, and each form is explained.
 #[must_use]
 pub fn editor_schema() -> serde_json::Value {
     editor::schema(json_schema())
 }
 
-/// What a text of a `format` in the schema looks like, for people.
+/// The form of a `format` in the schema, for people.
 #[must_use]
 pub fn shape(format: &str) -> Option<&'static str> {
     formats::find(format).map(|format| format.shape)
 }
 
-/// Keys, and values of other keys, that are promised but refused so far.
+/// Planned keys and values that are refused so far.
 pub fn not_served_yet() -> impl Iterator<Item = (&'static str, Vec<String>)> {
     not_yet::all()
 }

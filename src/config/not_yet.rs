@@ -1,8 +1,7 @@
-//! Keys and values that are promised but that no code serves yet.
+//! Planned keys and values that are not supported yet.
 //!
-//! They are refused with a text of their own: accepting them silently would leave an operator with
-//! less protection than the file says, and "unknown key" would send them looking for a typo. An
-//! entry goes when the code comes.
+//! They are refused with a message of their own. Ignoring them would give less protection than the
+//! file says, and "unknown key" would suggest a typo. An entry is removed when its code is added.
 
 use super::tree::KeyPath;
 
@@ -58,7 +57,7 @@ pub(super) const KEYS: &[&str] = &[
     "outbound[].forwardProxy.targets[].upstreamTls.keyFile",
 ];
 
-/// Which values of a key.
+/// The unsupported values of a key.
 enum Values {
     Are(&'static [&'static str]),
     BeginWith(&'static [&'static str]),
@@ -67,7 +66,7 @@ enum Values {
 const UNIX: Values = Values::BeginWith(&["unix:"]);
 const UPSTREAM_SCHEMES: Values = Values::BeginWith(&["h2c:", "unix:", "h2c+unix:"]);
 
-/// Values of keys that are served otherwise.
+/// Unsupported values of supported keys.
 const VALUES: &[(&str, Values)] = &[
     (
         "issuer.clients[].allowedGrantTypes[]",
@@ -99,31 +98,31 @@ const VALUES: &[(&str, Values)] = &[
     ("localApi.listen", UNIX),
 ];
 
-/// Keys that seem natural but that no version will have, and what to write instead.
+/// Plausible keys that will never be supported, with their replacement.
 const INSTEAD: &[(&str, &str)] = &[
     (
         "issuer.clients[].secret",
-        "a secret is never written here: put it into a file and name that with `secretFile`",
+        "the configuration holds no secrets: put the secret into a file and set `secretFile`",
     ),
     (
         "issuer.clients[].clientSecret",
-        "a secret is never written here: put it into a file and name that with `secretFile`",
+        "the configuration holds no secrets: put the secret into a file and set `secretFile`",
     ),
     (
         "issuer.signing.privateKey",
-        "a key is never written here: put it into a file and name that with `privateKeyFile`",
+        "the configuration holds no keys: put the key into a file and set `privateKeyFile`",
     ),
     (
         "credentials.*.clientSecret",
-        "a secret is never written here: put it into a file and name that with `clientSecretFile`",
+        "the configuration holds no secrets: put the secret into a file and set `clientSecretFile`",
     ),
     (
         "credentials.*.secret",
-        "a secret is never written here: put it into a file and name that with `clientSecretFile`",
+        "the configuration holds no secrets: put the secret into a file and set `clientSecretFile`",
     ),
 ];
 
-/// All of them, for the reference documentation: the keys, and those values of other keys.
+/// All unsupported keys and values, for the reference documentation.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, Vec<String>)> {
     let values = VALUES.iter().map(|(key, values)| {
         let values = match values {
@@ -135,12 +134,12 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, Vec<String>)> {
     KEYS.iter().map(|key| (*key, Vec::new())).chain(values)
 }
 
-/// Whether a key is one that is not served yet.
+/// Whether a key is not supported yet.
 pub(super) fn is_key(path: &KeyPath) -> bool {
     KEYS.iter().any(|pattern| path.matches(pattern))
 }
 
-/// Whether a value is one that is not served yet.
+/// Whether a value is not supported yet.
 pub(super) fn is_value(path: &KeyPath, text: &str) -> bool {
     VALUES.iter().any(|(pattern, values)| {
         path.matches(pattern)
@@ -153,7 +152,7 @@ pub(super) fn is_value(path: &KeyPath, text: &str) -> bool {
     })
 }
 
-/// What to write instead of a key, where there is something better to say than "unknown".
+/// The advice for a key that will never be supported.
 pub(super) fn instead_of(path: &KeyPath) -> Option<&'static str> {
     INSTEAD
         .iter()
@@ -161,8 +160,7 @@ pub(super) fn instead_of(path: &KeyPath) -> Option<&'static str> {
         .map(|(_, instead)| *instead)
 }
 
-/// The last names of the keys not served yet that could stand in a mapping: candidates for a
-/// misspelt key.
+/// The names of unsupported keys of a mapping: candidates for a misspelt key.
 pub(super) fn keys_in(mapping: &KeyPath) -> impl Iterator<Item = &str> {
     KEYS.iter().filter_map(move |pattern| {
         let (parent, name) = pattern.rsplit_once('.').unwrap_or(("", pattern));

@@ -1,13 +1,13 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration, with their positions.
 
 use std::fmt;
 
 use super::tree::{KeyPath, Node, Position};
 
-/// One thing that is wrong, or (as a warning) probably not meant.
+/// An error, or a warning about a probable mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The configuration file, as it was named.
+    /// The configuration file, as the caller named it.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
@@ -15,7 +15,7 @@ pub struct Problem {
     pub column: usize,
     /// The key, as in `inbound[0].rules[1].scopes`; empty for the file as a whole.
     pub key_path: String,
-    /// What is wrong. Never holds a secret, nor a value that came from the environment.
+    /// The problem. It never contains a secret or a value from the environment.
     pub message: String,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of its lines.
+/// All errors of a configuration, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -47,14 +47,14 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A problem that knows its key but not yet its line.
+/// A problem at a key, without its line.
 struct Finding {
     path: KeyPath,
-    /// Where the path alone would not lead there: a repeated key, a syntax error.
+    /// The position, if the path does not lead there: a repeated key, a syntax error.
     at: Option<Position>,
     message: String,
-    /// Whether the section can be looked into all the same: the fault is a key that is passed over.
-    passed_over: bool,
+    /// Whether the later stages can skip the key and check the rest of its section.
+    is_skipped: bool,
 }
 
 impl Finding {
@@ -63,7 +63,7 @@ impl Finding {
             path: path.clone(),
             at: None,
             message: message.into(),
-            passed_over: false,
+            is_skipped: false,
         }
     }
 }
@@ -81,16 +81,15 @@ impl Findings {
         self.errors.push(Finding::new(path, message));
     }
 
-    /// Adds an error at a key that the later stages pass over, to find what else is wrong with its
-    /// section.
-    pub fn error_passed_over(&mut self, path: &KeyPath, message: impl Into<String>) {
+    /// Adds an error at a key that the later stages skip, so that they still check its section.
+    pub fn error_skipped(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.errors.push(Finding {
-            passed_over: true,
+            is_skipped: true,
             ..Finding::new(path, message)
         });
     }
 
-    /// Adds an error at a place that the key path alone does not name.
+    /// Adds an error at a position that the key path does not identify.
     pub fn error_at(&mut self, at: Position, path: &KeyPath, message: impl Into<String>) {
         self.errors.push(Finding {
             at: Some(at),
@@ -98,7 +97,7 @@ impl Findings {
         });
     }
 
-    /// Adds everything that was found elsewhere.
+    /// Adds the findings of another collection.
     pub fn extend(&mut self, others: Self) {
         self.errors.extend(others.errors);
         self.warnings.extend(others.warnings);
@@ -109,21 +108,21 @@ impl Findings {
         self.warnings.push(Finding::new(path, message));
     }
 
-    /// Whether any error stands at or below a key.
+    /// Whether there is an error at or below a key.
     pub fn any_under(&self, path: &KeyPath) -> bool {
         self.errors
             .iter()
             .any(|finding| finding.path.starts_with(path))
     }
 
-    /// Whether an error stands there that leaves nothing to look into.
+    /// Whether there is an error at or below a key that prevents checking its section.
     pub fn any_broken_under(&self, path: &KeyPath) -> bool {
         self.errors
             .iter()
-            .any(|finding| !finding.passed_over && finding.path.starts_with(path))
+            .any(|finding| !finding.is_skipped && finding.path.starts_with(path))
     }
 
-    /// Looks up the lines; errors and warnings, each in the order of the file.
+    /// Adds the lines. Returns errors and warnings, each in the order of the file.
     pub fn locate(self, file: &str, tree: Option<&Node>) -> (Vec<Problem>, Vec<Problem>) {
         let problems = |findings: Vec<Finding>| {
             let mut problems: Vec<Problem> = findings

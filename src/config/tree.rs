@@ -1,13 +1,12 @@
-//! A configuration as a tree that knows the line of every key.
+//! A configuration as a tree with the position of every key.
 //!
-//! serde stops at the first error and forgets positions; this tree is what the later stages look
-//! things up in.
+//! serde stops at the first error and drops positions, so the later stages work on this tree.
 
 use std::fmt;
 
 use serde_json::{Map, Number, Value};
 
-/// A place in the file; line and column from 1.
+/// A position in the file; line and column start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub line: usize,
@@ -27,7 +26,7 @@ enum Step {
     Index(usize),
 }
 
-/// The way from the root to a value; prints as `inbound[0].rules[1].scopes`.
+/// The path from the root to a value, shown as `inbound[0].rules[1].scopes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyPath(Vec<Step>);
 
@@ -97,7 +96,7 @@ pub(super) struct Node {
     pub data: Data,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Clone, Debug)]
 pub(super) enum Data {
     Null,
@@ -107,19 +106,18 @@ pub(super) enum Data {
     Text(Text),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// Already reported as an error; later stages pass over it.
+    /// Already reported as an error; later stages skip it.
     Broken,
 }
 
 /// A text value.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
-    /// The value that counts.
+    /// The value after variables are replaced.
     pub value: String,
-    /// Without quotes: it may stand for a number or a truth value when it came from the
-    /// environment.
+    /// Whether it is unquoted. A value from the environment can then become a number or boolean.
     pub plain: bool,
-    /// The text in the file, where it held `${…}`. Messages show this, never the value.
+    /// The text in the file, if it contains `${…}`. Messages show it instead of the value.
     pub template: Option<String>,
 }
 
@@ -139,7 +137,7 @@ impl Node {
             .try_fold(self, |node, step| node.child(step).map(|(_, child)| child))
     }
 
-    /// Where a path's key stands; for a path that leads nowhere, its nearest ancestor.
+    /// The position of a path's key, or of its nearest ancestor if the path does not exist.
     pub fn position(&self, path: &KeyPath) -> Position {
         let mut at = self.at;
         let mut node = self;
@@ -166,7 +164,7 @@ impl Node {
         }
     }
 
-    /// The keys of a mapping; none for anything else.
+    /// The keys of a mapping; none for other values.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let entries = if let Data::Map(entries) = &self.data {
             entries.as_slice()
@@ -176,14 +174,14 @@ impl Node {
         entries.iter().map(|entry| entry.key.as_str())
     }
 
-    /// Drops every member of a mapping but these.
+    /// Removes all other members of a mapping.
     pub fn keep_only(&mut self, keys: &[&str]) {
         if let Data::Map(entries) = &mut self.data {
             entries.retain(|entry| keys.contains(&entry.key.as_str()));
         }
     }
 
-    /// The number of items of a list; 0 for anything else.
+    /// The number of items of a list; 0 for other values.
     pub fn list_len(&self) -> usize {
         if let Data::List(items) = &self.data {
             items.len()
@@ -192,7 +190,7 @@ impl Node {
         }
     }
 
-    /// How many values there are here and below.
+    /// The number of values here and below.
     pub fn size(&self) -> usize {
         match &self.data {
             Data::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
@@ -206,7 +204,7 @@ impl Node {
         }
     }
 
-    /// The same value as JSON, without members that are reported as errors already.
+    /// The value as JSON, without members that are already reported as errors.
     pub fn to_json(&self) -> Value {
         match &self.data {
             Data::Null | Data::Broken => Value::Null,
@@ -225,11 +223,11 @@ impl Node {
         }
     }
 
-    /// What kind of value this is, for messages.
+    /// The kind of the value, for messages.
     pub fn kind(&self) -> &'static str {
         match &self.data {
             Data::Null | Data::Broken => "no value",
-            Data::Bool(_) => "a truth value",
+            Data::Bool(_) => "a boolean",
             Data::Integer(_) | Data::Float(_) => "a number",
             Data::Text(_) => "a text",
             Data::List(_) => "a list",

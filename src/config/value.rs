@@ -1,7 +1,7 @@
-//! Quantities, times and files as the configuration writes them, parsed once.
+//! Quantities, times and files in the configuration, parsed once.
 //!
-//! Each is a text with a named form: the name stands in the JSON Schema (`format`), and the check
-//! that the schema's reader runs for it is the type's own [`FromStr`], so the two cannot differ.
+//! Each is a text with a named form: the `format` in the JSON Schema. The check of that format is
+//! the type's own [`FromStr`], so schema and parser agree.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,11 +21,11 @@ use crate::store;
 pub(super) trait TextValue: FromStr<Err = WrongForm> {
     /// The form's name in the schema.
     const FORMAT: &'static str;
-    /// What is expected, for messages.
+    /// The expected form, for messages.
     const SHAPE: &'static str;
 }
 
-/// Ties a type to its form: reading by serde, and the schema.
+/// Implements serde and the schema for a type by its form.
 macro_rules! text_value {
     ($type:ty, $format:literal, $shape:literal) => {
         impl $crate::config::value::TextValue for $type {
@@ -35,7 +35,8 @@ macro_rules! text_value {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                use std::borrow::Cow;
+                let text = <Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
@@ -57,11 +58,11 @@ macro_rules! text_value {
 }
 pub(super) use text_value;
 
-/// A length of time, written as Go does (`1h30m`), with `d` for days.
+/// A length of time in Go's notation (`1h30m`), with `d` for days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GoDuration(pub Duration);
 
-// Not `duration`: under that name JSON Schema knows durations of ISO 8601.
+// Not `duration`, which in JSON Schema is a duration of ISO 8601.
 text_value!(
     GoDuration,
     "go-duration",
@@ -154,7 +155,7 @@ impl JsonSchema for Size {
     }
 }
 
-/// A share, written in percent.
+/// A share in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Percent(pub f64);
 
@@ -186,7 +187,7 @@ impl Serialize for Percent {
     }
 }
 
-/// A path in the file system; relative ones start in the working directory.
+/// A path in the file system, relative to the working directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FilePath(pub PathBuf);
 
@@ -198,7 +199,7 @@ impl FromStr for FilePath {
     fn from_str(text: &str) -> Result<Self, WrongForm> {
         match text {
             "" => Err(WrongForm("it is empty")),
-            _ if text.contains('\0') => Err(WrongForm("it holds a NUL character")),
+            _ if text.contains('\0') => Err(WrongForm("it contains a NUL character")),
             _ => Ok(Self(text.into())),
         }
     }
@@ -210,7 +211,7 @@ impl Serialize for FilePath {
     }
 }
 
-/// Where the store is.
+/// The location of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoreUrl(pub store::Config);
 
@@ -231,7 +232,7 @@ impl FromStr for StoreUrl {
             ":memory:" => Ok(Self(store::Config::SqliteMemory)),
             "" => Err(WrongForm("the file is missing")),
             path if path.contains(['?', '\0']) => {
-                Err(WrongForm("`?` cannot stand in it: there are no options"))
+                Err(WrongForm("remove `?`: options are not supported"))
             }
             path => Ok(Self(store::Config::SqliteFile(path.into()))),
         }
@@ -249,7 +250,7 @@ impl Serialize for StoreUrl {
     }
 }
 
-/// A moment, as RFC 3339 writes it.
+/// A time in the notation of RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp(pub UnixTime);
 
@@ -271,129 +272,4 @@ impl FromStr for Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_gos_and_days() {
-        for (text, expected) in [
-            ("0", Duration::ZERO),
-            ("0s", Duration::ZERO),
-            ("30s", Duration::from_secs(30)),
-            ("1h30m", Duration::from_secs(5400)),
-            ("250ms", Duration::from_millis(250)),
-            ("1.5h", Duration::from_secs(5400)),
-            (".5s", Duration::from_millis(500)),
-            ("1.s", Duration::from_secs(1)),
-            ("30d", Duration::from_secs(30 * 86_400)),
-            ("1d12h", Duration::from_secs(36 * 3600)),
-            ("5us", Duration::from_micros(5)),
-            ("5µs", Duration::from_micros(5)),
-            ("7ns", Duration::from_nanos(7)),
-            ("0s0s1s", Duration::from_secs(1)),
-        ] {
-            assert_eq!(text.parse(), Ok(GoDuration(expected)), "{text}");
-        }
-        for text in [
-            "",
-            "s",
-            "30",
-            "-1s",
-            "+1s",
-            "1h 30m",
-            "1w",
-            "1.2.3s",
-            ".s",
-            "1e3s",
-            "9999999999999999999s",
-            "300000d",
-        ] {
-            assert!(text.parse::<GoDuration>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_print_as_they_are_read() {
-        for text in ["0s", "30s", "1h30m", "250ms", "24h", "1h1m1s1ms1us1ns"] {
-            assert_eq!(text.parse::<GoDuration>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn sizes_are_binary() {
-        for (text, expected) in [
-            ("0", 0),
-            ("17", 17),
-            ("17B", 17),
-            ("64KiB", 65_536),
-            ("1MiB", 1 << 20),
-            ("2GiB", 2 << 30),
-        ] {
-            assert_eq!(text.parse(), Ok(Size(expected)), "{text}");
-        }
-        for text in [
-            "",
-            "KiB",
-            "64kb",
-            "64KB",
-            "64 KiB",
-            "-1",
-            "1.5MiB",
-            "99999999999999999999",
-            "99999999999999GiB",
-        ] {
-            assert!(text.parse::<Size>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn percentages_need_their_sign() {
-        assert_eq!("75%".parse(), Ok(Percent(0.75)));
-        assert_eq!("12.5%".parse(), Ok(Percent(0.125)));
-        for text in [
-            "75", "%", "0.75", "-5%", "1e2%", "..%", "NaN%", "inf%", "75 %",
-        ] {
-            assert!(text.parse::<Percent>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn stores_are_sqlite() {
-        let file = |path: &str| Ok(StoreUrl(store::Config::SqliteFile(path.into())));
-        assert_eq!(
-            "sqlite::memory:".parse(),
-            Ok(StoreUrl(store::Config::SqliteMemory))
-        );
-        assert_eq!("sqlite:./data/m2m.db".parse(), file("./data/m2m.db"));
-        assert_eq!("sqlite:///var/m2m.db".parse(), file("/var/m2m.db"));
-        for text in [
-            "",
-            "sqlite:",
-            "sqlite://",
-            "./data/m2m.db",
-            "mysql://x",
-            "sqlite:x?mode=rw",
-        ] {
-            assert!(text.parse::<StoreUrl>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_are_rfc_3339() {
-        assert_eq!("1970-01-01T00:00:10Z".parse(), Ok(Timestamp(UnixTime(10))));
-        assert_eq!(
-            "2027-01-01T01:00:00+01:00".parse(),
-            Ok(Timestamp(UnixTime(1_798_761_600)))
-        );
-        for text in [
-            "",
-            "2027-01-01",
-            "2027-01-01 00:00",
-            "2027-01-01T00:00:00",
-            "2027-13-01T00:00:00Z",
-            "1798761600",
-        ] {
-            assert!(text.parse::<Timestamp>().is_err(), "{text}");
-        }
-    }
-}
+mod tests;

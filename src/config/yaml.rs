@@ -1,8 +1,7 @@
 //! YAML text → [`Node`].
 //!
-//! Built from the parser's events rather than from a ready-made document, so that every repeated
-//! key is reported (not only the first), and so that no nesting or chain of aliases can exhaust
-//! stack or memory.
+//! Built from the parser's events, so that every repeated key is reported, and so that nesting and
+//! chains of aliases cannot exhaust stack or memory.
 
 use std::collections::HashMap;
 
@@ -11,13 +10,12 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInpu
 use super::problem::Findings;
 use super::tree::{Data, Entry, KeyPath, Node, Position, Text};
 
-/// Deeper than any sensible claim value, and safe for the recursion here and in the later stages.
+/// Deeper than any useful claim value, and safe for the recursion here and in the later stages.
 const MAX_DEPTH: usize = 48;
-/// All values, those that aliases repeat included.
+/// All values, including those that aliases repeat.
 const MAX_NODES: usize = 200_000;
 
-/// Reads one YAML document. `None`: it cannot be read any further; the reason is among the
-/// findings.
+/// Reads one YAML document. `None`: reading failed, and the findings contain the reason.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder {
@@ -27,7 +25,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
         findings,
     };
     let read = builder.documents(1);
-    // An empty file is a mapping without members: the later stages say what is missing.
+    // An empty file is an empty mapping: the later stages report the missing keys.
     let empty = || Node {
         at: Position::default(),
         data: Data::Map(Vec::new()),
@@ -36,7 +34,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     Some(documents.pop().unwrap_or_else(empty))
 }
 
-/// Reads every YAML document of a text; those without a value are left out. `None` as in [`parse`].
+/// Reads every YAML document of a text except empty ones. `None`: reading failed, as in [`parse`].
 pub(super) fn parse_all(text: &str, findings: &mut Findings) -> Option<Vec<Node>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder {
@@ -59,7 +57,7 @@ fn reported(read: Result<Vec<Node>, Stop>, findings: &mut Findings) -> Option<Ve
     }
 }
 
-/// Why reading ends.
+/// The error that ends reading.
 struct Stop {
     at: Position,
     path: KeyPath,
@@ -90,17 +88,17 @@ impl From<ScanError> for Stop {
     }
 }
 
-/// The parser speaks of YAML's grammar; this is what was probably done.
+/// The probable cause of a grammar error that the parser reports.
 fn hint(why: &str) -> Option<&'static str> {
     let is = |part: &str| why.contains(part);
     if is("tab") {
         Some("indent with spaces")
     } else if is("mapping values are not allowed") {
-        Some("is the line indented as its neighbours are? a text that holds `: ` must be in quotes")
+        Some("indent the line like its neighbours, and put a text that contains `: ` into quotes")
     } else if is("did not find expected key") || is("did not find expected '-' indicator") {
-        Some("the line must be indented exactly as its neighbours are")
+        Some("indent the line exactly like its neighbours")
     } else if is("anchor") {
-        Some("a text that begins with `*` or `&` must be in quotes")
+        Some("put a text that begins with `*` or `&` into quotes")
     } else if is("unexpected end of stream") || is("in quoted scalar") {
         Some("a quote is not closed")
     } else if is("expected ','")
@@ -108,7 +106,8 @@ fn hint(why: &str) -> Option<&'static str> {
         || is("only valid inside a block")
     {
         Some(
-            "a bracket is not closed, a comma is missing, or a text with brackets (`${NAME}`) must be in quotes",
+            "close the bracket, add the missing comma, or put a text with brackets (`${NAME}`) \
+             into quotes",
         )
     } else {
         None
@@ -137,7 +136,7 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
-    /// The documents that have a value; more than `most` are an error.
+    /// The documents that have a value. More than `most` documents are an error.
     fn documents(&mut self, most: usize) -> Result<Vec<Node>, Stop> {
         let (mut documents, mut read) = (Vec::new(), 0);
         loop {
@@ -154,7 +153,7 @@ impl<'a> Builder<'a, '_> {
                     return Err(Stop::new(
                         span.start,
                         &KeyPath::default(),
-                        "a second YAML document",
+                        "a second YAML document is not supported",
                     ));
                 }
                 (event, span) => {
@@ -233,7 +232,7 @@ impl<'a> Builder<'a, '_> {
             let (key, at) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(entries),
                 (Event::Scalar(text, ..), span) => (text.into_owned(), position(span.start)),
-                (_, span) => return Err(Stop::new(span.start, path, "a key must be a plain text")),
+                (_, span) => return Err(Stop::new(span.start, path, "a key must be a text")),
             };
             let key_path = path.key(&key);
             let (event, span) = self.next()?;
@@ -243,7 +242,7 @@ impl<'a> Builder<'a, '_> {
                 self.findings.error_at(
                     at,
                     &key_path,
-                    format!("the key stands twice, first in line {line}"),
+                    format!("the key is repeated; it is first used in line {line}"),
                 );
             } else {
                 entries.push(Entry { key, at, value });
@@ -263,8 +262,7 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    /// Whether a tag makes a scalar a text. Tags that are not YAML's own mean nothing here, so they
-    /// are refused.
+    /// Whether a tag makes a scalar a text. Tags other than YAML's own are refused.
     fn tagged_as_text(tag: Option<&Tag>, span: Span, path: &KeyPath) -> Result<bool, Stop> {
         match tag {
             None => Ok(false),
@@ -294,7 +292,7 @@ fn scalar(text: &str, plain: bool, as_text: bool) -> Data {
     })
 }
 
-/// What a text without quotes means, unless it is just a text.
+/// The value of an unquoted text, unless it is a text.
 pub(super) fn resolve_plain(text: &str) -> Option<Data> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Data::Null),
@@ -328,114 +326,4 @@ pub(super) fn resolve_plain(text: &str) -> Option<Data> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Node, String> {
-        let mut findings = Findings::default();
-        let tree = parse(text, &mut findings);
-        let (errors, _) = findings.locate("f", tree.as_ref());
-        match tree {
-            Some(tree) if errors.is_empty() => Ok(tree),
-            _ => Err(errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")),
-        }
-    }
-
-    #[test]
-    fn scalars_follow_the_core_schema() {
-        let tree = read(
-            "[1, 0x10, -3, 1.5, true, no, ~, '1', !!str 1, 2027-01-01T00:00:00Z, \"\", nan, 1e3]",
-        )
-        .unwrap();
-        assert_eq!(
-            tree.to_json().to_string(),
-            r#"[1,16,-3,1.5,true,"no",null,"1","1","2027-01-01T00:00:00Z","","nan",1000.0]"#
-        );
-    }
-
-    #[test]
-    fn keys_know_their_lines() {
-        let tree = read("a: 1\nb:\n  - c: x\n    d:\n      - y\n      - z\n").unwrap();
-        let at = |path: &KeyPath| (tree.position(path).line, tree.position(path).column);
-        let b0 = KeyPath::root("b").index(0);
-        assert_eq!(at(&KeyPath::root("b")), (2, 1));
-        assert_eq!(at(&b0.key("d")), (4, 5));
-        assert_eq!(at(&b0.key("d").index(1)), (6, 9));
-        assert_eq!(at(&b0.key("missing")), (3, 5));
-    }
-
-    #[test]
-    fn every_repeated_key_is_reported() {
-        assert_eq!(
-            read("a: 1\nb: {c: 1, c: 2}\na: 2\n").unwrap_err(),
-            "f:2:11: b.c: the key stands twice, first in line 2\nf:3:1: a: the key stands twice, first in line 1"
-        );
-    }
-
-    #[test]
-    fn anchors_work_and_cannot_explode() {
-        let tree = read("a: &x {k: [1, 2]}\nb: *x\n").unwrap();
-        assert_eq!(
-            tree.to_json().to_string(),
-            r#"{"a":{"k":[1,2]},"b":{"k":[1,2]}}"#
-        );
-        let mut bomb = String::from("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n");
-        for i in 1..9 {
-            let items = vec![format!("*a{}", i - 1); 10].join(",");
-            bomb += &format!("a{i}: &a{i} [{items}]\n");
-        }
-        assert!(read(&bomb).unwrap_err().contains("too many values"));
-        assert!(read("a: &a [*a]").unwrap_err().contains("alias"));
-    }
-
-    #[test]
-    fn common_slips_are_explained() {
-        for (text, hint) in [
-            ("a:\n\tb: 1\n", "spaces"),
-            ("a:\n  b: 1\n   c: 2\n", "indented"),
-            ("a:\n  b: 1\n c: 2\n", "indented"),
-            ("a:\n  - b\n c: 2\n", "indented"),
-            ("a: b: c\n", "quotes"),
-            ("a: [*, b]\n", "`*`"),
-            ("a:\n  - **\n", "`*`"),
-            ("a: *b\n", "`*`"),
-            ("a: { b: ${C} }\n", "`${NAME}`"),
-            ("a: \"b\n", "quote is not closed"),
-            ("a: 'b\n", "quote is not closed"),
-            ("a:\n  b: \"c\nd: e\n", "quote is not closed"),
-            ("a: {\n  - b\n", "not closed"),
-            ("a: [b\nc: d\n", "not closed"),
-            ("a: {b: c\nd: e\n", "not closed"),
-        ] {
-            let message = read(text).unwrap_err();
-            let (_, after) = message.split_once("; ").unwrap_or_default();
-            assert!(after.contains(hint), "{text}: {message}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_single_plain_document_is_refused() {
-        for (text, why) in [
-            ("a: [", "not valid YAML"),
-            ("a: *nowhere", "not valid YAML"),
-            ("a: 1\n---\nb: 2", "second YAML document"),
-            ("? [a]\n: b", "a key must be"),
-            ("a: !secret x", "tags"),
-        ] {
-            assert!(
-                read(text).unwrap_err().contains(why),
-                "{text}: {:?}",
-                read(text)
-            );
-        }
-        assert!(read(&"[".repeat(5000)).is_err());
-        assert!(read(&"- ".repeat(5000)).is_err());
-        assert!(read(&"? ".repeat(5000)).is_err());
-        assert!(read("").is_ok());
-        assert!(read("\u{feff}a: 1").is_ok());
-    }
-}
+mod tests;

@@ -1,0 +1,119 @@
+//! Tests of `address`.
+
+use super::*;
+
+fn accepts<T: FromStr>(texts: &[&str]) {
+    for text in texts {
+        assert!(text.parse::<T>().is_ok(), "{text:?}");
+    }
+}
+
+fn refuses<T: FromStr>(texts: &[&str]) {
+    for text in texts {
+        assert!(text.parse::<T>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn listen_addresses_are_literal_or_localhost() {
+    for (text, expected) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[::1]:0", "[::1]:0"),
+        ("localhost:9", "localhost:9"),
+        ("LocalHost:0", "localhost:0"),
+        ("0.0.0.0:65535", "0.0.0.0:65535"),
+    ] {
+        assert_eq!(
+            text.parse::<ListenAddress>().unwrap().0.to_string(),
+            expected
+        );
+    }
+    for text in [
+        "",
+        ":80",
+        "example.com:80",
+        "127.0.0.1",
+        "localhost",
+        "localhost:",
+        "localhost:65536",
+        "::1:80",
+        "http://127.0.0.1:80",
+    ] {
+        assert!(text.parse::<ListenAddress>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn urls_carry_no_credentials() {
+    accepts::<HttpUrl>(&["http://a", "https://a:1/b?c=d", "http://[::1]:9/x"]);
+    refuses::<HttpUrl>(&[
+        "",
+        "a",
+        "/a",
+        "ftp://a",
+        "http://",
+        "http://u@a",
+        "http://u:p@a",
+        "http://a/#f",
+        "unix:/x",
+    ]);
+}
+
+#[test]
+fn networks_are_addresses_with_a_length() {
+    accepts::<Network>(&[
+        "10.0.0.0/8",
+        "10.1.2.3",
+        "10.1.2.3/32",
+        "::1",
+        "fd00::/8",
+        "0.0.0.0/0",
+    ]);
+    refuses::<Network>(&[
+        "",
+        "10.1.2.3/8",
+        "10.0.0.0/33",
+        "10.0.0.0/",
+        "10/8",
+        "a.example",
+        "fd00::1/8",
+    ]);
+}
+
+#[test]
+fn upstreams_are_scheme_host_and_port() {
+    let upstream = |text: &str| text.parse::<UpstreamUrl>().unwrap();
+    assert_eq!(
+        upstream("http://a"),
+        UpstreamUrl {
+            tls: false,
+            host: "a".into(),
+            port: 80
+        }
+    );
+    assert_eq!(
+        upstream("https://a/"),
+        UpstreamUrl {
+            tls: true,
+            host: "a".into(),
+            port: 443
+        }
+    );
+    assert_eq!(
+        upstream("http://[::1]:9"),
+        UpstreamUrl {
+            tls: false,
+            host: "::1".into(),
+            port: 9
+        }
+    );
+    refuses::<UpstreamUrl>(&[
+        "a:80",
+        "http://a/b",
+        "http://a?b",
+        "http://u@a",
+        "http://a:0",
+        "http://a:99999",
+        "ws://a",
+    ]);
+}
