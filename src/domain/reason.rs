@@ -225,11 +225,11 @@ reasons! {
          polling, server-sent events), or let it reach the service directly.",
     /// A browser page of another site sent the request.
     CrossSite = "cross_site" =>
-        "A browser page of another site tried to use the listener and was refused, because of \
-         `Origin`, `Referer` or `Sec-Fetch-Site`, or because the header of `requireHeader` is \
-         missing. Outbound listeners are for programs. If a page needs the API, give it its own \
-         authorization, or add its origin to `allowedOrigins`. Do the same for a program that \
-         sends a `Referer` of another host.",
+        "A browser page of another site tried to use the listener and was refused. The cause is \
+         `Origin`, `Referer` or `Sec-Fetch-Site`, or the missing header of `requireHeader`. Outbound \
+         listeners are for programs. If a page needs the API, give it its own authorization, or add \
+         its origin to `allowedOrigins`. Do the same for a program that sends a `Referer` of \
+         another host.",
     /// The request already has an `Authorization` header, and the listener does not overwrite it.
     OwnAuthorization = "own_authorization" =>
         "No action if this is intended: `overwrite: false` forwards such requests unchanged. Set \

@@ -171,7 +171,6 @@ fn the_algorithm_follows_the_key() {
             "{out}"
         );
     }
-    // Such as a certificate.
     let plgds = format!(
         "oauthSigner:\n  privateKeyFile: secrets/plain{}",
         &input("minimal")["oauthSigner:".len()..]
@@ -179,7 +178,8 @@ fn the_algorithm_follows_the_key() {
     let (_, out, err) = import(&dir, &plgds);
     assert!(
         !out.contains("privateKeyFile")
-            && err.contains("oauthSigner.privateKeyFile: the file holds no key"),
+            && err
+                .contains("oauthSigner.privateKeyFile: the file contains no supported signing key"),
         "{err}"
     );
 }
@@ -195,7 +195,7 @@ fn other_files_and_missing_arguments_are_refused() {
         ),
         (
             "kind: ConfigMap\ndata: { service.yaml: \"\" }\n",
-            "under its `data`",
+            "in its `data`",
         ),
         ("", "`oauthSigner` is missing"),
     ] {
