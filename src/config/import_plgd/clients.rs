@@ -165,7 +165,16 @@ fn proof(
         return Ok((Proof::Assertion(names), None));
     }
     source.pass(&authorization);
-    let Some(value) = source.text(&secret) else {
+    secret_proof(source, &secret, id, read)
+}
+
+fn secret_proof(
+    source: &mut Source<'_>,
+    path: &KeyPath,
+    id: &str,
+    read: ReadFile<'_>,
+) -> Result<(Proof, Option<&'static str>), &'static str> {
+    let Some(value) = source.text(path) else {
         return Err(NO_PROOF);
     };
     let plain = |c: char| {
@@ -179,22 +188,21 @@ fn proof(
     match file_path(&value, &instead) {
         Ok(file) => {
             if file.parse::<FilePath>().is_err() {
-                source.refuse(&secret, "expected a file path");
+                source.refuse(path, "expected a file path");
             }
             let text = read(Path::new(&file));
             let unusable = text
                 .as_ref()
                 .and_then(|text| unusable(text.expose_secret()));
             match (&text, unusable) {
-                (None, _) => source.lost_once(&secret, UNREAD),
+                (None, _) => source.lost_once(path, UNREAD),
                 (Some(_), Some(why)) => {
                     let message = format!(
                         "{why}. The client is therefore disabled: write a new secret into the file \
-                         (for \
-                         example by `openssl rand -base64 32`), give it to the client and remove \
-                         `disabled: true`"
+                         (for example by `openssl rand -base64 32`), give it to the client and \
+                         remove `disabled: true`"
                     );
-                    source.lost(&secret, message);
+                    source.lost(path, message);
                 }
                 (Some(_), None) => {}
             }
@@ -205,7 +213,7 @@ fn proof(
                 "the secret is part of the configuration: write it to {file}, readable only by \
                  the sidecar"
             );
-            source.lost(&secret, message);
+            source.lost(path, message);
             Ok((Proof::Secret(file), None))
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{helm, merge};
 use crate::config::problem::Findings;
-use crate::config::tree::{Data, KeyPath, Node};
+use crate::config::tree::{Data, Entry, KeyPath, Node};
 use crate::config::yaml;
 
 /// A configuration of plgd's server, and its text.
@@ -125,37 +125,43 @@ fn in_kubernetes(object: &Node, findings: &mut Findings) -> Option<Vec<Found>> {
         return Some(found);
     };
     for file in files {
-        let Data::Text(content) = file.value.data else {
-            continue;
-        };
-        if !content
-            .value
-            .lines()
-            .any(|line| line.trim_end() == "oauthSigner:" || line.starts_with("oauthSigner: "))
-        {
-            continue;
-        }
-        let place = format!("ConfigMap {name}, data.{}", file.key);
-        let mut own = Findings::default();
-        let Some(mut tree) = yaml::parse(&content.value, &mut own) else {
-            let (errors, _) = own.locate(&place, None);
-            for error in errors {
-                findings.error_at(
-                    file.at,
-                    &KeyPath::default(),
-                    format!("{place}: {}", error.message),
-                );
-            }
-            return None;
-        };
-        findings.extend(own);
-        merge::merge(&mut tree);
-        found.push(Found {
-            tree,
-            text: content.value,
-            place: Some(place),
-            of_values: false,
-        });
+        found.extend(in_config_map(&name, file, findings)?);
     }
     Some(found)
+}
+
+/// The configuration in a member of a ConfigMap, if it is one. The outer `None`: it is invalid.
+#[expect(clippy::option_option, reason = "missing and invalid are two cases")]
+fn in_config_map(name: &str, file: Entry, findings: &mut Findings) -> Option<Option<Found>> {
+    let Data::Text(content) = file.value.data else {
+        return Some(None);
+    };
+    if !content
+        .value
+        .lines()
+        .any(|line| line.trim_end() == "oauthSigner:" || line.starts_with("oauthSigner: "))
+    {
+        return Some(None);
+    }
+    let place = format!("ConfigMap {name}, data.{}", file.key);
+    let mut own = Findings::default();
+    let Some(mut tree) = yaml::parse(&content.value, &mut own) else {
+        let (errors, _) = own.locate(&place, None);
+        for error in errors {
+            findings.error_at(
+                file.at,
+                &KeyPath::default(),
+                format!("{place}: {}", error.message),
+            );
+        }
+        return None;
+    };
+    findings.extend(own);
+    merge::merge(&mut tree);
+    Some(Some(Found {
+        tree,
+        text: content.value,
+        place: Some(place),
+        of_values: false,
+    }))
 }
