@@ -53,7 +53,8 @@ async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
 
 async fn scrape(State(probes): State<Probes>, headers: HeaderMap) -> Response {
     if !probes.may_be_called(&headers) {
-        let text = "call it by an IP address, a private name (`sidecar`, `sidecar.team.svc`), or a host of `probes.hosts`";
+        let text = "call it by an IP address, a private name (`sidecar`, `sidecar.team.svc`), or a \
+            host of `probes.hosts`";
         return error_answer(StatusCode::FORBIDDEN, "access_denied", text);
     }
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -36,7 +36,8 @@ pub enum TokenError {
     Misspelt { given: Excerpt, known: &'static str },
     /// The client asks for a token that is bound to a key (RFC 9449, RFC 8705).
     #[error(
-        "this server issues bearer tokens only, none that are bound to a key: send the request without {0}"
+        "this server issues bearer tokens only, none that are bound to a key: send the request \
+         without {0}"
     )]
     BoundToken(&'static str),
     /// More than 100 parameters, scopes or audiences, or one that is too long.
@@ -47,14 +48,16 @@ pub enum TokenError {
     #[error("more than one client authentication method is used")]
     SeveralAuthMethods,
     #[error(
-        "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        "client_assertion needs the client_assertion_type \
+         urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     )]
     AssertionType,
     #[error("expiration must be a whole number: a time in unix seconds")]
     MalformedExpiration,
     /// `expiration` has passed, or is later than the client's lifetime or its own end allows.
     #[error(
-        "expiration must be a time in unix seconds, in the future, within the client's token lifetime and before the client's expiry"
+        "expiration must be a time in unix seconds, in the future, within the client's token \
+         lifetime and before the client's expiry"
     )]
     Expiration,
     #[error("token_name must be at most {0} printable characters")]
@@ -87,7 +90,8 @@ pub enum TokenError {
     },
     /// The owner has used up the quota of live and revoked tokens.
     #[error(
-        "this user has too many tokens that are live or revoked: use one of them, or wait until some expire"
+        "this user has too many tokens that are live or revoked: use one of them, or wait until \
+         some expire"
     )]
     TooManyTokens {
         /// In seconds.
@@ -130,7 +134,8 @@ pub enum TokenError {
     StoreUnwritable(&'static str),
     /// The claims of the exchanged JWT make the token longer than `issuer.maxTokenSize`.
     #[error(
-        "the claims of the assertion make the token longer than this server accepts: bring an assertion with fewer claims"
+        "the claims of the assertion make the token longer than this server accepts: bring an \
+         assertion with fewer claims"
     )]
     LongToken,
     #[error("the token could not be issued")]
@@ -232,11 +237,13 @@ pub enum OpenError {
     #[error("the stored signing key `{0}` cannot be used")]
     StoredKey(String),
     #[error(
-        "the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's file"
+        "the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's \
+         file"
     )]
     Encrypted(String),
     #[error(
-        "the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another key"
+        "the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another \
+         key"
     )]
     OtherEncryptionKey(String),
     #[error(transparent)]

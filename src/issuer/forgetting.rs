@@ -126,7 +126,8 @@ impl Forgetting {
         match self.write(proven, uptime).await {
             Ok(()) => self.seen().noted = uptime,
             Err(error) => {
-                tracing::warn!(%error, "the proven time cannot be stored; expired rows are kept longer")
+                tracing::warn!(%error, "the proven time cannot be stored; expired rows are kept \
+                    longer")
             }
         }
     }

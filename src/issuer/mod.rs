@@ -1,9 +1,9 @@
 //! The authorization server.
 //!
 //! [`token`] issues access tokens, [`introspection`] and [`revocation`] answer for them,
-//! [`registry`] lists the kept ones, [`management`] changes clients and keys. Each is a service over
-//! the registered clients, the signing keys, the revocations and the store. [`Issuer`] only composes
-//! them.
+//! [`registry`] lists the kept ones, [`management`] changes clients and keys. Each is a service
+//! over the registered clients, the signing keys, the revocations and the store. [`Issuer`] only
+//! composes them.
 
 mod authenticator;
 mod claim_names;

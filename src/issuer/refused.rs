@@ -187,7 +187,8 @@ impl Refusals {
         (client, refused)
     }
 
-    /// An id that no client has. Secrets and tokens are sent as ids by mistake: they are not logged.
+    /// An id that no client has. Secrets and tokens are sent as ids by mistake: they are not
+    /// logged.
     fn shown_id(&self, id: &str, credentials: Option<&Credentials>) -> String {
         // A client may send its secret's file with the line end.
         let text = SecretString::from(id.trim_end_matches(['\r', '\n']));

@@ -33,7 +33,8 @@ const TYPE: (&str, &str) = ("client_assertion_type", JWT_BEARER);
 /// A configuration with these further lines in `issuer`, among them its clients.
 fn yaml(issuer: &str) -> String {
     format!(
-        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: {ISSUER}\n  \
+        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: \
+         {ISSUER}\n  \
          listen: 127.0.0.1:0\n{issuer}"
     )
 }
@@ -225,7 +226,8 @@ async fn failures_are_counted_for_the_client_behind_a_trusted_proxy() {
     for (trusted, owner_is) in [("127.0.0.0/8", 200), ("10.0.0.0/8", 429)] {
         let builder = Sidecar::builder().secret_file("legacy", "legacy", secret);
         let issuer = format!(
-            "  trustedProxies: [{trusted}]\n  clients: [{{ id: legacy, secretFile: \"@DIR@/legacy\" }}]\n"
+            "  trustedProxies: [{trusted}]\n  clients: [{{ id: legacy, \
+             secretFile: \"@DIR@/legacy\" }}]\n"
         );
         let sidecar = builder.start(&yaml(&issuer)).await;
         let from = async |secret: &str, address: &str| {

@@ -405,7 +405,8 @@ async fn expect_100_continue_is_answered_before_the_body() {
     );
     let mut connection = Connection::open(address).await;
     let head = format!(
-        "POST /oauth/token HTTP/1.1\r\nHost: {address}\r\nExpect: 100-continue\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+        "POST /oauth/token HTTP/1.1\r\nHost: {address}\r\nExpect: 100-continue\r\nContent-Type: \
+         application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     connection.send(head).await;

@@ -363,8 +363,7 @@ async fn a_change_of_algorithm_is_told_by_metadata_and_ends_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_encryption_key_no_private_key_is_in_the_files_and_without_it_the_issuer_does_not_start()
- {
+async fn an_encryption_key_keeps_private_keys_out_of_the_files_and_is_required_then() {
     let upstream = Upstream::start();
     let yaml = |store: &str| yaml(&upstream, store, "{}", "1h");
     let plain = yaml(STORE);

@@ -113,7 +113,8 @@ async fn a_dpop_proof_is_refused_because_the_token_would_not_be_bound() {
         ),
     ] {
         let answer = ask(&sidecar, "/oauth/token", &headers, body.as_bytes()).await;
-        let text = "this server issues bearer tokens only, none that are bound to a key: send the request without";
+        let text = "this server issues bearer tokens only, none that are bound to a key: send the \
+            request without";
         assert_eq!(refusal(&answer), invalid_request(&format!("{text} {what}")));
     }
     let metadata = get(
@@ -145,7 +146,8 @@ async fn a_grant_that_there_is_not_is_named_before_anything_else() {
         ] {
             let form = [&[("grant_type", grant)], more].concat();
             let answer = post_form(address, "/oauth/token", &form, &[]).await;
-            let text = "this grant type is not supported; supported are client_credentials and refresh_token";
+            let text = "this grant type is not supported; supported are client_credentials and \
+                refresh_token";
             assert_eq!(
                 refusal(&answer),
                 (400, "unsupported_grant_type".to_owned(), text.to_owned()),
@@ -183,7 +185,8 @@ async fn what_is_wrong_with_a_request_is_said() {
         "the request body is compressed; send it without a content coding (Content-Encoding)";
     let in_query = |name| {
         format!(
-            "the parameter `{name}` is in the query of the URL; parameters belong in the request body"
+            "the parameter `{name}` is in the query of the URL; parameters belong in the request \
+             body"
         )
     };
     let query = format!("/oauth/token?{GRANT}");

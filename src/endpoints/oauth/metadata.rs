@@ -25,8 +25,8 @@ const NO_CONTENT_FROM_ANYWHERE: (HeaderName, HeaderValue) = (
     CONTENT_SECURITY_POLICY,
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; form-action 'none'"),
 );
-const NO_LOGIN: &str = "this server has no login: it issues tokens to programs, which ask the token \
-                        endpoint with grant_type=client_credentials";
+const NO_LOGIN: &str = "this server has no login: it issues tokens to programs, which ask the \
+                        token endpoint with grant_type=client_credentials";
 const NO_LOGIN_PAGE: &str = "<!doctype html>
 <html lang=\"en\">
 <title>No login</title>

@@ -153,7 +153,11 @@ async fn a_token_is_issued_by_basic_by_form_and_by_json() {
         assert_eq!(token.as_str().unwrap().split('.').count(), 3);
         assert_eq!(
             members,
-            json!({"token_type": "Bearer", "expires_in": 3600, "scope": "devices:read devices:write"})
+            json!({
+                "token_type": "Bearer",
+                "expires_in": 3600,
+                "scope": "devices:read devices:write",
+            })
         );
     }
 }

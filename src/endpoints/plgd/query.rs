@@ -8,8 +8,8 @@ use crate::endpoints::oauth::body_error;
 
 /// The most ids of a request. A head or a body of 64 KiB has room for fewer UUIDs.
 const MAX_IDS: usize = 2000;
-const BOOLEAN: &str = "includeBlacklisted must be true or false (also 1, t, T, TRUE, True, 0, f, F, \
-                       FALSE, False)";
+const BOOLEAN: &str = "includeBlacklisted must be true or false (also 1, t, T, TRUE, True, 0, f, \
+                       F, FALSE, False)";
 
 /// The ids that a request to revoke names in its query and its body; at least one.
 pub(super) fn named_for_end(

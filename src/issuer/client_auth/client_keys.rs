@@ -49,7 +49,8 @@ pub enum InvalidClientKeys {
     #[error("is larger than {} KiB", MAX_BODY / 1024)]
     TooLarge,
     #[error(
-        "is not a JWK set with the client's public keys: a JSON object with a list of `keys` (RFC 7517 §5)"
+        "is not a JWK set with the client's public keys: a JSON object with a list of `keys` (RFC \
+         7517 §5)"
     )]
     NotAKeySet,
     #[error(

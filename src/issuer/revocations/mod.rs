@@ -1,5 +1,5 @@
-//! The revocations of this issuer: in memory for its verifiers, in the store, and in the signed list
-//! for other verifiers.
+//! The revocations of this issuer: in memory for its verifiers, in the store, and in the signed
+//! list for other verifiers.
 
 pub(super) mod known;
 mod list;
@@ -109,7 +109,8 @@ impl Revocations {
         self.now.current().mark_for(client_id, now.minus(BACKDATED))
     }
 
-    /// The latest time at which a token may have been signed: after `now` if the clock was set back.
+    /// The latest time at which a token may have been signed: after `now` if the clock was set
+    /// back.
     pub(super) fn latest(&self, now: UnixTime) -> UnixTime {
         self.signed_here(now).max(self.earlier)
     }

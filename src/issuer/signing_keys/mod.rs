@@ -219,7 +219,8 @@ impl SigningKeys {
             Err(OpenError::Store(error)) => return Err(error),
             Err(error) => {
                 self.unusable.store(revision, Ordering::Relaxed);
-                tracing::error!(%error, "the signing keys of the store are not taken over; those in use stay");
+                tracing::error!(%error, "the signing keys of the store are not taken over; those \
+                    in use stay");
             }
         }
         Ok(())

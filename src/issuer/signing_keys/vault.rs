@@ -104,7 +104,8 @@ impl Vault {
             if !is_sealed {
                 tracing::error!(
                     kid = key.record.kid,
-                    "a signing key in the store is not encrypted like the others and is ignored: an \
+                    "a signing key in the store is not encrypted like the others and is ignored: \
+                     an \
                      attacker may have put it there; `m2m-sidecar keys rotate --withdraw` removes \
                      it with all others"
                 );

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
+async fn every_fault_of_a_client_gets_the_same_answer() {
     let disabled = Client {
         disabled: true,
         ..client("disabled", "s")
@@ -132,7 +132,7 @@ async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_ha
 
 /// A `+` can be read in two ways, and both may be clients.
 #[tokio::test]
-async fn the_client_that_proves_who_it_is_is_named_however_its_id_can_be_read() {
+async fn the_authenticated_client_is_named_in_every_reading_of_its_id() {
     let issuer = open(config(vec![client("svc a", "one"), client("svc+a", "two")]))
         .await
         .unwrap();

@@ -17,9 +17,12 @@ fn builder(robot: &Authority, other: &Authority) -> SidecarBuilder {
 }
 
 async fn start(builder: SidecarBuilder) -> Sidecar {
-    let clients = "  clients:\n    - { id: robot, jwksFile: \"@DIR@/robot.json\" }\n    - { id: other, jwksFile: \
-                   \"@DIR@/other.json\" }\n    - { id: off, jwksFile: \"@DIR@/robot.json\", disabled: true }\n    - { id: \
-                   over, jwksFile: \"@DIR@/robot.json\", expiresAt: 2020-01-01T00:00:00Z }\n    - { id: legacy, \
+    let clients = "  clients:\n    - { id: robot, jwksFile: \"@DIR@/robot.json\" }\n    - { id: \
+    other, jwksFile: \
+                   \"@DIR@/other.json\" }\n    - { id: off, jwksFile: \"@DIR@/robot.json\", \
+                   disabled: true }\n    - { id: \
+                   over, jwksFile: \"@DIR@/robot.json\", expiresAt: 2020-01-01T00:00:00Z }\n    - \
+                   { id: legacy, \
                    secretFile: \"@DIR@/legacy\" }\n";
     builder.start(&yaml(clients)).await
 }

@@ -4,11 +4,14 @@ use super::*;
 use crate::support::keys::{Alg, TestKey};
 
 async fn sidecar(users: &Authority, foreign: &Authority) -> Sidecar {
-    let issuer = "  clients:\n    - { id: portal, owner: \"of the client\", jwtPrivateKey: { authorities: [users] } }\n    - \
-                  { id: copier, jwtPrivateKey: { authorities: [users], copyClaims: [email, cnf, access_token] } }\n    - \
+    let issuer = "  clients:\n    - { id: portal, owner: \"of the client\", jwtPrivateKey: { \
+    authorities: [users] } }\n    - \
+                  { id: copier, jwtPrivateKey: { authorities: [users], copyClaims: [email, cnf, \
+                  access_token] } }\n    - \
                   { id: legacy, secretFile: \"@DIR@/legacy\", owner: x }\n";
     let authorities = format!(
-        "authorities:\n  users: {{ issuer: \"{}\" }}\n  foreign: {{ issuer: \"{}\" }}\n  self: {{ issuer: {ISSUER} }}\n",
+        "authorities:\n  users: {{ issuer: \"{}\" }}\n  foreign: {{ issuer: \"{}\" }}\n  self: {{ \
+         issuer: {ISSUER} }}\n",
         users.issuer(),
         foreign.issuer()
     );

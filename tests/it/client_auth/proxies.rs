@@ -16,7 +16,8 @@ async fn plgd(proxies: &str) -> Sidecar {
     let clients = CLIENTS
         .map(|id| format!("    - {{ id: {id}, secretFile: \"@DIR@/secret\", owner: \"1\" }}\n"));
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: https://hub.example/m2m-oauth-server\n  \
+        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: \
+         https://hub.example/m2m-oauth-server\n  \
          listen: 127.0.0.1:0\n  profile: plgd\n{proxies}  clients:\n{}",
         clients.concat()
     );
@@ -272,14 +273,17 @@ async fn an_inbound_listener_that_answers_for_the_issuer_goes_by_its_own_proxies
     let upstream = Upstream::start();
     let listener = |name: &str, proxies: &str| {
         format!(
-            "  - {{ name: {name}, listen: 127.0.0.1:0, issuer: true, upstream: \"{}\", authorities: [self], audiences: any, {proxies}\
+            "  - {{ name: {name}, listen: 127.0.0.1:0, issuer: true, upstream: \"{}\", \
+             authorities: [self], audiences: any, {proxies}\
              rules: [{{ paths: [\"/api/**\"] }}] }}\n",
             upstream.url()
         )
     };
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: https://hub.example/m2m-oauth-server\n  \
-         listen: 127.0.0.1:0\n  profile: plgd\n  trustedProxies: [127.0.0.1]\nauthorities: {{ self: {{ issuer: \
+        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: \
+         https://hub.example/m2m-oauth-server\n  \
+         listen: 127.0.0.1:0\n  profile: plgd\n  trustedProxies: [127.0.0.1]\nauthorities: {{ \
+         self: {{ issuer: \
          https://hub.example/m2m-oauth-server }} }}\ninbound:\n{}{}",
         listener("open", ""),
         listener("behind", "trustedProxies: [127.0.0.1], "),

@@ -25,7 +25,8 @@ async fn only_tokens_with_a_name_leave_a_row_and_it_is_written_before_the_answer
     .await;
     let claims = claims(text(&named, "access_token"));
     let row: (String, String, String, String, String, String, i64) = sqlx::query_as(
-        "SELECT jti, client_id, owner, name, scope, audience, expires_at FROM tokens WHERE revoked_at IS NULL",
+        "SELECT jti, client_id, owner, name, scope, audience, expires_at FROM tokens WHERE \
+         revoked_at IS NULL",
     )
     .fetch_one(&mut database)
     .await

@@ -128,8 +128,7 @@ fn end_of(token: &str) -> Option<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_claims_of_a_users_token_stand_in_the_token_and_in_the_list_unless_the_operator_narrows_them()
- {
+async fn claims_of_a_users_token_are_copied_unless_the_operator_narrows_them() {
     let world = World::start().await;
     let personal = || {
         let user = world

@@ -184,7 +184,8 @@ async fn an_owner_beyond_the_quota_of_a_shared_client_gets_429_and_the_others_go
     let mut database = database(&world.sidecar).await;
     sqlx::query(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-         INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, issued_at, revoked_at)
+         INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, \
+         issued_at, revoked_at)
          SELECT 'id-' || i, ?1, '1', ?2, 'a user', '', '[]', 1, 2 FROM n",
     )
     .bind(CLIENT)

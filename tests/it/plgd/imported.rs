@@ -103,7 +103,8 @@ async fn a_client_whose_secret_file_is_empty_is_let_in_by_no_secret() {
     let good = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(good.path(), SECRET).expect("a writable file");
     let plgds = format!(
-        "oauthSigner:\n  domain: hub.example\n  clients:\n    - {{ id: open, secretFile: \"{}\", owner: \"1\", accessTokenLifetime: 1h }}\n    \
+        "oauthSigner:\n  domain: hub.example\n  clients:\n    - {{ id: open, secretFile: \"{}\", \
+         owner: \"1\", accessTokenLifetime: 1h }}\n    \
          - {{ id: good, secretFile: \"{}\", owner: \"1\", accessTokenLifetime: 1h }}\n",
         empty.path().display(),
         good.path().display()

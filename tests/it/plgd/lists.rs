@@ -21,7 +21,8 @@ async fn insert_rows(world: &World, count: usize) -> Vec<String> {
         let claims =
             (number % 3 == 2).then(|| json!({ "a": "x".repeat(number % 7 * 1500) }).to_string());
         let insert =
-            "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at, original_claims)
+            "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at, \
+             original_claims)
              VALUES (?1, 'serviceClient', '3', '3', '', '[]', ?2, ?3)";
         let issued_at = i64::try_from(number / 40).unwrap();
         let insert = sqlx::query(insert).bind(&id).bind(issued_at).bind(claims);

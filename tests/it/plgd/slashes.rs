@@ -218,7 +218,8 @@ async fn what_was_stored_under_another_spelling_is_the_same_users() {
     );
     let mut database = database(&world.sidecar).await;
     let insert =
-        "INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, issued_at)
+        "INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, \
+         issued_at)
                   VALUES ('old', 'portal', '1', ?1, '1', '', '[]', 1)";
     sqlx::query(insert)
         .bind(&world.slash)
@@ -280,7 +281,8 @@ async fn the_quota_of_a_user_counts_the_tokens_of_each_spelling() {
     for (prefix, issuer) in [("a", &world.bare), ("b", &world.slash)] {
         sqlx::query(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
-             INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, issued_at, revoked_at)
+             INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, \
+             issued_at, revoked_at)
              SELECT ?1 || i, 'portal', '1', ?2, '1', '', '[]', 1, 2 FROM n",
         )
         .bind(prefix)

@@ -19,28 +19,41 @@ const ADMIN: &str = "the-admin-token-of-towards";
 /// split at single spaces.
 fn m2m_server() -> Upstream {
     let server = Upstream::start();
-    server.answer(|request| match (request.method.as_str(), request.target.as_str()) {
-        ("GET", "/m2m-oauth-server/.well-known/openid-configuration") => {
-            let base = format!("http://{}/m2m-oauth-server", request.header("host").unwrap_or_default());
-            let document = json!({
-                "issuer": base,
-                "token_endpoint": format!("{base}/oauth/token"),
-                "jwks_uri": format!("{base}/.well-known/jwks.json"),
-                "plgd_tokens_endpoint": format!("{base}/api/v1/tokens"),
-            });
-            Answer::with_headers(&[("Content-Type", "application/json")], &document.to_string())
-        }
-        ("POST", TOKEN) => match create_token(request) {
-            Ok(token) => Answer::with_headers(
-                &[("Content-Type", "application/json")],
-                &json!({"access_token": token, "scope": "", "token_type": "Bearer"}).to_string(),
-            ),
-            Err(why) => refusal(&format!(
-                "cannot create token: rpc error: code = Unauthenticated desc = cannot create token: {why}"
+    server.answer(
+        |request| match (request.method.as_str(), request.target.as_str()) {
+            ("GET", "/m2m-oauth-server/.well-known/openid-configuration") => {
+                let base = format!(
+                    "http://{}/m2m-oauth-server",
+                    request.header("host").unwrap_or_default()
+                );
+                let document = json!({
+                    "issuer": base,
+                    "token_endpoint": format!("{base}/oauth/token"),
+                    "jwks_uri": format!("{base}/.well-known/jwks.json"),
+                    "plgd_tokens_endpoint": format!("{base}/api/v1/tokens"),
+                });
+                Answer::with_headers(
+                    &[("Content-Type", "application/json")],
+                    &document.to_string(),
+                )
+            }
+            ("POST", TOKEN) => match create_token(request) {
+                Ok(token) => Answer::with_headers(
+                    &[("Content-Type", "application/json")],
+                    &json!({"access_token": token, "scope": "", "token_type": "Bearer"})
+                        .to_string(),
+                ),
+                Err(why) => refusal(&format!(
+                    "cannot create token: rpc error: code = Unauthenticated desc = cannot create \
+                 token: {why}"
+                )),
+            },
+            _ => refusal(&format!(
+                "cannot access to {}: inaccessible uri",
+                request.target
             )),
         },
-        _ => refusal(&format!("cannot access to {}: inaccessible uri", request.target)),
-    });
+    );
     server
 }
 
@@ -186,7 +199,8 @@ async fn a_refusal_of_the_server_is_shown_in_the_log_and_in_the_status() {
             "invalid audience([])",
         ),
         (
-            "authMethod: client_secret_post\n    audienceParameter: aud\n    audiences: [https://c.example]",
+            "authMethod: client_secret_post\n    audienceParameter: aud\n    audiences: \
+             [https://c.example]",
             "invalid audience([https://c.example])",
         ),
         (

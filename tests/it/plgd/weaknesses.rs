@@ -24,8 +24,7 @@ async fn w02_an_expiration_of_this_very_second_is_no_way_to_a_token_without_end(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn w03_no_query_and_no_spelling_of_the_path_skips_verification_and_claims_count_only_when_verified()
- {
+async fn w03_verification_cannot_be_skipped_by_query_or_path() {
     let world = World::start().await;
     world.issue("serviceClient", &[]).await;
     let address = world.sidecar.address("issuer");

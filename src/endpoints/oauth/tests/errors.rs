@@ -107,7 +107,8 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("client_assertion=x"),
             400,
             "invalid_request",
-            "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion needs the client_assertion_type \
+             urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         ),
         (
             Some(&good),
@@ -115,7 +116,8 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("expiration=1"),
             400,
             "invalid_request",
-            "expiration must be a time in unix seconds, in the future, within the client's token lifetime and before the client's expiry",
+            "expiration must be a time in unix seconds, in the future, within the client's token \
+             lifetime and before the client's expiry",
         ),
         (
             Some(&good),
@@ -292,7 +294,10 @@ async fn a_body_beyond_64_kib_is_413() {
     let answer = post_token(None, Some(FORM), &format!("{at_most}x")).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.header(CACHE_CONTROL), Some("no-store"));
-    let expected = json!({"error": "invalid_request", "error_description": "the request body is larger than 64 KiB"});
+    let expected = json!({
+        "error": "invalid_request",
+        "error_description": "the request body is larger than 64 KiB",
+    });
     assert_eq!(answer.body, expected);
 }
 
@@ -343,11 +348,19 @@ async fn other_methods_are_405_with_allow() {
 proptest! {
     #[test]
     fn any_request_gets_an_oauth_answer(
-        content_type in prop_oneof![Just("application/json".to_owned()), Just(FORM.to_owned()), "[ -~]{0,20}"],
-        authorization in prop_oneof!["[ -~]{0,40}", "[ -~]{0,30}".prop_map(|text| basic(&text, &text))],
+        content_type in prop_oneof![
+            Just("application/json".to_owned()),
+            Just(FORM.to_owned()),
+            "[ -~]{0,20}",
+        ],
+        authorization in prop_oneof![
+            "[ -~]{0,40}",
+            "[ -~]{0,30}".prop_map(|text| basic(&text, &text)),
+        ],
         body in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..100),
-            "grant_type=client_credentials&(client_id|client_secret|scope|audience)=[ -~]{0,20}".prop_map(String::into_bytes),
+            "grant_type=client_credentials&(client_id|client_secret|scope|audience)=[ -~]{0,20}"
+                .prop_map(String::into_bytes),
         ],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -82,8 +82,7 @@ fn a_secret_that_was_not_hashed_counts_too_but_later() {
 }
 
 #[test]
-fn a_network_that_fails_with_many_clients_waits_with_every_client_and_one_success_does_not_end_that()
- {
+fn a_network_with_failures_of_many_clients_waits_even_after_one_success() {
     let (failures, from) = (Failures::new(), Some("192.0.2.1"));
     let caller = |number: u32| attempt(&format!("client-{number}"), from);
     for number in 0..OF_NETWORK.burst {

@@ -124,8 +124,7 @@ async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_co
 }
 
 #[tokio::test]
-async fn all_claims_may_be_copied_but_secrets_and_the_claim_that_switches_off_plgds_scope_check_at_no_depth()
- {
+async fn copied_claims_have_no_secrets_and_no_required_scope_at_any_depth() {
     let claims = json!({
         "iss": "https://idp.example", "sub": "u", "owner": "ann", "aud": ["https://app.example"], "scope": "",
         "address": { "street": "x", "password": "p" }, "groups": ["g1", { "id_token": "x.y.z", "n": [1, null] }],

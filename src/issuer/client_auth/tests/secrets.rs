@@ -123,7 +123,7 @@ async fn a_supplied_secret_is_hashed_once_and_known_while_it_is_live() {
 }
 
 #[tokio::test]
-async fn who_fails_again_and_again_waits_and_nothing_is_looked_at() {
+async fn a_caller_that_fails_repeatedly_waits_and_no_secret_is_compared() {
     let world = World::new().await;
     world.add_supplied("slow").await;
     let right = format!("slow:{SUPPLIED}");
@@ -325,7 +325,7 @@ async fn a_generated_secret_passes_the_delay_with_the_line_end_of_its_file_too()
 }
 
 #[tokio::test]
-async fn guesses_that_are_hashed_at_once_tell_no_more_than_those_that_come_one_by_one() {
+async fn concurrent_guesses_reveal_no_more_than_successive_ones() {
     let world = World::new().await;
     world.add_supplied("slow").await;
     for _ in 0..4 {

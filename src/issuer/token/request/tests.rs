@@ -530,7 +530,8 @@ proptest! {
         basic in any::<bool>(),
         body in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..200),
-            "(grant_type|scope|resource|[a-z]{0,3})=[ -~]{0,30}&[ -~]{0,30}".prop_map(String::into_bytes),
+            "(grant_type|scope|resource|[a-z]{0,3})=[ -~]{0,30}&[ -~]{0,30}"
+                .prop_map(String::into_bytes),
             r#"\{"(scope|audience|expiration)":[\[\]0-9a-z",{}]{0,20}\}"#.prop_map(String::into_bytes),
         ],
     ) {

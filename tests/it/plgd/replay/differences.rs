@@ -1,5 +1,5 @@
-//! The differences between plgd's answer and ours: status, headers, members of JSON, a token's header
-//! and claims.
+//! The differences between plgd's answer and ours: status, headers, members of JSON, a token's
+//! header and claims.
 
 use std::collections::BTreeMap;
 use std::fmt;

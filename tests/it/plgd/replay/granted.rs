@@ -1,4 +1,5 @@
-//! A token holds nothing beyond the configuration of its client, whatever plgd's server answers. Rows of the table where plgd refuses and ours issues say nothing of the token.
+//! A token holds nothing beyond the configuration of its client, whatever plgd's server answers.
+//! Rows of the table where plgd refuses and ours issues say nothing of the token.
 
 use serde_json::Value;
 

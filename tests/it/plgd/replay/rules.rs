@@ -58,7 +58,8 @@ fn ours(difference: &Difference) -> &Value {
 pub const RULES: &[Rule] = &[
     Rule {
         name: "not stored",
-        reason: "RFC 6749 §5.1: an answer with a token is not to be cached; plgd's says nothing of it.",
+        reason: "RFC 6749 §5.1: an answer with a token is not to be cached; plgd's says nothing of \
+            it.",
         covers: |_, it| {
             it.plgd.is_none()
                 && match it.place.as_str() {
@@ -77,7 +78,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "message",
-        reason: "The text of an error is for people. plgd's names its own functions and what the caller sent; ours is a constant.",
+        reason: "The text of an error is for people. plgd's names its own functions and what the \
+            caller sent; ours is a constant.",
         covers: |vector, it| {
             refused(vector)
                 && (it.place == "json.message" || it.place == "json.error.message")
@@ -87,7 +89,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "RFC 6749's members",
-        reason: "RFC 6749 §5.2: an error of the token endpoint has `error`; plgd's own members stand beside it.",
+        reason: "RFC 6749 §5.2: an error of the token endpoint has `error`; plgd's own members \
+            stand beside it.",
         covers: |vector, it| {
             refused(vector)
                 && at_token_endpoint(vector)
@@ -98,7 +101,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "details",
-        reason: "An empty list and its absence mean the same in the JSON of a google.rpc.Status; plgd's errors have it at some places.",
+        reason: "An empty list and its absence mean the same in the JSON of a google.rpc.Status; \
+            plgd's errors have it at some places.",
         covers: |vector, it| {
             refused(vector)
                 && it.plgd.is_none()
@@ -108,7 +112,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "audience",
-        reason: "RFC 7519 §4.1.3: `aud` is a list of audiences. plgd joins them with a space, and writes an empty one where there is none; ours is this issuer then (RFC 9068 §3).",
+        reason: "RFC 7519 §4.1.3: `aud` is a list of audiences. plgd joins them with a space, and \
+            writes an empty one where there is none; ours is this issuer then (RFC 9068 §3).",
         covers: |_, it| {
             let list = |value: &Value| match value.as_array().map(Vec::as_slice) {
                 Some([Value::String(joined)]) if joined.is_empty() => json!([ISSUER]),
@@ -124,12 +129,14 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "issued 10 s ago",
-        reason: "Better: plgd's services allow no difference of clocks, so a token from a clock that is ahead would be refused at first.",
+        reason: "Better: plgd's services allow no difference of clocks, so a token from a clock \
+            that is ahead would be refused at first.",
         covers: |_, it| it.place == "token.claims.iat" && *ours(it) == "<now-10>",
     },
     Rule {
         name: "entry's audience",
-        reason: "The entry says what the token's `aud` says, and that names this issuer where no audience was asked for.",
+        reason: "The entry says what the token's `aud` says, and that names this issuer where no \
+            audience was asked for.",
         covers: |_, it| {
             it.place.starts_with("line")
                 && it.place.ends_with(".result.audience")
@@ -139,14 +146,16 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "owner's issuer",
-        reason: "Safer: a user `1` of another authority is another user; the claim says whose user the owner is.",
+        reason: "Safer: a user `1` of another authority is another user; the claim says whose user \
+            the owner is.",
         covers: |_, it| {
             it.plgd.is_none() && it.place == "token.claims.owner_iss" && *ours(it) == RECORDED_USERS
         },
     },
     Rule {
         name: "published for a while",
-        reason: "Better: keys and discovery say how long they may be kept; plgd's say nothing of it.",
+        reason: "Better: keys and discovery say how long they may be kept; plgd's say nothing of \
+            it.",
         covers: |vector, it| {
             vector
                 .request
@@ -159,7 +168,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "discovery",
-        reason: "RFC 8414 §2: what clients of others need to find; plgd's validators read their four members and ignore the rest.",
+        reason: "RFC 8414 §2: what clients of others need to find; plgd's validators read their \
+            four members and ignore the rest.",
         covers: |vector, it| {
             vector.request.path == "/m2m-oauth-server/.well-known/openid-configuration"
                 && it.plgd.is_none()
@@ -171,7 +181,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "use of a key",
-        reason: "RFC 7517 §4.2: a key says that it is for signatures; plgd's validators take no notice.",
+        reason: "RFC 7517 §4.2: a key says that it is for signatures; plgd's validators take no \
+            notice.",
         covers: |_, it| it.plgd.is_none() && it.place == "json.keys[0].use" && *ours(it) == "sig",
     },
     Rule {
@@ -186,7 +197,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "passed on at once",
-        reason: "Better: nginx passes each entry on as it comes, as plgd's clients need it; its buffers would join entries.",
+        reason: "Better: nginx passes each entry on as it comes, as plgd's clients need it; its \
+            buffers would join entries.",
         covers: |vector, it| {
             vector
                 .request
@@ -200,7 +212,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "challenge",
-        reason: "RFC 9110 §11.6.1: `WWW-Authenticate` holds a challenge. plgd's has none, or an error's text.",
+        reason: "RFC 9110 §11.6.1: `WWW-Authenticate` holds a challenge. plgd's has none, or an \
+            error's text.",
         covers: |vector, it| {
             vector.plgd.status == 401
                 && it.place == "header www-authenticate"
