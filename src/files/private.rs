@@ -1,10 +1,9 @@
-//! The private files of this program, such as kept tokens and key sets: written by one writer, and
-//! read only when no other user can have written them.
+//! A small private file: read only if no other user can have written it, and replaced as a whole, so
+//! that a kill at any moment leaves the old or the new content.
 //!
-//! A file is replaced as a whole, so that a kill at any moment leaves the old or the new content.
-//! It is trusted when it is an ordinary file of this user or of root that no other user may write,
-//! in such a directory. Files that the configuration names are not checked: Kubernetes mounts them
-//! as links.
+//! Kept files decide which tokens are valid. A file is used only if it is an ordinary file of our
+//! user or of root that no other user may write, in a directory of the same kind. Files that the
+//! configuration names are not checked: Kubernetes mounts them as links.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,14 +12,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{getegid, geteuid, getgroups};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
+
+use crate::domain::clock::UnixTime;
+use crate::domain::hash::sha256_parts;
 
 const SET_GROUP_ID: u32 = 0o2000;
 const WRITABLE_BY_GROUP: u32 = 0o020;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const PERMISSIONS: u32 = 0o7777;
 
-/// Why a file or a directory is not trusted, with the command that mends it.
+/// Why a file or a directory is not used, with the command that repairs it.
 #[derive(Debug, thiserror::Error)]
 #[error("{} {fault}{}", .path.display(), .fault.cure(.path))]
 pub struct Unusable {
@@ -56,20 +60,20 @@ impl Fault {
             Self::Link | Self::NotAFile | Self::TooLarge(_) => format!(": `rm -r {path}`"),
             Self::Owner { us, .. } => {
                 format!(
-                    ": `chown {us} {path}` if what is in it is this sidecar's own, else `rm -r {path}`"
+                    ": `chown {us} {path}` if its content is this sidecar's own, else `rm -r {path}`"
                 )
             }
             Self::File { .. } => format!(": `chmod go-w {path}`"),
             Self::Directory { .. } => {
                 format!(
-                    ": `chmod go-w {path}`, or name a directory in it that the sidecar makes itself"
+                    ": `chmod go-w {path}`, or name a subdirectory that the sidecar creates itself"
                 )
             }
         }
     }
 }
 
-/// A path, quoted for a shell.
+/// A path quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
@@ -93,7 +97,7 @@ impl Unusable {
     }
 }
 
-/// The users whose files are trusted.
+/// The user and groups whose files are used.
 #[derive(Clone, Debug)]
 pub struct Trusted {
     user: u32,
@@ -101,7 +105,7 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    /// The user that this process runs as, and root.
+    /// Files of the user of this process, and of root.
     #[must_use]
     pub fn ourselves() -> Self {
         let mut groups: Vec<u32> = getgroups()
@@ -116,11 +120,11 @@ impl Trusted {
         }
     }
 
-    /// The owner of a directory, and root: for a command that one user runs beside the sidecar of
-    /// another.
+    /// Files of a directory's owner, and of root: for a command that runs as another user than the
+    /// sidecar.
     ///
     /// # Errors
-    /// When the directory cannot be looked at.
+    /// When the directory cannot be inspected.
     pub fn owner_of(directory: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(directory)?;
         Ok(Self {
@@ -133,14 +137,13 @@ impl Trusted {
         user == self.user || user == 0
     }
 
-    /// Checks a directory, and returns the group whose members may write it. That is the group of
-    /// a volume that Kubernetes gives to a pod (`fsGroup`): it has the set-group-ID bit, and is one
-    /// of our own groups.
+    /// Checks a directory. Gives the group that may write it, if that is allowed: Kubernetes gives a
+    /// pod's volume the pod's group (`fsGroup`) and the set-group-ID bit.
     ///
-    /// A link of a trusted user is followed: systemd makes one for `DynamicUser`.
+    /// A link of our user or of root is followed: systemd makes one for `DynamicUser`.
     ///
     /// # Errors
-    /// Why the directory is not trusted. A missing one is `Ok(None)`, as is one that only its owner
+    /// Why files in it are not used. A missing directory is `Ok(None)`, as is one that only its owner
     /// may write.
     pub fn directory(&self, directory: &Path) -> Result<Option<u32>, Unusable> {
         let directory = if directory.as_os_str().is_empty() {
@@ -177,7 +180,7 @@ impl Trusted {
         Ok(None)
     }
 
-    /// Checks an opened file, in a directory that this group may write.
+    /// Checks an open file in a directory that `group` may write.
     fn file(
         &self,
         path: &Path,
@@ -202,8 +205,8 @@ impl Trusted {
         Err(Unusable::new(path, fault))
     }
 
-    /// Opens a file and checks it and its directory; `None` when there is no file. Does not wait
-    /// for the other end of a pipe.
+    /// Opens a file and checks it and its directory; `None` when there is no file. A pipe does not
+    /// block.
     fn open(&self, path: &Path) -> Result<Option<File>, Unusable> {
         let group = self.directory(path.parent().unwrap_or(Path::new(".")))?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -211,7 +214,7 @@ impl Trusted {
             Ok(descriptor) => File::from(descriptor),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(rustix::io::Errno::LOOP) => return Err(Unusable::new(path, Fault::Link)),
-            // The error of a socket.
+            // It is a socket.
             Err(rustix::io::Errno::NXIO) => return Err(Unusable::new(path, Fault::NotAFile)),
             Err(error) => return Err(Unusable::new(path, Fault::Unreadable(error.into()))),
         };
@@ -223,7 +226,7 @@ impl Trusted {
     /// The content of `file`, at most `most` bytes; `None` when there is no file. Blocks.
     ///
     /// # Errors
-    /// Why the file is not trusted.
+    /// Why the file is not used.
     pub fn read(&self, file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
         let Some(opened) = self.open(file)? else {
             return Ok(None);
@@ -241,16 +244,16 @@ impl Trusted {
     /// Checks a file that other code reads, and its directory. Blocks.
     ///
     /// # Errors
-    /// Why the file is not trusted. A missing file is no error.
+    /// Why the file is not used. A missing file is no error.
     pub fn check(&self, file: &Path) -> Result<(), Unusable> {
         self.open(file).map(drop)
     }
 }
 
-/// The content of a file of ours, at most `most` bytes; `None` when there is no file. Blocks.
+/// The content of a file of our own, at most `most` bytes; `None` when there is no file. Blocks.
 ///
 /// # Errors
-/// Why the file is not trusted.
+/// Why the file is not used.
 pub fn read(file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
     Trusted::ourselves().read(file, most)
 }
@@ -283,34 +286,37 @@ fn give(file: &File, owner: Option<(u32, u32)>) -> io::Result<()> {
     }
 }
 
-/// The mode and the owner of a file.
+/// Mode and owner of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// The permission bits.
     pub mode: u32,
-    /// User and group; none: ours.
+    /// User and group; `None` for our own.
     pub owner: Option<(u32, u32)>,
 }
 
-/// The same for a file that others read too.
+/// [`replace`] for a file that other users read.
 ///
 /// # Errors
 /// When the directory cannot be written, or the file cannot be given to its owner.
 pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    // A unique name: other tasks and processes may be replacing the same file.
-    let next = unique_beside(file);
-    let mut opened = new_file(&next)?;
+    // A unique name: another writer may be replacing the same file.
+    let next = file.with_extension(format!("{:016x}", fastrand::u64(..)));
+    let mut opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&next)?;
     let replaced = opened
         .write_all(content)
-        // After the opening, whose mode the process's mask limits.
+        // The process's mask would reduce a mode that is given to `open`.
         .and_then(|()| opened.set_permissions(fs::Permissions::from_mode(access.mode)))
         .and_then(|()| give(&opened, access.owner))
         .and_then(|()| opened.sync_all())
         .and_then(|()| fs::rename(&next, file));
     match &replaced {
         Err(_) => drop(fs::remove_file(&next)),
-        // Otherwise a power failure could bring the old file back. The new one is in place even
-        // if this fails.
+        // Without it a loss of power could bring the old file back.
         Ok(()) => {
             drop(File::open(file.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()))
         }
@@ -318,59 +324,76 @@ pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()
     replaced
 }
 
-/// Writes a new file of mode 0600; one that exists stays as it is. Other processes never see a part
-/// of it. Blocks.
-///
-/// # Errors
-/// [`ErrorKind::AlreadyExists`], or when the directory cannot be written.
-pub fn create(file: &Path, content: &[u8]) -> io::Result<()> {
-    let next = unique_beside(file);
-    let written = new_file(&next)
-        .and_then(|mut opened| opened.write_all(content).and_then(|()| opened.sync_all()))
-        .and_then(|()| fs::hard_link(&next, file));
-    let _ = fs::remove_file(&next);
-    written
+/// A kept file, and the source whose state it holds.
+#[derive(Clone, Debug)]
+pub struct KeptAt {
+    /// The file.
+    pub file: PathBuf,
+    /// Issuer and URL. A file of another identity is not used.
+    pub identity: String,
 }
 
-/// A new file of mode 0600, open for writing.
-///
-/// # Errors
-/// When it exists, or the directory cannot be written.
-pub fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+impl KeptAt {
+    /// A file in `directory` whose name depends on the identity.
+    #[must_use]
+    pub fn new(directory: &Path, prefix: &str, identity: String) -> Self {
+        let digest = sha256_parts(&[identity.as_bytes()]);
+        let id: String = digest[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            file: directory.join(format!("{prefix}-{id}.json")),
+            identity,
+        }
+    }
 }
 
-/// A file, open for reading and writing: a new one has mode 0600, an existing one stays as it is.
-/// Blocks.
-///
-/// # Errors
-/// When it cannot be opened or made.
-pub fn open_or_create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+/// The JSON content of a kept file.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The source that it belongs to.
+    fn identity(&self) -> &str;
+    /// When it was fetched.
+    fn dated(&self) -> UnixTime;
 }
 
-/// A name that no other file has, in the same directory.
-#[must_use]
-pub fn unique_beside(file: &Path) -> PathBuf {
-    file.with_extension(format!("{:016x}", fastrand::u64(..)))
-}
-
-/// Makes a directory and those above it, of mode 0700; existing ones stay as they are. Blocks.
+/// The record in a kept file; `None` when there is no file.
 ///
 /// # Errors
-/// When it cannot be made.
-pub fn make_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+/// Why the file is not used.
+pub async fn load<R: Record>(
+    kept_at: &KeptAt,
+    most: u64,
+    now: UnixTime,
+) -> Result<Option<R>, String> {
+    let file = kept_at.file.clone();
+    let bytes = tokio::task::spawn_blocking(move || read(&file, most)).await;
+    let bytes = bytes.map_err(|_| "it cannot be read")?;
+    let Some(bytes) = bytes.map_err(|why| why.to_string())? else {
+        return Ok(None);
+    };
+    let record: R = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
+    if record.identity() != kept_at.identity {
+        return Err("it belongs to another issuer or URL".to_owned());
+    }
+    // A future date would keep the record young without end.
+    if record.dated() > now {
+        return Err("it is dated in the future".to_owned());
+    }
+    Ok(Some(record))
+}
+
+/// Writes a record. A failure is only logged: a sidecar may run on a read-only root. `subject` is
+/// what the record holds.
+pub async fn keep<R: Record>(kept_at: &KeptAt, record: &R, subject: &'static str) {
+    let Ok(bytes) = serde_json::to_vec(record) else {
+        return;
+    };
+    let file = kept_at.file.clone();
+    let written = tokio::task::spawn_blocking(move || replace(&file, &bytes)).await;
+    if !matches!(written, Ok(Ok(()))) {
+        tracing::debug!(file = %kept_at.file.display(), "{subject} could not be kept on disk");
+    }
 }
 
 #[cfg(test)]

@@ -1,31 +1,21 @@
 //! The last good key set on disk, so that a start during an authority's outage has keys.
 //!
-//! Public keys are no secret, but whoever can change them decides whose tokens are good. So a file
-//! that others may write is not believed; neither is one of another issuer or URL, from the future,
-//! or in any way damaged.
+//! Public keys are no secret, but a changed file could make any token valid. A file is used only if
+//! nobody else can write it, and if it is of the same issuer and URL, intact and not from the future.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept_file::{self, KeptAt, Record};
 use super::key_set::KeySet;
-use super::live_keys::{Edition, Fetched};
+use super::source::{Edition, Fetched};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::files::private;
 
-/// Room for the largest document that is fetched and for the metadata beside it, both escaped.
+/// Room for the largest document and its metadata, both escaped.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
-
-/// Where the last good set is kept, and what it belongs to.
-#[derive(Clone, Debug)]
-pub struct KeptAt {
-    /// The file.
-    pub file: PathBuf,
-    /// The identity it is bound to: issuer and source. A file of another identity is ignored.
-    pub identity: String,
-}
 
 #[derive(Serialize, Deserialize)]
 struct KeptSet {
@@ -35,40 +25,34 @@ struct KeptSet {
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// The set that was kept; `None` when there is no file.
+impl Record for KeptSet {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn dated(&self) -> UnixTime {
+        UnixTime(self.fetched_at)
+    }
+}
+
+/// The kept set; `None` when there is no file.
 ///
 /// # Errors
-/// Why the file is not believed.
+/// Why the file is not used.
 pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, String> {
-    let file = kept_at.file.clone();
-    let bytes = tokio::task::spawn_blocking(move || private::read(&file, MAX_FILE)).await;
-    let Some(bytes) = bytes
-        .map_err(|_| "it cannot be read")?
-        .map_err(|why| why.to_string())?
-    else {
+    let Some(kept) = kept_file::load::<KeptSet>(kept_at, MAX_FILE, now).await? else {
         return Ok(None);
     };
-    let kept: KeptSet = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
-    if kept.identity != kept_at.identity {
-        return Err("it belongs to another issuer or URL".to_owned());
-    }
-    let fetched_at = UnixTime(kept.fetched_at);
-    // A time to come would make the set young for ever.
-    if fetched_at > now {
-        return Err("it is dated in the future".to_owned());
-    }
     let keys = KeySet::parse(kept.document.as_bytes()).map_err(|_| "it holds no usable key")?;
-    let metadata = kept
-        .metadata
-        .map(|metadata| Arc::new(Claims::from(metadata)));
     Ok(Some(Edition {
         keys: Arc::new(keys),
-        metadata,
-        fetched_at,
+        fetched_at: kept.dated(),
+        metadata: kept.metadata.map(|it| Arc::new(Claims::from(it))),
+        clock_skew: None,
     }))
 }
 
-/// Keeps a set. Failing to is no failure of the fetch: a sidecar may run on a read-only root.
+/// Keeps a set. A failure is only logged: a sidecar may run on a read-only root.
 pub(super) async fn keep(kept_at: &KeptAt, fetched: &Fetched, now: UnixTime) {
     let Ok(document) = std::str::from_utf8(&fetched.document) else {
         return;
@@ -77,18 +61,9 @@ pub(super) async fn keep(kept_at: &KeptAt, fetched: &Fetched, now: UnixTime) {
         identity: kept_at.identity.clone(),
         fetched_at: now.0,
         document: document.to_owned(),
-        metadata: fetched
-            .metadata
-            .as_ref()
-            .map(|metadata| metadata.as_map().clone()),
+        metadata: fetched.metadata.as_ref().map(|it| it.as_map().clone()),
     };
-    let (Ok(bytes), file) = (serde_json::to_vec(&kept), kept_at.file.clone()) else {
-        return;
-    };
-    let written = tokio::task::spawn_blocking(move || private::replace(&file, &bytes)).await;
-    if !matches!(written, Ok(Ok(()))) {
-        tracing::debug!(file = %kept_at.file.display(), "the last good keys could not be kept on disk");
-    }
+    kept_file::keep(kept_at, &kept, "the last good keys").await;
 }
 
 #[cfg(test)]
@@ -156,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_kept_is_private_and_comes_back_as_it_was() {
+    async fn a_kept_set_is_private_and_is_loaded_unchanged() {
         let kept = Kept::new().await;
         assert_eq!(
             fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777,
@@ -168,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_others_may_read_is_used_and_one_that_they_may_write_is_not() {
+    async fn a_file_that_others_may_write_is_not_used() {
         let kept = Kept::new().await;
         kept.mode(0o644);
         assert_eq!(kept.load().await, Ok(Some(NOW)));
@@ -176,7 +151,7 @@ mod tests {
             kept.mode(mode);
             assert!(kept.refused().await.contains("chmod go-w"), "{mode:o}");
         }
-        // The next set that is kept makes it private again.
+        // Keeping the next set makes the file private again.
         keep(&kept.at, &fetched(), NOW).await;
         assert_eq!(
             fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777,
@@ -196,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_not_used_wherever_it_was_cut_off() {
+    async fn a_damaged_file_is_not_used() {
         let kept = Kept::new().await;
         let whole = fs::read(&kept.at.file).unwrap();
         for length in 0..whole.len() {
@@ -221,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_ordinary_file_is_not_even_opened() {
+    async fn links_and_directories_are_not_opened() {
         let kept = Kept::new().await;
         let elsewhere = kept.at.file.with_extension("elsewhere");
         fs::rename(&kept.at.file, &elsewhere).unwrap();
@@ -229,6 +204,6 @@ mod tests {
         assert!(kept.refused().await.contains("is a link"));
         fs::remove_file(&kept.at.file).unwrap();
         fs::create_dir(&kept.at.file).unwrap();
-        assert!(kept.refused().await.contains("is no ordinary file"));
+        assert!(kept.refused().await.contains("is not an ordinary file"));
     }
 }

@@ -5,12 +5,15 @@
 //! aws-lc-rs, reached through the jsonwebtoken provider of [`provider`], which parses every key
 //! once.
 
-mod asked;
+pub mod kept_file;
 mod kept_set;
 pub mod key_set;
 pub mod live_keys;
 pub mod provider;
+pub mod refresh;
+mod renewal_limit;
 pub mod sign;
+mod source;
 pub mod verify;
 
 pub use jsonwebtoken::Algorithm;

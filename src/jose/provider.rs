@@ -1,9 +1,8 @@
 //! The jsonwebtoken crypto provider: aws-lc-rs with keys that are parsed once.
 //!
-//! jsonwebtoken hands a provider the key's bytes at every operation, and its own providers parse
-//! them each time: half again the cost of an RSA verification, and several times that of a
-//! signature. This one remembers the parsed key under a digest of algorithm and bytes. Parsing is a
-//! pure function, so the memo needs no invalidation; it is bounded, because keys come from outside.
+//! jsonwebtoken's own providers parse the key at every operation. That adds half of the cost of an RSA
+//! verification, and several times the cost of a signature. This one caches the parsed key under a
+//! digest of algorithm and bytes. The cache is bounded, because keys come from outside.
 
 use std::sync::{Arc, LazyLock, Once};
 
@@ -19,13 +18,13 @@ use moka::sync::Cache;
 
 use crate::domain::hash::sha256_parts;
 
-/// How many parsed keys are remembered: far more than the authorities of one sidecar publish.
-const REMEMBERED_KEYS: u64 = 512;
+/// How many parsed keys are cached: far more than the authorities of one sidecar publish.
+const CACHED_KEYS: u64 = 512;
 
 static PUBLIC_KEYS: LazyLock<Cache<[u8; 32], Arc<ParsedPublicKey>>> =
-    LazyLock::new(|| Cache::new(REMEMBERED_KEYS));
+    LazyLock::new(|| Cache::new(CACHED_KEYS));
 static PRIVATE_KEYS: LazyLock<Cache<[u8; 32], Arc<PrivateKey>>> =
-    LazyLock::new(|| Cache::new(REMEMBERED_KEYS));
+    LazyLock::new(|| Cache::new(CACHED_KEYS));
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
@@ -50,8 +49,8 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // An `Err` says that one is installed already. Pingora would install ring, but comes here
-        // after `app`.
+        // `Err` means that one is installed already. Pingora would install ring, but runs after
+        // `app`.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let _ = PROVIDER.install_default();
     });
@@ -122,8 +121,7 @@ fn invalid_key() -> Error {
     ErrorKind::InvalidKeyFormat.into()
 }
 
-/// The aws-lc-rs parameters for verifying with an algorithm. RSA keys under 2048 bits are refused
-/// by them.
+/// The aws-lc-rs parameters of an algorithm. They refuse RSA keys under 2048 bits.
 fn verification(algorithm: Algorithm) -> Option<&'static dyn aws::VerificationAlgorithm> {
     Some(match algorithm {
         Algorithm::RS256 => &aws::RSA_PKCS1_2048_8192_SHA256,
@@ -139,8 +137,7 @@ fn verification(algorithm: Algorithm) -> Option<&'static dyn aws::VerificationAl
     })
 }
 
-/// Parses a public key (SubjectPublicKeyInfo, or the bare form aws-lc-rs knows for the algorithm),
-/// unremembered.
+/// Parses a public key: SubjectPublicKeyInfo, or the bare form that aws-lc-rs accepts.
 pub(super) fn parse_public_key(algorithm: Algorithm, bytes: &[u8]) -> Option<ParsedPublicKey> {
     ParsedPublicKey::new(verification(algorithm)?, bytes).ok()
 }

@@ -12,7 +12,6 @@ use super::discovery::{Get, Remote};
 use super::revocation::{self, IntrospectionClient, Revocation};
 use super::{AuthorityConfig, KeySource, Profile, key_file};
 use crate::domain::clock::SharedClock;
-use crate::domain::hash::sha256_parts;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
@@ -96,10 +95,11 @@ impl Authority {
         let endpoint = config.revocation.endpoint.as_ref().and_then(Url::host_str);
         let named_hosts = endpoint.map(str::to_owned).into_iter().collect();
         let issuer = config.issuer_name();
+        let fixed = config.revocation.fixed_method(&config.keys);
         let revocation = Revocation::new(
             config.revocation,
             revocation::Issuer {
-                issuer: issuer.clone(),
+                name: issuer.clone(),
                 algorithms: config.algorithms.clone(),
                 keys: keys.clone(),
                 clock: clock.clone(),
@@ -107,7 +107,7 @@ impl Authority {
             },
             introspection,
             revoked,
-            &config.keys,
+            fixed,
         );
         Arc::new(Self {
             issuer,
@@ -170,7 +170,7 @@ impl Authority {
             let client = client.clone();
             Box::pin(async move { client.get(&url, HeaderMap::new()).await })
         });
-        Ok(self.remote(get, state_dir))
+        Ok(self.remote_source(get, state_dir))
     }
 
     fn client(&self, max_body: usize) -> Result<HttpClient, UnusableCertificates> {
@@ -193,9 +193,10 @@ impl Authority {
         client.map_err(|_| UnusableCertificates)
     }
 
-    /// The same with the way in which a URL is asked as a parameter; `None` when it is not asked by
-    /// URL.
-    pub(super) fn remote(&self, get: Get, state_dir: &Path) -> Option<Source> {
+    /// [`source`](Self::source) with the HTTP client as a parameter, for tests. `None` if the keys
+    /// are not fetched by URL.
+    #[must_use]
+    pub fn remote_source(&self, get: Get, state_dir: &Path) -> Option<Source> {
         let (jwks_uri, source) = match &self.source {
             KeySource::OwnIssuer | KeySource::File(_) => return None,
             KeySource::Url(url) => (Some(url.clone()), url.to_string()),
@@ -209,20 +210,13 @@ impl Authority {
             jwks_uri,
         });
         let identity = format!("{} {source}", self.issuer.name());
-        let id = sha256_parts(&[identity.as_bytes()])[..8]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>();
         Some(Source {
             fetch: Arc::new(move || {
                 let remote = remote.clone();
                 Box::pin(async move { remote.fetch().await })
             }),
             changed: Arc::new(|| Box::pin(std::future::pending())),
-            kept_at: Some(KeptAt {
-                file: state_dir.join(format!("jwks-{id}.json")),
-                identity,
-            }),
+            kept_at: Some(KeptAt::new(state_dir, "jwks", identity)),
         })
     }
 

@@ -24,8 +24,8 @@ use crate::jose::live_keys::{FetchError, Fetched};
 /// So much of a foreign text is shown in the log.
 const SHOWN: usize = 100;
 
-/// How a URL is asked.
-pub(super) type Get = Arc<
+/// Sends a GET request.
+pub type Get = Arc<
     dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>> + Send + Sync,
 >;
 

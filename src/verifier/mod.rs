@@ -20,8 +20,6 @@ pub mod rules;
 mod share;
 mod token;
 mod token_verifier;
-#[cfg(test)]
-mod trouble;
 
 pub use authority::{Authority, OwnIssuer};
 pub use bearer::{BearerToken, claimed_token};

@@ -35,6 +35,7 @@ mod loops;
 mod management;
 mod mistakes;
 mod opened_store;
+mod outage_model;
 mod outbound;
 mod path_case;
 mod plgd;

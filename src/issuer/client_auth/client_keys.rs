@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use http::{HeaderMap, StatusCode};
 use moka::sync::Cache;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
@@ -21,6 +21,7 @@ use crate::domain::claims::Claims;
 use crate::files;
 use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::key_set::{InvalidKeySet, KeySet};
+use crate::jose::refresh::{Refreshed, Requested};
 
 /// How long a set is used without another fetch: of a URL, of a file.
 const FRESH: (Duration, Duration) = (Duration::from_mins(10), Duration::from_secs(10));
@@ -141,26 +142,26 @@ impl KeyPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::issuer) struct Unavailable;
 
-/// The state of one place.
-#[derive(Clone, Default)]
-struct Known {
-    keys: Option<(Arc<KeySet>, Instant)>,
-    under_way: bool,
-    last_began: Option<Instant>,
-    has_failed: bool,
+/// A fetched set and the time of the fetch.
+struct Fetched {
+    keys: Arc<KeySet>,
+    at: Instant,
 }
 
-type Entry = watch::Sender<Known>;
+type Entry = Refreshed<Fetched>;
 
-/// A requested fetch. Dropping it ends the wait of the requests, whatever its result.
+/// A requested fetch. If it is dropped, for example because the queue is full, it counts as failed.
 struct Wanted {
     place: KeyPlace,
     entry: Arc<Entry>,
+    is_over: bool,
 }
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        self.entry.send_modify(|known| known.under_way = false);
+        if !self.is_over {
+            self.entry.end(Err("the fetch was not made".into()));
+        }
     }
 }
 
@@ -196,30 +197,23 @@ impl ClientKeySets {
             ClientKeys::At(place) => place,
         };
         let entry = self.entry(place);
-        let is_fresh = |known: &Known| {
-            known
-                .keys
-                .as_ref()
-                .is_some_and(|(_, fetched_at)| fetched_at.elapsed() < place.fresh())
+        let younger_than = |age: Duration| {
+            let fetched = entry.value().filter(|it| it.at.elapsed() < age);
+            fetched.map(|it| it.keys.clone())
         };
-        if !is_fresh(&entry.borrow()) {
+        if younger_than(place.fresh()).is_none() {
             self.fetched(place, &entry).await;
         }
-        let known = entry.borrow();
-        let usable = known
-            .keys
-            .as_ref()
-            .filter(|(_, fetched_at)| fetched_at.elapsed() < MAX_STALE);
-        usable.map(|(keys, _)| keys.clone())
+        younger_than(MAX_STALE)
     }
 
-    /// Keys newer than the current ones, unless these were just fetched.
+    /// Keys newer than those that were just tried, unless a fetch was made only just now.
     pub(super) async fn newer(&self, keys: &ClientKeys) -> Result<Arc<KeySet>, Unavailable> {
         if let ClientKeys::At(place) = keys {
             let entry = self.entry(place);
             self.fetched(place, &entry).await;
-            let known = entry.borrow();
-            if known.has_failed || known.under_way {
+            let attempts = entry.attempts();
+            if attempts.is_failing() || attempts.under_way {
                 return Err(Unavailable);
             }
         }
@@ -228,33 +222,27 @@ impl ClientKeySets {
 
     fn entry(&self, place: &KeyPlace) -> Arc<Entry> {
         self.known
-            .get_with_by_ref(place, || Arc::new(watch::Sender::new(Known::default())))
+            .get_with_by_ref(place, || Arc::new(Refreshed::new(None, false)))
     }
 
-    /// Waits for a fetch: one at a time, and one per cool-down.
+    /// Waits for a fetch. There is one at a time, and one per cool-down.
     async fn fetched(&self, place: &KeyPlace, entry: &Arc<Entry>) {
-        let mut is_cooling = false;
-        let begins = entry.send_if_modified(|known| {
-            is_cooling = known
-                .last_began
-                .is_some_and(|began| began.elapsed() < place.cool_down());
-            let begins = !known.under_way && !is_cooling;
-            if begins {
-                known.under_way = true;
-                known.last_began = Some(Instant::now());
+        let requested =
+            entry.request(|attempts| attempts.began_within(place.cool_down()).then_some(()));
+        let pending = match requested {
+            Requested::Refused(()) => return,
+            Requested::Joins(pending) => pending,
+            Requested::Starts(pending) => {
+                entry.begin();
+                let _ = self.wanted.try_send(Wanted {
+                    place: place.clone(),
+                    entry: entry.clone(),
+                    is_over: false,
+                });
+                pending
             }
-            begins
-        });
-        if begins {
-            // Without room in the queue it counts as a failed fetch, because the request is
-            // dropped.
-            let _ = self.wanted.try_send(Wanted {
-                place: place.clone(),
-                entry: entry.clone(),
-            });
-        }
-        let mut ended = entry.subscribe();
-        let _ = tokio::time::timeout(LONGEST_WAIT, ended.wait_for(|known| !known.under_way)).await;
+        };
+        entry.ended(pending, LONGEST_WAIT).await;
     }
 
     /// Fetches the requested sets until the future is dropped.
@@ -270,7 +258,7 @@ impl ClientKeySets {
         }
     }
 
-    async fn fetch(&self, wanted: Wanted) {
+    async fn fetch(&self, mut wanted: Wanted) {
         let fetched = match &wanted.place {
             KeyPlace::File(file) => read_file(file.clone()).await,
             KeyPlace::Uri(url) => self.get(url).await,
@@ -283,11 +271,13 @@ impl ClientKeySets {
             };
             tracing::warn!(place, %error, "cannot fetch a client's keys");
         }
-        wanted.entry.send_modify(|known| {
-            known.has_failed = fetched.is_err();
-            if let Ok(keys) = fetched {
-                known.keys = Some((Arc::new(keys), Instant::now()));
-            }
+        wanted.is_over = true;
+        wanted.entry.end(match fetched {
+            Ok(keys) => Ok(Fetched {
+                keys: Arc::new(keys),
+                at: Instant::now(),
+            }),
+            Err(error) => Err(error.into()),
         });
     }
 

@@ -1,9 +1,7 @@
-//! The last list of revoked tokens on disk, so that a start while the issuer is away knows what was
-//! revoked.
+//! The last revocation list on disk, so that a start during an outage of the issuer has one.
 //!
-//! The list is signed, so a changed one is not believed; an old one would be. It counts as old as
-//! it was when it was kept, and a file that others may write, of another issuer or URL, or from the
-//! future is not used at all.
+//! The signature protects the list, but not its date: an old list would hide new revocations. It
+//! counts as old as when it was kept.
 
 use std::path::{Path, PathBuf};
 
@@ -11,32 +9,40 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::domain::clock::UnixTime;
-use crate::domain::hash::sha256_parts;
-use crate::files::blocking;
-use crate::files::private;
+use crate::jose::kept_file::{self, KeptAt, Record};
 
-/// Room for the largest list that is fetched, and what stands beside it.
+/// Room for the largest list that is fetched, and the other members.
 const MAX_FILE: u64 = 9 * 1024 * 1024;
 
-/// Where the lists of authorities are kept.
+/// The directory of the kept lists.
 #[derive(Clone, Debug)]
 pub struct KeptLists {
     dir: PathBuf,
     writes: bool,
 }
 
-/// A list that was kept.
+/// A kept list.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
     identity: String,
-    /// When the fetch that brought or confirmed it began.
+    /// When the fetch began that brought or confirmed it.
     pub asked_at: i64,
-    /// The signed list as it came.
+    /// The signed list as received.
     pub list: String,
 }
 
+impl Record for Kept {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn dated(&self) -> UnixTime {
+        UnixTime(self.asked_at)
+    }
+}
+
 impl KeptLists {
-    /// They are kept in this directory.
+    /// Lists are read from and written to this directory.
     #[must_use]
     pub fn at(dir: &Path) -> Self {
         Self {
@@ -45,16 +51,16 @@ impl KeptLists {
         }
     }
 
-    /// Those in this directory are read, and none are written.
+    /// Lists are read from this directory, and never written.
     #[must_use]
     pub fn read_only(dir: &Path) -> Self {
         Self {
-            dir: dir.to_owned(),
             writes: false,
+            ..Self::at(dir)
         }
     }
 
-    /// The list of this issuer and URL; `None` when none is kept.
+    /// The kept list of this issuer and URL; `None` when there is none.
     ///
     /// # Errors
     /// Why the file is not used.
@@ -64,55 +70,25 @@ impl KeptLists {
         url: &Url,
         now: UnixTime,
     ) -> Result<Option<Kept>, String> {
-        let (file, identity) = self.place(issuer, url);
-        let read = blocking(move || private::read(&file, MAX_FILE)).await;
-        let Some(bytes) = read.map_err(|why| why.to_string())? else {
-            return Ok(None);
-        };
-        let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
-        if kept.identity != identity {
-            return Err("it belongs to another issuer or URL".to_owned());
-        }
-        if UnixTime(kept.asked_at) > now {
-            return Err("it is dated in the future".to_owned());
-        }
-        Ok(Some(kept))
+        kept_file::load(&self.place(issuer, url), MAX_FILE, now).await
     }
 
-    /// Keeps a list. That it cannot be kept is no failure of the fetch: a sidecar may run on a
-    /// read-only root.
+    /// Keeps a list.
     pub(super) async fn keep(&self, issuer: &str, url: &Url, asked_at: UnixTime, list: &str) {
         if !self.writes {
             return;
         }
-        let (file, identity) = self.place(issuer, url);
+        let place = self.place(issuer, url);
         let kept = Kept {
-            identity,
+            identity: place.identity.clone(),
             asked_at: asked_at.0,
             list: list.to_owned(),
         };
-        let Ok(bytes) = serde_json::to_vec(&kept) else {
-            return;
-        };
-        let shown = file.display().to_string();
-        if blocking(move || private::replace(&file, &bytes))
-            .await
-            .is_err()
-        {
-            tracing::debug!(
-                file = shown,
-                "the last list of revoked tokens could not be kept on disk"
-            );
-        }
+        kept_file::keep(&place, &kept, "the last list of revoked tokens").await;
     }
 
-    fn place(&self, issuer: &str, url: &Url) -> (PathBuf, String) {
-        let identity = format!("{issuer} {url}");
-        let id: String = sha256_parts(&[identity.as_bytes()])[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        (self.dir.join(format!("revocations-{id}.json")), identity)
+    fn place(&self, issuer: &str, url: &Url) -> KeptAt {
+        KeptAt::new(&self.dir, "revocations", format!("{issuer} {url}"))
     }
 }
 
@@ -125,7 +101,7 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
     #[tokio::test]
-    async fn only_the_list_of_the_same_issuer_and_url_comes_back_and_none_from_the_future() {
+    async fn a_list_of_another_issuer_or_url_or_from_the_future_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let (kept, url) = (
             KeptLists::at(dir.path()),
@@ -144,20 +120,20 @@ mod tests {
         // The file of another issuer under this one's name.
         kept.keep("https://b", &url, NOW, "signed").await;
         fs::copy(
-            kept.place("https://b", &url).0,
-            kept.place("https://a", &url).0,
+            kept.place("https://b", &url).file,
+            kept.place("https://a", &url).file,
         )
         .unwrap();
         assert_eq!(
             refused(NOW).await.as_deref(),
             Some("it belongs to another issuer or URL")
         );
-        fs::write(kept.place("https://a", &url).0, "{").unwrap();
+        fs::write(kept.place("https://a", &url).file, "{").unwrap();
         assert_eq!(refused(NOW).await.as_deref(), Some("it is damaged"));
     }
 
     #[tokio::test]
-    async fn what_only_reads_writes_nothing() {
+    async fn read_only_lists_are_never_written() {
         let dir = tempfile::tempdir().unwrap();
         let url = Url::parse("https://a/list").unwrap();
         KeptLists::read_only(dir.path())

@@ -1,210 +1,165 @@
-//! An issuer's signed list of revoked tokens, fetched again and again.
+//! An issuer's signed revocation list, fetched again and again.
 //!
-//! A JWT of `typ` `m2m-revocations+jwt`, signed by a key of the issuer, with the claims `iss`,
-//! `iat` (when the issuer read its store), `revision` (how many changes of the store are in the
-//! list), `revoked` (a list of `jti`s) and `not_before` (per client id: tokens whose `iat` is not
-//! after this time are revoked). An issuer that does not tell which clients there are has the same
-//! in `not_before_sha256`, per SHA-256 of a client id in base64url; `not_before` is then an empty
-//! list, so that a verifier that does not know this form takes no such list for one without ends.
-//! `marked` and `marked_sha256` have exceptions (per client id, or hash of one: tokens with this
-//! `mark` in the claim `m2m_after_end` were issued after the end, under a clock that was set back;
-//! of these, those whose `iat` is not after its own `not_before` are revoked). The list is fetched
-//! with `If-None-Match`, so that an unchanged one costs little. The last one is kept on disk.
+//! It is fetched with `If-None-Match`, so that an unchanged list costs little, and the last one is
+//! kept on disk.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::Value;
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use url::Url;
 
-use super::{KeptLists, Observe, Revocation, Source, TokenFacts};
-use crate::domain::claims::Claims;
+use super::signed_list::{self, List};
+use super::{KeptLists, Method, Observe, Revocation, TokenFacts};
 use crate::domain::clock::UnixTime;
-use crate::domain::hash::sha256;
-use crate::domain::issuer_name::IssuerName;
 use crate::domain::reason::Reason;
-use crate::domain::revoked::{ClientEnd, EndMark, HashedClientId, Marked, Revoked, TokenId};
-use crate::http_client::{HttpClient, place};
-use crate::jose::key_set::KeySet;
-use crate::jose::live_keys::Keys;
-use crate::jose::verify::Jws;
+use crate::domain::revoked::Revoked;
+use crate::http_client::{HttpAnswer, HttpClient, place};
+use crate::jose::refresh::{FetchError, Refreshed};
 
-/// How long a request waits for a list that is not there.
+/// How long a request waits for a list.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The shortest pause between two fetches.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// By how many seconds a list of a lower revision must be newer than the one before it: then the
-/// issuer's store was put back from a backup. Far more than the clocks of two servers of one issuer
-/// differ by, and less than `maxStale` as a rule.
+/// A list of a lower revision is accepted if it is newer by more than these seconds: then the
+/// issuer's store was restored from a backup. The clocks of two servers of one issuer differ by far
+/// less, and `maxStale` is usually longer.
 const RESTORED: i64 = 120;
-/// How often it is looked whether there is a list to fetch at all.
+/// The pause while the method is not a list.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
 
-/// A list that was fetched and verified.
+/// When a fetch began.
+#[derive(Clone, Copy)]
+struct Asked {
+    monotonic: Instant,
+    /// The wall clock also runs while the machine sleeps.
+    wall: UnixTime,
+}
+
+/// A list in use.
 #[derive(Clone)]
 struct Edition {
     revoked: Arc<Revoked>,
     issued_at: i64,
-    /// How many changes are in it; none in the list of an issuer that does not count them.
     revision: Option<i64>,
     etag: Option<HeaderValue>,
-    /// When the fetch that brought or confirmed it began: what was revoked since then is not in it.
-    asked_at: Instant,
-    /// The same by the clock, which goes on while the machine sleeps.
-    asked_at_time: UnixTime,
-    /// How old it was then: not new only where an earlier process kept it.
+    /// The fetch that brought or confirmed it. Later revocations are not in it.
+    asked: Asked,
+    /// Its age at that fetch: zero, unless it was kept on disk.
     aged: Duration,
 }
 
 impl Edition {
-    fn age(&self, now: UnixTime) -> Duration {
-        self.aged + self.asked_at.elapsed().max(self.asked_at_time.until(now))
+    fn new(list: List, asked: Asked, aged: Duration) -> Self {
+        Self {
+            revoked: Arc::new(list.revoked),
+            issued_at: list.issued_at,
+            revision: list.revision,
+            etag: None,
+            asked,
+            aged,
+        }
     }
 
-    /// Whether a list says less than this one. Two servers of one issuer may give different lists:
-    /// one of them may not have read yet what the other has revoked.
+    fn age(&self, now: UnixTime) -> Duration {
+        let elapsed = self.asked.monotonic.elapsed();
+        self.aged + elapsed.max(self.asked.wall.until(now))
+    }
+
+    /// Whether `other` lacks revocations that this list has. Two servers of one issuer may give
+    /// different lists, because one reads the store later than the other.
     fn is_newer_than(&self, other: &List, now: UnixTime, skew: Duration) -> bool {
         match (self.revision, other.revision) {
             (Some(own), Some(others)) => {
                 others < own && other.issued_at <= self.issued_at.saturating_add(RESTORED)
             }
-            // A list that was signed in the future was signed before the clocks were set back.
+            // A list from the future was signed before the clocks were set back.
             _ => UnixTime(self.issued_at) <= now.plus(skew) && other.issued_at < self.issued_at,
         }
     }
 }
 
-/// A verified list.
-struct List {
-    revoked: Revoked,
-    issued_at: i64,
-    revision: Option<i64>,
-}
-
-impl List {
-    fn fetched(
-        self,
-        (asked_at, asked_at_time): (Instant, UnixTime),
-        aged: Duration,
-        etag: Option<HeaderValue>,
-    ) -> Edition {
-        let (revoked, issued_at, revision) =
-            (Arc::new(self.revoked), self.issued_at, self.revision);
-        Edition {
-            revoked,
-            issued_at,
-            revision,
-            etag,
-            asked_at,
-            asked_at_time,
-            aged,
-        }
-    }
-}
-
-/// What is known of the list.
-#[derive(Default)]
-struct Known {
-    edition: Option<Edition>,
-    /// What a kept list revokes that is too old to say what is good.
-    outdated: Option<Arc<Revoked>>,
-    /// Whether the last fetch brought nothing: then the next one is not waited for.
-    failing: bool,
-}
-
-impl Known {
-    fn at_most(&self, age: Duration, now: UnixTime) -> Option<&Edition> {
-        self.edition
-            .as_ref()
-            .filter(|edition| edition.age(now) <= age)
-    }
-}
-
-/// The list as it is known now.
-#[derive(Default)]
-pub(super) struct RevocationList {
-    known: watch::Sender<Known>,
-    wanted: Notify,
-}
-
-/// What was last written to disk, and when.
+/// The last list that was written to disk.
 struct Written {
     revoked: Arc<Revoked>,
     at: Instant,
 }
 
+/// The list as it is known now.
+pub(super) struct RevocationList {
+    edition: Refreshed<Edition>,
+    /// The revocations of a kept list that is too old to accept tokens by.
+    outdated: ArcSwapOption<Revoked>,
+}
+
+impl Default for RevocationList {
+    fn default() -> Self {
+        Self {
+            edition: Refreshed::new(None, false),
+            outdated: ArcSwapOption::empty(),
+        }
+    }
+}
+
 impl RevocationList {
-    /// How old the list is.
+    /// The age of the list.
     pub fn age(&self, now: UnixTime) -> Option<Duration> {
-        self.known
-            .borrow()
-            .edition
-            .as_ref()
-            .map(|edition| edition.age(now))
+        Some(self.edition.value()?.age(now))
     }
 
-    /// Whether the last list that is known, however old, revokes a token.
+    /// Whether the last list, however old, revokes a token.
     pub fn refuses(&self, facts: &TokenFacts, now: UnixTime) -> bool {
-        let known = self.known.borrow();
-        let revoked = known
-            .edition
-            .as_ref()
-            .map(|edition| &edition.revoked)
-            .or(known.outdated.as_ref());
-        revoked.is_some_and(|revoked| facts.check_not_revoked(revoked, now).is_err())
+        let edition = self.edition.value();
+        let revoked = edition
+            .map(|edition| edition.revoked.clone())
+            .or_else(|| self.outdated.load_full());
+        revoked.is_some_and(|revoked| facts.check_not_revoked(&revoked, now).is_err())
     }
 
-    /// Waits until a list has come, or could not be fetched.
+    /// Waits for a list, or for the end of the first fetch.
     pub async fn first_known(&self) {
-        let mut known = self.known.subscribe();
-        // The sender is ours: there is no error.
-        let _ = known
-            .wait_for(|known| known.failing || known.edition.is_some())
-            .await;
+        self.edition.first_known(|_| true).await;
     }
 
-    /// Checks a token against the list: one that is at most `max_age` old, or, when none can be
-    /// had, `max_stale`.
+    /// Checks a token against a list that is at most `max_age` old, or at most `max_stale` if no
+    /// newer one comes.
     ///
     /// # Errors
     /// As [`Revocation::check`].
     pub async fn check(
         &self,
         facts: &TokenFacts,
-        (max_age, max_stale): (Duration, Duration),
+        max_age: Duration,
+        max_stale: Duration,
         now: UnixTime,
     ) -> Result<(), Reason> {
-        let check = |known: &Known, age| {
-            known
-                .at_most(age, now)
-                .map(|edition| facts.check_not_revoked(&edition.revoked, now))
+        let check = |longest| {
+            self.edition.with(|edition| {
+                let edition = edition.filter(|edition| edition.age(now) <= longest)?;
+                Some(facts.check_not_revoked(&edition.revoked, now))
+            })
         };
-        let (checked, failing) = {
-            let known = self.known.borrow();
-            (check(&known, max_age), known.failing)
-        };
-        if let Some(checked) = checked {
+        if let Some(checked) = check(max_age) {
             return checked;
         }
-        let mut known = self.known.subscribe();
-        self.wanted.notify_one();
-        if !failing {
-            let ended =
-                known.wait_for(|known| known.failing || known.at_most(max_age, now).is_some());
-            let _ = tokio::time::timeout(LONGEST_WAIT, ended).await;
+        let is_failing = self.edition.attempts().is_failing();
+        self.edition.wake();
+        if !is_failing {
+            let is_young = |edition: &Edition| edition.age(now) <= max_age;
+            self.edition
+                .wait_until(LONGEST_WAIT, |attempts, edition| {
+                    attempts.is_failing() || edition.is_some_and(is_young)
+                })
+                .await;
         }
-        let known = self.known.borrow();
-        check(&known, max_stale).unwrap_or(Err(Reason::RevocationUnavailable))
+        check(max_stale).unwrap_or(Err(Reason::RevocationUnavailable))
     }
 
-    /// Fetches the list three times in `maxAge`, so that two fetches may fail before a newer one is
-    /// missed.
+    /// Fetches the list three times in `maxAge`, so that two fetches may fail before the list is too
+    /// old.
     pub async fn run(
         &self,
         of: &Revocation,
@@ -212,110 +167,113 @@ impl RevocationList {
         kept: &KeptLists,
         observe: &Observe,
     ) {
-        let (mut loaded, mut written) = (false, None);
-        // A list can be verified only with keys: without this the first fetch fails whenever it
-        // overtakes that of the keys.
-        of.of.keys.first_known().await;
+        let (mut is_loaded, mut written) = (false, None);
+        // A list is verified with the keys, so a fetch before theirs would fail.
+        of.issuer.keys.first_known().await;
         loop {
-            let began = Instant::now();
-            let pause = match of.source() {
-                Source::List(url) => {
-                    if !std::mem::replace(&mut loaded, true) {
-                        self.load(of, kept, &url).await;
-                    }
-                    let fetched = self.fetch(of, http, &url, began).await;
-                    observe(fetched.as_ref().map(|_| ()).map_err(|error| &**error));
-                    let (edition, text) =
-                        fetched.map_or((None, None), |(edition, text)| (Some(edition), text));
-                    self.known.send_modify(|known| {
-                        known.failing = edition.is_none();
-                        // The last good one stays: it is good until it is too old.
-                        known.edition = edition.clone().or(known.edition.take());
-                    });
-                    if let (Some(edition), Some(text)) = (edition, text) {
-                        written = Some(self.keep(of, kept, &url, written, &edition, &text).await);
-                    }
-                    (of.config.max_age / 3)
-                        .mul_f64(1.0 - 0.1 * fastrand::f64())
-                        .max(SHORTEST_PAUSE)
-                }
-                source => {
-                    if matches!(source, Source::Unknown) && of.of.keys.metadata().is_some() {
-                        observe(Err(
-                            "the authority's metadata names no place, or no usable one, to ask for revocations",
-                        ));
-                    }
-                    IDLE_PAUSE
-                }
+            let Method::List(url) = of.method() else {
+                self.idle(of, observe).await;
+                continue;
             };
-            // Nothing was asked yet: the first request that needs the list need not wait.
-            let soonest = if pause == IDLE_PAUSE {
-                began
-            } else {
-                began + SHORTEST_PAUSE
-            };
-            let waits = pause == IDLE_PAUSE || self.known.borrow().failing;
-            tokio::select! {
-                () = tokio::time::sleep_until(began + pause) => {}
-                () = async { self.wanted.notified().await; tokio::time::sleep_until(soonest).await; } => {}
-                // Newer keys or metadata may be what was missing.
-                () = async { of.of.keys.next_fetch().await; tokio::time::sleep_until(soonest).await; }, if waits => {}
+            if !std::mem::replace(&mut is_loaded, true) {
+                self.load(of, kept, &url).await;
             }
+            let began = self.edition.begin();
+            let fetched = self.fetch(of, http, &url, began).await;
+            observe(fetched.as_ref().map(|_| ()).map_err(|error| &**error));
+            let (result, text) = match fetched {
+                Ok((edition, text)) => (Ok(edition), text),
+                Err(error) => (Err(error), None),
+            };
+            let newer = result.as_ref().ok().cloned();
+            self.edition.end(result);
+            if let (Some(edition), Some(text)) = (newer, text) {
+                written = Some(self.keep(of, kept, &url, written, &edition, &text).await);
+            }
+            self.wait_for_next(of, began).await;
         }
     }
 
-    /// Takes the list that an earlier process kept, unless it is too old to serve.
+    async fn idle(&self, of: &Revocation, observe: &Observe) {
+        if of.method() == Method::Unusable {
+            observe(Err(
+                "the authority's metadata names no usable endpoint for revocations",
+            ));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(IDLE_PAUSE) => {}
+            () = self.edition.woken() => {}
+            () = of.issuer.keys.next_fetch() => {}
+        }
+    }
+
+    async fn wait_for_next(&self, of: &Revocation, began: Instant) {
+        let pause = (of.config.max_age / 3).mul_f64(1.0 - 0.1 * fastrand::f64());
+        let soonest = began + SHORTEST_PAUSE;
+        let is_failing = self.edition.attempts().is_failing();
+        tokio::select! {
+            () = sleep_until(began + pause.max(SHORTEST_PAUSE)) => {}
+            () = async { self.edition.woken().await; sleep_until(soonest).await; } => {}
+            // Newer keys or metadata may end the failures.
+            () = async { of.issuer.keys.next_fetch().await; sleep_until(soonest).await; },
+                if is_failing => {}
+        }
+    }
+
+    /// Loads the list that an earlier process kept.
     async fn load(&self, of: &Revocation, kept: &KeptLists, url: &Url) {
-        let now = of.of.clock.now();
-        let found = match kept.load(of.of.issuer.name(), url, now).await {
+        let issuer = of.issuer.name.written();
+        let now = of.issuer.clock.now();
+        let (found, list) = match self.read_kept(of, kept, url, now).await {
             Ok(None) => return,
-            Ok(Some(found)) => found,
+            Ok(Some(loaded)) => loaded,
             Err(why) => {
-                return tracing::warn!(
-                    issuer = of.of.issuer.written(),
-                    why,
-                    "the kept list of revoked tokens is not used"
-                );
+                return tracing::warn!(issuer, why, "the kept revocation list is not used");
             }
         };
-        let list = match verify(of, &found.list).await {
-            Ok(verified) => verified,
-            Err(why) => {
-                return tracing::warn!(
-                    issuer = of.of.issuer.written(),
-                    why,
-                    "the kept list of revoked tokens is not used"
-                );
-            }
-        };
-        // Only the list is signed, not the note of when it was fetched: it cannot be much younger
-        // than its signature.
+        // The date of the fetch is not signed, so it counts only close to the signed `iat`.
         let signed = UnixTime(list.issued_at)
             .until(now)
-            .saturating_sub(of.config.max_age + of.of.clock_skew);
-        let aged = UnixTime(found.asked_at).until(now).max(signed);
+            .saturating_sub(of.config.max_age + of.issuer.clock_skew);
+        let aged = found.until(now).max(signed);
         let age = aged.as_secs();
         if aged > of.max_stale() {
-            self.known
-                .send_modify(|known| known.outdated = Some(Arc::new(list.revoked)));
+            self.outdated.store(Some(Arc::new(list.revoked)));
             return tracing::info!(
-                issuer = of.of.issuer.written(),
+                issuer,
                 age,
-                "the kept list of revoked tokens is too old: what it revokes stays refused, what it does not is unknown"
+                "the kept revocation list is too old: the tokens that it revokes stay refused, \
+                 the state of other tokens is unknown"
             );
         }
-        let edition = list.fetched((Instant::now(), now), aged, None);
-        self.known
-            .send_modify(|known| known.edition = Some(edition));
+        let asked = Asked {
+            monotonic: Instant::now(),
+            wall: now,
+        };
+        self.edition.put(Edition::new(list, asked, aged));
         tracing::info!(
-            issuer = of.of.issuer.written(),
+            issuer,
             age,
-            "until a newer one comes, the kept list of revoked tokens is used"
+            "the kept revocation list is used until a newer one comes"
         );
     }
 
-    /// Writes a new list to disk when something else is revoked, or when the written one has come
-    /// to look old. Disks of small devices wear out.
+    async fn read_kept(
+        &self,
+        of: &Revocation,
+        kept: &KeptLists,
+        url: &Url,
+        now: UnixTime,
+    ) -> Result<Option<(UnixTime, List)>, String> {
+        let Some(found) = kept.load(of.issuer.name.name(), url, now).await? else {
+            return Ok(None);
+        };
+        let list = signed_list::verify(&of.issuer, &found.list).await?;
+        Ok(Some((UnixTime(found.asked_at), list)))
+    }
+
+    /// Writes a list to disk if it revokes other tokens, or if the written one looks old by now.
+    /// The flash memory of small devices wears out.
     async fn keep(
         &self,
         of: &Revocation,
@@ -332,78 +290,62 @@ impl RevocationList {
         {
             return written;
         }
-        let now = of.of.clock.now();
+        let now = of.issuer.clock.now();
         let asked_at = now.minus(edition.age(now));
-        kept.keep(of.of.issuer.name(), url, asked_at, text).await;
+        kept.keep(of.issuer.name.name(), url, asked_at, text).await;
         Written {
             revoked: edition.revoked.clone(),
             at: Instant::now(),
         }
     }
 
+    /// Fetches the list. Its text is `None` if it is unchanged.
     async fn fetch(
         &self,
         of: &Revocation,
         http: &HttpClient,
         url: &Url,
-        asked_at: Instant,
-    ) -> Result<(Edition, Option<String>), Cow<'static, str>> {
-        // What was signed too long ago is asked for anew: a 304 would make it no younger.
-        let now = of.of.clock.now();
-        let known = self.known.borrow().edition.clone();
-        let young = |known: &Edition| UnixTime(known.issued_at).until(now) <= of.config.max_age;
+        began: Instant,
+    ) -> Result<(Edition, Option<String>), FetchError> {
+        let now = of.issuer.clock.now();
+        let asked = Asked {
+            monotonic: began,
+            wall: now,
+        };
+        let known = self.edition.value();
+        // A 304 would not renew the signature, so an old list is fetched whole.
+        let young = known
+            .as_ref()
+            .filter(|known| UnixTime(known.issued_at).until(now) <= of.config.max_age);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/jwt"));
-        if let Some(etag) = known
-            .as_ref()
-            .filter(|known| young(known))
-            .and_then(|known| known.etag.clone())
-        {
+        if let Some(etag) = young.and_then(|young| young.etag.clone()) {
             headers.insert(IF_NONE_MATCH, etag);
         }
         let answer = http
             .get(url, headers)
             .await
             .map_err(|failed| failed.to_string())?;
-        match (answer.status, known) {
-            (StatusCode::NOT_MODIFIED, Some(known)) if young(&known) => Ok((
-                Edition {
-                    asked_at,
-                    asked_at_time: now,
+        match (answer.status, young) {
+            (StatusCode::NOT_MODIFIED, Some(young)) => {
+                let confirmed = Edition {
+                    asked,
                     aged: Duration::ZERO,
-                    ..known
-                },
-                None,
-            )),
-            (StatusCode::OK, known) => {
-                let text = std::str::from_utf8(&answer.body)
-                    .map_err(|_| "the list is no JWT")?
-                    .trim();
-                let list = verify(of, text).await?;
-                let (oldest, newest) = (
-                    now.minus(of.config.max_age + of.of.clock_skew),
-                    now.plus(of.of.clock_skew),
-                );
-                if UnixTime(list.issued_at) < oldest {
-                    return Err("the list was signed too long ago".into());
-                }
-                if UnixTime(list.issued_at) > newest {
-                    return Err("the list was signed in the future: compare the clocks".into());
-                }
-                // It would bring revoked tokens back to life.
-                if known.is_some_and(|known| known.is_newer_than(&list, now, of.of.clock_skew)) {
-                    return Err("the list is older than the one before it".into());
-                }
-                let etag = answer.headers.get(ETAG).cloned();
-                Ok((
-                    list.fetched((asked_at, now), Duration::ZERO, etag),
-                    Some(text.to_owned()),
-                ))
+                    ..(**young).clone()
+                };
+                Ok((confirmed, None))
+            }
+            (StatusCode::OK, _) => {
+                let (list, text) = accept(of, &answer, known.as_deref(), now).await?;
+                let fetched = Edition {
+                    etag: answer.headers.get(ETAG).cloned(),
+                    ..Edition::new(list, asked, Duration::ZERO)
+                };
+                Ok((fetched, Some(text)))
             }
             (status, _) => {
-                let said = answer
-                    .said(url, &[])
-                    .map_or(String::new(), |said| format!(": {said}"));
+                let said = answer.said(url, &[]);
+                let said = said.map_or(String::new(), |said| format!(": {said}"));
                 let (place, status) = (place(url), status.as_u16());
                 Err(format!("{place}: the authority answered with status {status}{said}").into())
             }
@@ -411,122 +353,34 @@ impl RevocationList {
     }
 }
 
-/// Verifies a list as strictly as a token: signed by a key of its issuer, of its own type, so that
-/// neither can pose as the other.
-async fn verify(of: &Revocation, text: &str) -> Result<List, &'static str> {
-    const UNSIGNED: &str = "the list is not signed by a key of the authority";
-    let jws = Jws::parse(text).map_err(|_| "the list is no JWT")?;
-    if !jws
-        .typ()
-        .is_some_and(|typ| typ.eq_ignore_ascii_case("m2m-revocations+jwt"))
-    {
-        return Err("the list is of another type");
+/// Verifies a fetched list and its times.
+async fn accept(
+    of: &Revocation,
+    answer: &HttpAnswer,
+    known: Option<&Edition>,
+    now: UnixTime,
+) -> Result<(List, String), FetchError> {
+    let text = std::str::from_utf8(&answer.body)
+        .map_err(|_| "the list is not a JWT")?
+        .trim();
+    let list = signed_list::verify(&of.issuer, text).await?;
+    let (issued_at, skew) = (UnixTime(list.issued_at), of.issuer.clock_skew);
+    if issued_at < now.minus(of.config.max_age + skew) {
+        return Err("the list was signed too long ago".into());
     }
-    if !of.of.algorithms.contains(&jws.algorithm()) {
-        return Err(UNSIGNED);
+    if issued_at > now.plus(skew) {
+        return Err("the list was signed in the future: compare the clocks".into());
     }
-    let keys = usable(of)?;
-    if let Ok((claims, _)) = jws.verify_with(&keys) {
-        return read(claims, &of.of.issuer);
+    // It would make revoked tokens valid again.
+    if known.is_some_and(|known| known.is_newer_than(&list, now, skew)) {
+        return Err("the list is older than the one before it".into());
     }
-    // The issuer may have changed its key.
-    of.of
-        .keys
-        .renew(&sha256(jws.kid().unwrap_or_default().as_bytes()))
-        .await;
-    let keys = usable(of)?;
-    let (claims, _) = jws.verify_with(&keys).map_err(|_| UNSIGNED)?;
-    read(claims, &of.of.issuer)
-}
-
-fn usable(of: &Revocation) -> Result<Arc<KeySet>, &'static str> {
-    match of.of.keys.current() {
-        Keys::Usable(keys) => Ok(keys),
-        Keys::Unavailable => Err("the authority's keys are not known"),
-    }
-}
-
-fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {
-    const MALFORMED: &str = "the list has a form that is not known";
-    match claims.string("iss") {
-        Ok(Some(iss)) if issuer.is(iss) => {}
-        Ok(Some(iss)) if issuer.is_nearly(iss) => {
-            return Err(
-                "the list is of another issuer, whose name differs from `issuer` by slashes only",
-            );
-        }
-        _ => return Err("the list is of another issuer"),
-    }
-    let issued_at = claims.numeric_date("iat").ok().flatten().ok_or(MALFORMED)?;
-    let revision = match claims.get("revision") {
-        None => None,
-        Some(revision) => Some(revision.as_i64().ok_or(MALFORMED)?),
-    };
-    let tokens = claims
-        .get("revoked")
-        .and_then(Value::as_array)
-        .ok_or(MALFORMED)?;
-    let tokens = tokens.iter().map(|jti| jti.as_str().map(TokenId::of));
-    let tokens: HashSet<TokenId> = tokens.collect::<Option<_>>().ok_or(MALFORMED)?;
-    let members = |name| match claims.get(name) {
-        None => Ok(None),
-        Some(Value::Object(members)) => Ok(Some(members)),
-        Some(_) => Err(MALFORMED),
-    };
-    let ends = |not_before, marks| -> Result<Vec<(&String, ClientEnd)>, &'static str> {
-        let (ends, exceptions) = (members(not_before)?, members(marks)?);
-        let ends = ends.into_iter().flatten().map(|(client, until)| {
-            let exception = exceptions.and_then(|marked| marked.get(client));
-            let marked = exception
-                .map(|exception| marked(exception).ok_or(()))
-                .transpose()
-                .ok()?;
-            Some((
-                client,
-                ClientEnd {
-                    until: UnixTime(until.as_i64()?),
-                    marked,
-                },
-            ))
-        });
-        ends.collect::<Option<_>>().ok_or(MALFORMED)
-    };
-    let hashed = ends("not_before_sha256", "marked_sha256")?;
-    let hashed = hashed
-        .into_iter()
-        .map(|(client, end)| Some((HashedClientId::parse(client)?, end)));
-    let hashed: HashMap<_, _> = hashed.collect::<Option<_>>().ok_or(MALFORMED)?;
-    let is_empty_list = claims
-        .get("not_before")
-        .and_then(Value::as_array)
-        .is_some_and(Vec::is_empty);
-    let clients = if is_empty_list && !hashed.is_empty() {
-        HashMap::new()
-    } else {
-        let named = ends("not_before", "marked")?.into_iter();
-        named.map(|(client, end)| (client.clone(), end)).collect()
-    };
-    Ok(List {
-        revoked: Revoked::new(tokens, clients).with_hashed(hashed),
-        issued_at,
-        revision,
-    })
-}
-
-fn marked(exception: &Value) -> Option<Marked> {
-    let until = exception
-        .get("not_before")
-        .map_or(Some(i64::MIN), Value::as_i64)?;
-    Some(Marked {
-        mark: EndMark::parse(exception.get("mark")?.as_str()?)?,
-        until: UnixTime(until),
-    })
+    Ok((list, text.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::revoked::Issued;
 
     fn list(issued_at: i64, revision: Option<i64>) -> List {
         List {
@@ -537,18 +391,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_never_gives_way_to_one_that_says_less() {
+    async fn a_list_is_never_replaced_by_one_with_fewer_revocations() {
         let is_kept = |known: (i64, Option<i64>), other: (i64, Option<i64>)| {
-            let asked = (Instant::now(), UnixTime(1000));
-            let known = list(known.0, known.1).fetched(asked, Duration::ZERO, None);
+            let asked = Asked {
+                monotonic: Instant::now(),
+                wall: UnixTime(1000),
+            };
+            let known = Edition::new(list(known.0, known.1), asked, Duration::ZERO);
             known.is_newer_than(
                 &list(other.0, other.1),
                 UnixTime(1000),
                 Duration::from_secs(60),
             )
         };
-        // Of another server, which read the store before the last revocation, or signs by a clock
-        // that is ahead.
+        // From another server, which read the store before the last revocation, or whose clock is
+        // ahead.
         assert!(
             is_kept((1000, Some(8)), (999, Some(7))) && is_kept((1000, Some(8)), (1060, Some(7)))
         );
@@ -557,13 +414,13 @@ mod tests {
         );
         assert!(
             !is_kept((1000, Some(8)), (1121, Some(2))),
-            "the store was put back from a backup"
+            "the store was restored from a backup"
         );
         // The clocks were set back since.
         assert!(
             is_kept((9000, Some(8)), (1000, Some(7))) && !is_kept((9000, Some(8)), (1000, Some(8)))
         );
-        // An issuer that does not count.
+        // An issuer without revisions.
         assert!(is_kept((1000, None), (999, None)) && !is_kept((1000, None), (1000, None)));
         assert!(is_kept((1000, None), (999, Some(9))) && is_kept((1000, Some(9)), (999, None)));
         assert!(
@@ -574,97 +431,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_ages_while_the_machine_sleeps() {
-        let edition = list(1000, None).fetched(
-            (Instant::now(), UnixTime(1000)),
-            Duration::from_secs(5),
-            None,
-        );
+        let asked = Asked {
+            monotonic: Instant::now(),
+            wall: UnixTime(1000),
+        };
+        let edition = Edition::new(list(1000, None), asked, Duration::from_secs(5));
         assert!(edition.age(UnixTime(1000)) < Duration::from_secs(100));
         assert_eq!(edition.age(UnixTime(9000)), Duration::from_secs(8005));
         assert!(
             edition.age(UnixTime(0)) < Duration::from_secs(100),
             "the clock was set back"
         );
-    }
-
-    #[test]
-    fn a_list_of_another_form_is_no_list() {
-        let list = |json: &str| {
-            read(
-                &Claims::parse(json.as_bytes()).unwrap(),
-                &IssuerName::exact("i"),
-            )
-        };
-        assert!(list(r#"{"iss":"i","iat":5,"revoked":[]}"#).is_ok());
-        let List { revoked, issued_at, revision } =
-            list(r#"{"iss":"i","iat":5,"revision":8,"revoked":["a"],"not_before":{"c":7,"d":7},
-                     "marked":{"c":{"mark":"00000000000000ff"},"d":{"mark":"00000000000000ff","not_before":3}}}"#)
-            .unwrap();
-        assert_eq!((issued_at, revision), (5, Some(8)));
-        assert_eq!(
-            list(r#"{"iss":"i","iat":5,"revoked":[]}"#)
-                .unwrap()
-                .revision,
-            None
-        );
-        let covers = |jti, client_id, at, mark| {
-            let after_end = EndMark::parse(mark);
-            let issued = Issued {
-                token: TokenId::of(jti),
-                client_id,
-                at: UnixTime(at),
-                after_end,
-            };
-            revoked.covers(&issued, UnixTime(9))
-        };
-        assert!(covers("a", None, 9, "") && covers("b", Some("c"), 7, ""));
-        assert!(covers("b", Some("c"), 7, "00000000000000fe"));
-        assert!(!covers("b", Some("c"), 7, "00000000000000ff"));
-        assert!(
-            covers("b", Some("d"), 3, "00000000000000ff")
-                && !covers("b", Some("d"), 4, "00000000000000ff")
-        );
-        let (c, d) = (HashedClientId::of("c"), HashedClientId::of("d"));
-        let hashed = format!(
-            r#"{{"iss":"i","iat":5,"revoked":["a"],"not_before":[],"not_before_sha256":{{"{c}":7,"{d}":7}},
-                 "marked_sha256":{{"{d}":{{"mark":"00000000000000ff","not_before":3}}}}}}"#
-        );
-        let List { revoked, .. } = list(&hashed).unwrap();
-        let covers = |client_id, at, mark| {
-            let (token, after_end) = (TokenId::of("b"), EndMark::parse(mark));
-            let issued = Issued {
-                token,
-                client_id: Some(client_id),
-                at: UnixTime(at),
-                after_end,
-            };
-            revoked.covers(&issued, UnixTime(9))
-        };
-        assert!(covers("c", 7, "") && !covers("c", 8, "") && !covers("e", 7, ""));
-        assert!(covers("d", 7, "") && covers("d", 3, "00000000000000ff"));
-        assert!(!covers("d", 4, "00000000000000ff"));
-        let both = format!(
-            r#"{{"iss":"i","iat":5,"revoked":[],"not_before":{{"c":7}},"not_before_sha256":{{"{c}":7}}}}"#
-        );
-        assert!(list(&both).is_ok());
-        for bad in [
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before_sha256":{"c":7}}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":[],"not_before_sha256":{}}"#,
-            r#"{"iss":"j","iat":5,"revoked":[]}"#,
-            r#"{"iat":5,"revoked":[]}"#,
-            r#"{"iss":"i","revoked":[]}"#,
-            r#"{"iss":"i","iat":5}"#,
-            r#"{"iss":"i","iat":5,"revoked":"a"}"#,
-            r#"{"iss":"i","iat":5,"revoked":[1]}"#,
-            r#"{"iss":"i","iat":5,"revision":"8","revoked":[]}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":[]}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":"x"}}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":[]}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":{"c":{}}}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":{"c":{"mark":"1"}}}"#,
-            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":{"c":{"mark":"00000000000000ff","not_before":"x"}}}"#,
-        ] {
-            assert!(list(bad).is_err(), "{bad}");
-        }
     }
 }

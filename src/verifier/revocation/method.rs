@@ -1,5 +1,4 @@
-//! Which way revocations are found out: what the configuration alone says of it, and what is known
-//! when it runs.
+//! The method by which revocations are found out, from the configuration and from the metadata.
 
 use std::fmt;
 
@@ -9,94 +8,76 @@ use super::{OnFailure, RevocationConfig, RevocationKind};
 use crate::domain::duration::written;
 use crate::verifier::KeySource;
 
-/// Why nobody is asked.
+/// Why revocations are not checked.
 pub(super) const CONFIGURED: &str = "the configuration says so";
 pub(super) const NOT_NAMED: &str =
     "the issuer's metadata names neither `revocation_list_uri` nor `plgd_tokens_endpoint`";
-const NOT_READ: &str = "`jwksUri` or `jwksFile` names the keys, so the issuer's metadata is not read; set \
-                        `revocation: { kind: …, endpoint: … }` to have revocations checked";
-
-/// What the configuration alone says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Planned {
-    Nobody(&'static str),
-    Own,
-    List(Url),
-    Plgd(Url),
-    Introspection(Url),
-    /// What the issuer's metadata names.
-    Metadata(RevocationKind),
-}
+const NOT_READ: &str = "`jwksUri` or `jwksFile` names the keys, so the issuer's metadata is not \
+    read; set `revocation: { kind: …, endpoint: … }` to have revocations checked";
 
 impl RevocationConfig {
-    pub(super) fn planned(&self, keys: &KeySource) -> Planned {
+    /// The method, if it follows from the configuration alone; `None` if the metadata names it.
+    pub(in crate::verifier) fn fixed_method(&self, keys: &KeySource) -> Option<Method> {
         use RevocationKind as Kind;
-        match (self.kind, keys, self.endpoint.clone()) {
-            (Kind::None, ..) => Planned::Nobody(CONFIGURED),
-            (_, KeySource::OwnIssuer, _) => Planned::Own,
-            (Kind::List, _, Some(url)) => Planned::List(url),
-            (Kind::Plgd, _, Some(url)) => Planned::Plgd(url),
-            (Kind::Introspection, _, Some(url)) => Planned::Introspection(url),
-            (Kind::Auto, KeySource::Url(_) | KeySource::File(_), _) => Planned::Nobody(NOT_READ),
-            (kind, ..) => Planned::Metadata(kind),
-        }
+        Some(match (self.kind, keys, self.endpoint.clone()) {
+            (Kind::None, ..) => Method::None(CONFIGURED),
+            (_, KeySource::OwnIssuer, _) => Method::Own,
+            (Kind::List, _, Some(url)) => Method::List(url),
+            (Kind::Plgd, _, Some(url)) => Method::Plgd(url),
+            (Kind::Introspection, _, Some(url)) => Method::Introspection(url),
+            (Kind::Auto, KeySource::Url(_) | KeySource::File(_), _) => Method::None(NOT_READ),
+            _ => return None,
+        })
     }
 
-    /// Whether nobody will be asked although the configuration does not say `none`.
+    /// Whether revocations are not checked although the configuration does not say `none`.
     #[must_use]
     pub fn is_none_unasked(&self, keys: &KeySource) -> bool {
-        self.planned(keys) == Planned::Nobody(NOT_READ)
+        self.fixed_method(keys) == Some(Method::None(NOT_READ))
     }
 
-    /// How it will be found out whether a token is revoked, how old an answer may be and what
-    /// happens without one: for people. `keys` is how the issuer's keys are found.
+    /// The method, the age limits and the consequence of a missing state, for people. `keys` says
+    /// how the issuer's keys are found.
     #[must_use]
     pub fn described(&self, keys: &KeySource) -> String {
-        let method = match self.planned(keys) {
-            Planned::Nobody(why) => return Method::None(why).to_string(),
-            Planned::Own => return Method::Own.to_string(),
-            Planned::List(url) => Method::List(url).to_string(),
-            Planned::Plgd(url) => Method::Plgd(url).to_string(),
-            Planned::Introspection(url) => Method::Introspection(url).to_string(),
-            Planned::Metadata(RevocationKind::Auto) => {
-                "auto (what the issuer's metadata names: `revocation_list_uri` or `plgd_tokens_endpoint`; else none)"
-                    .to_owned()
-            }
-            Planned::Metadata(kind) => format!("{} (where the issuer's metadata says)", kind.word()),
+        let method = match (self.fixed_method(keys), self.kind) {
+            (Some(method @ (Method::None(_) | Method::Own)), _) => return method.to_string(),
+            (Some(method), _) => method.to_string(),
+            (None, RevocationKind::Auto) => "auto (what the issuer's metadata names: \
+                `revocation_list_uri` or `plgd_tokens_endpoint`; else none)"
+                .to_owned(),
+            (None, kind) => format!("{} (where the issuer's metadata says)", word(kind)),
         };
         let then = match self.on_failure {
             OnFailure::Refuse => "requests are refused with 503",
             OnFailure::Accept => "requests pass",
         };
-        let (max_age, max_stale) = (
-            written(self.max_age),
-            written(self.max_stale.max(self.max_age)),
-        );
+        let max_age = written(self.max_age);
+        let max_stale = written(self.max_stale.max(self.max_age));
         format!(
-            "{method}; at most {max_age} old, at most {max_stale} while the issuer does not answer, after that {then}"
+            "{method}; at most {max_age} old, at most {max_stale} while the issuer does not \
+             answer, after that {then}"
         )
     }
 }
 
-impl RevocationKind {
-    /// The word of the configuration.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::None => "none",
-            Self::List => "list",
-            Self::Plgd => "plgd",
-            Self::Introspection => "introspection",
-        }
+/// The word of the configuration.
+fn word(kind: RevocationKind) -> &'static str {
+    match kind {
+        RevocationKind::Auto => "auto",
+        RevocationKind::None => "none",
+        RevocationKind::List => "list",
+        RevocationKind::Plgd => "plgd",
+        RevocationKind::Introspection => "introspection",
     }
 }
 
-/// How it is found out whether a token is revoked, as it is known at run time.
+/// The method by which revocations are found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Nobody is asked, for this reason.
+    /// Revocations are not checked, for this reason.
     None(&'static str),
-    /// Our own issuer says so in process.
+    /// Our own issuer reports revocations in process.
     Own,
     /// The issuer's signed list at this URL.
     List(Url),
@@ -104,9 +85,9 @@ pub enum Method {
     Plgd(Url),
     /// Introspection at this URL, once per token.
     Introspection(Url),
-    /// The issuer's metadata was not read yet.
+    /// The issuer's metadata is not read yet.
     NotReadYet,
-    /// The issuer's metadata names no usable place.
+    /// The issuer's metadata names no usable endpoint.
     Unusable,
 }
 
@@ -139,15 +120,16 @@ impl fmt::Display for Method {
             Self::Introspection(url) => {
                 write!(f, "introspection at {}, once per token", Shown(url))
             }
-            Self::NotReadYet => f.write_str("not known yet (the issuer's metadata was not read)"),
-            Self::Unusable => f.write_str(
-                "unknown (the issuer's metadata names no place, or no usable one, to ask)",
-            ),
+            Self::NotReadYet => f.write_str("not known yet (the issuer's metadata is not read)"),
+            Self::Unusable => {
+                f.write_str("unknown (the issuer's metadata names no usable endpoint)")
+            }
         }
     }
 }
 
-/// A URL without what may be a secret: user, password and query. An issuer chooses its length.
+/// A URL without possible secrets: user, password and query. It is cut, as an issuer chooses its
+/// length.
 struct Shown<'u>(&'u Url);
 
 impl fmt::Display for Shown<'_> {
@@ -164,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_configuration_means_is_said() {
+    fn a_configuration_is_described() {
         let url = |text: &str| Url::parse(text).unwrap();
         let (named, file) = (
             KeySource::Url(url("https://a/k")),

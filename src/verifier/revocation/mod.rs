@@ -1,17 +1,19 @@
-//! Whether a token that was good has been taken back.
+//! Whether a verified token is revoked.
 //!
-//! Four ways to know: our own issuer says so in process; an issuer publishes a signed list; a plgd
-//! issuer is asked for each token at its tokens endpoint; an authorization server is asked by
-//! introspection (RFC 7662). What is known is at most [`RevocationConfig::max_age`] old while the
-//! source answers, and serves for [`RevocationConfig::max_stale`] while it does not. After that the
-//! request is refused with 503: a state is never guessed.
+//! There are four methods: our own issuer reports revocations in process, an issuer publishes a
+//! signed list, plgd's tokens endpoint is queried per token, or an introspection endpoint (RFC 7662)
+//! is. A state is at most [`RevocationConfig::max_age`] old while the source answers, and is used
+//! for [`RevocationConfig::max_stale`] while it does not. After that the answer is 503: a state is
+//! never guessed.
 //!
-//! All asking happens in [`Revocation::run`], away from the threads that serve requests.
+//! All queries happen in [`Revocation::run`], away from the threads that serve requests.
 
-mod asked;
 mod kept_list;
 mod list;
 mod method;
+mod queries;
+mod query;
+mod signed_list;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +22,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use url::Url;
 
+use super::TokenFacts;
 use super::bearer::BearerToken;
-use super::{KeySource, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::issuer_name::IssuerName;
@@ -33,27 +35,26 @@ use crate::domain::settings::{OnFailure, RevocationKind};
 use crate::http_client::HttpClient;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
-use asked::{AskedStates, Question};
 pub use kept_list::KeptLists;
 use list::RevocationList;
 pub use method::Method;
-use method::Planned;
+use queries::QueriedTokens;
+use query::Query;
 
-/// How it is found out whether a token of an authority is revoked.
+/// How the revocations of an authority's tokens are found out.
 #[derive(Clone, Debug)]
 pub struct RevocationConfig {
-    /// Who is asked.
+    /// The configured method.
     pub kind: RevocationKind,
-    /// How old the answer may be while the source answers.
+    /// How old the state may be while the source answers.
     pub max_age: Duration,
-    /// How old it may be while the source does not answer. A smaller value than `max_age` means
-    /// `max_age`.
+    /// How old it may be while the source does not answer; `max_age` is its lower bound.
     pub max_stale: Duration,
-    /// What happens to a request when there is none.
+    /// What happens to a request without a state.
     pub on_failure: OnFailure,
-    /// Where to ask, instead of where the issuer's metadata says.
+    /// The endpoint, instead of the one in the issuer's metadata.
     pub endpoint: Option<Url>,
-    /// The name of the credential that introspection is asked with.
+    /// The name of the credential for introspection.
     pub credential: Option<String>,
 }
 
@@ -70,44 +71,27 @@ impl Default for RevocationConfig {
     }
 }
 
-/// How we authenticate at an introspection endpoint (RFC 7662 §2.1).
+/// Our credentials at an introspection endpoint (RFC 7662 §2.1).
 #[derive(Clone, Debug)]
 pub struct IntrospectionClient {
-    /// Our client id there.
+    /// Our client id.
     pub client_id: String,
-    /// Our secret there; its file may change.
+    /// Our secret; its file may change.
     pub client_secret: SharedSecret,
-    /// How both are written into `Authorization: Basic`; none: they are sent in the form.
+    /// How both are encoded in `Authorization: Basic`; `None` sends them in the form.
     pub basic: Option<BasicEncoding>,
 }
 
-/// Called after each question to an authority, with its error: which URL, and why. Nothing of the
-/// answer.
+/// Called after each query of an authority, with its error: the URL and the cause, and nothing of
+/// the answer.
 pub type Observe = Arc<dyn Fn(Result<(), &str>) + Send + Sync>;
 
-/// Called when the way in which revocations are found out is known, and when it changes.
+/// Called when the method is known, and when it changes.
 pub type ObserveMethod = Arc<dyn Fn(&Method) + Send + Sync>;
 
-/// Where a state comes from.
-#[derive(Clone, Debug)]
-enum Source {
-    /// Nothing is ever revoked.
-    Nobody(&'static str),
-    /// Our own issuer.
-    Own(RevokedNow),
-    /// A signed list at this URL.
-    List(Url),
-    /// plgd's tokens endpoint.
-    Plgd(Url),
-    /// An introspection endpoint.
-    Introspection(Url),
-    /// The metadata names no usable place.
-    Unknown,
-}
-
-/// Whose tokens they are.
+/// The issuer of the tokens.
 pub(super) struct Issuer {
-    pub issuer: IssuerName,
+    pub name: IssuerName,
     pub algorithms: Vec<Algorithm>,
     pub keys: Arc<LiveKeys>,
     pub clock: SharedClock,
@@ -117,158 +101,140 @@ pub(super) struct Issuer {
 /// The revocation state of one authority's tokens.
 pub struct Revocation {
     config: RevocationConfig,
-    of: Issuer,
+    issuer: Issuer,
     client: Option<IntrospectionClient>,
-    /// Known without the issuer's metadata.
-    fixed: Option<Source>,
-    /// What the metadata said, and the metadata it was read from.
-    found: ArcSwapOption<(Arc<Claims>, Source)>,
-    /// Whether the metadata ever named a place: from then on naming none is no answer.
+    /// What our own issuer has revoked.
+    own: Option<RevokedNow>,
+    /// The method, if the issuer's metadata is not needed to find it.
+    fixed: Option<Method>,
+    /// The method that the metadata names, and the metadata.
+    found: ArcSwapOption<(Arc<Claims>, Method)>,
+    /// Whether the metadata ever named an endpoint. Since then its absence is a fault.
     was_named: AtomicBool,
     list: RevocationList,
-    asked: AskedStates,
+    queried: QueriedTokens,
 }
 
 impl Revocation {
-    /// The state of an issuer's tokens. `own` is there when that is our own issuer; `keys` is how
-    /// its keys are found.
+    /// `fixed` is the method if the configuration alone gives it; `own` is what our own issuer has
+    /// revoked.
     pub(super) fn new(
         config: RevocationConfig,
-        of: Issuer,
+        issuer: Issuer,
         client: Option<IntrospectionClient>,
         own: Option<RevokedNow>,
-        keys: &KeySource,
+        fixed: Option<Method>,
     ) -> Self {
-        let fixed = match (config.planned(keys), own) {
-            (Planned::Nobody(why), _) => Some(Source::Nobody(why)),
-            (Planned::Own, Some(own)) => Some(Source::Own(own)),
-            // An own issuer that is not there answers nothing.
-            (Planned::Own, None) => Some(Source::Unknown),
-            (Planned::List(url), _) => Some(Source::List(url)),
-            (Planned::Plgd(url), _) => Some(Source::Plgd(url)),
-            (Planned::Introspection(url), _) => Some(Source::Introspection(url)),
-            (Planned::Metadata(_), _) => None,
+        let queried = QueriedTokens::new(config.max_age, config.max_stale.max(config.max_age));
+        let fixed = match fixed {
+            Some(Method::Own) if own.is_none() => Some(Method::NotReadYet),
+            fixed => fixed,
         };
-        let asked = AskedStates::new(config.max_age, config.max_stale.max(config.max_age));
-        let (found, list) = (ArcSwapOption::empty(), RevocationList::default());
         Self {
             config,
-            of,
+            issuer,
             client,
+            own,
             fixed,
-            found,
+            found: ArcSwapOption::empty(),
             was_named: AtomicBool::new(false),
-            list,
-            asked,
+            list: RevocationList::default(),
+            queried,
         }
     }
 
-    /// Whether anything can ever be revoked here.
+    /// Whether tokens can be revoked.
     #[must_use]
     pub fn is_checked(&self) -> bool {
-        !matches!(self.fixed, Some(Source::Nobody(_)))
+        !matches!(self.fixed, Some(Method::None(_)))
     }
 
-    /// Whether [`Revocation::run`] has anything to do.
+    /// Whether [`Revocation::run`] has work.
     #[must_use]
     pub fn needs_run(&self) -> bool {
-        !matches!(self.fixed, Some(Source::Nobody(_) | Source::Own(_)))
+        !matches!(self.fixed, Some(Method::None(_) | Method::Own))
     }
 
-    /// How it is found out, as far as that is known now.
-    #[must_use]
-    pub fn method(&self) -> Method {
-        match self.source() {
-            Source::Nobody(why) => Method::None(why),
-            Source::Own(_) => Method::Own,
-            Source::List(url) => Method::List(url),
-            Source::Plgd(url) => Method::Plgd(url),
-            Source::Introspection(url) => Method::Introspection(url),
-            Source::Unknown if self.of.keys.metadata().is_none() => Method::NotReadYet,
-            Source::Unknown => Method::Unusable,
-        }
-    }
-
-    /// How old the list is; `None` where there is none.
+    /// The age of the list; `None` where there is no list.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        match self.source() {
-            Source::List(_) => self.list.age(self.of.clock.now()),
+        match self.method() {
+            Method::List(_) => self.list.age(self.issuer.clock.now()),
             _ => None,
         }
     }
 
-    /// For how long what is known serves when the source does not answer.
+    /// How long a state is used while the source does not answer.
     #[must_use]
     pub fn max_stale(&self) -> Duration {
         self.config.max_stale.max(self.config.max_age)
     }
 
-    /// Whether requests can be judged now, as far as that can be known without a token.
+    /// Whether requests can be decided now, as far as that is known without a token.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        match self.source() {
-            Source::List(_) => self.age().is_some_and(|age| age <= self.max_stale()),
-            Source::Unknown => false,
+        match self.method() {
+            Method::List(_) => self.age().is_some_and(|age| age <= self.max_stale()),
+            Method::NotReadYet | Method::Unusable => false,
             _ => true,
         }
     }
 
-    /// Waits until the first list has come, or could not be fetched; at once where there is no
-    /// list.
+    /// Waits for the end of the first fetch of the list; returns at once where there is none.
     pub async fn first_known(&self) {
-        self.of.keys.first_known().await;
-        if matches!(self.source(), Source::List(_)) {
+        self.issuer.keys.first_known().await;
+        if matches!(self.method(), Method::List(_)) {
             self.list.first_known().await;
         }
     }
 
-    /// Checks a token that is good otherwise. `before_question` is called before somebody is asked
-    /// about this very token.
+    /// Checks a token that every other check has accepted. `before_query` is called before a query
+    /// about this token.
     ///
     /// # Errors
-    /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`],
-    /// [`Reason::NoExpiry`] when the token never ends and revocations are not checked although the
-    /// configuration does not say `none`, or [`Reason::MalformedClaims`] for a token without a name
-    /// by which it could be asked about.
+    /// The error of `before_query`; [`Reason::Revoked`]; [`Reason::RevocationUnavailable`];
+    /// [`Reason::NoExpiry`] for a token without `exp` if revocations are not checked and the
+    /// configuration does not say `none`; [`Reason::MalformedClaims`] for a token without a usable
+    /// `jti`.
     pub async fn check(
         &self,
         facts: &TokenFacts,
         bearer: &BearerToken,
-        before_question: impl FnOnce() -> Result<(), Reason>,
+        before_query: impl FnOnce() -> Result<(), Reason>,
     ) -> Result<(), Reason> {
-        let now = self.of.clock.now();
-        let checked = match self.source() {
-            // It cannot be revoked: accepted only where the configuration says `none`.
-            Source::Nobody(_)
-                if facts.never_expires() && self.config.kind != RevocationKind::None =>
-            {
-                return Err(Reason::NoExpiry);
+        let now = self.issuer.clock.now();
+        let checked = match (self.method(), &self.own) {
+            (Method::None(_), _) => {
+                // Such a token could neither expire nor be revoked.
+                let is_endless = facts.never_expires() && self.config.kind != RevocationKind::None;
+                return if is_endless {
+                    Err(Reason::NoExpiry)
+                } else {
+                    Ok(())
+                };
             }
-            Source::Nobody(_) => return Ok(()),
-            Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
-            Source::List(_) => {
-                self.list
-                    .check(facts, (self.config.max_age, self.max_stale()), now)
-                    .await
+            (Method::Own, Some(own)) => facts.check_not_revoked(&own.current(), now),
+            (Method::List(_), _) => {
+                let max_age = self.config.max_age;
+                self.list.check(facts, max_age, self.max_stale(), now).await
             }
-            Source::Plgd(_) => {
-                self.asked
-                    .check(facts, before_question, || Question::plgd(facts, bearer))
-                    .await
+            (Method::Plgd(_), _) => {
+                let query = || Query::plgd(facts, bearer);
+                self.queried.check(facts, before_query, query).await
             }
-            Source::Introspection(_) => {
-                let question = || Some(Question::introspection(bearer));
-                self.asked.check(facts, before_question, question).await
+            (Method::Introspection(_), _) => {
+                let query = || Some(Query::introspection(bearer));
+                self.queried.check(facts, before_query, query).await
             }
-            Source::Unknown => Err(Reason::RevocationUnavailable),
+            (Method::Own | Method::NotReadYet | Method::Unusable, _) => {
+                Err(Reason::RevocationUnavailable)
+            }
         };
         let accepts = self.config.on_failure == OnFailure::Accept && !facts.never_expires();
         match checked {
-            // What was revoked once stays so, however old that knowledge is and wherever it came
-            // from.
+            // A revoked token stays revoked, however old that state is.
             Err(Reason::RevocationUnavailable)
-                if self.list.refuses(facts, now) || self.asked.refuses(facts) =>
+                if self.list.refuses(facts, now) || self.queried.refuses(facts) =>
             {
                 Err(Reason::Revoked)
             }
@@ -277,76 +243,71 @@ impl Revocation {
         }
     }
 
-    /// Asks until the future is dropped. `kept` is where the last list is kept over a restart.
+    /// Fetches and queries until the future is dropped. `kept` keeps the last list over a restart.
     pub async fn run(self: Arc<Self>, http: HttpClient, kept: KeptLists, observe: Observe) {
         tokio::join!(
             self.list.run(&self, &http, &kept, &observe),
-            self.asked.run(&self, &http, &observe)
+            self.queried.run(&self, &http, &observe)
         );
     }
 
-    /// Tells `observe` the method when it is known and when it changes, until the future is
-    /// dropped.
+    /// Reports the method when it is known and when it changes, until the future is dropped.
     pub async fn watch_method(self: Arc<Self>, observe: ObserveMethod) {
-        let mut told = None;
-        self.of.keys.first_known().await;
+        let mut reported = None;
+        self.issuer.keys.first_known().await;
         loop {
             let method = self.method();
-            if told.as_ref() != Some(&method) {
+            if reported.as_ref() != Some(&method) {
                 observe(&method);
-                told = Some(method);
+                reported = Some(method);
             }
-            self.of.keys.next_fetch().await;
+            self.issuer.keys.next_fetch().await;
         }
     }
 
-    fn source(&self) -> Source {
+    /// The method as far as it is known now.
+    #[must_use]
+    pub fn method(&self) -> Method {
         if let Some(fixed) = &self.fixed {
             return fixed.clone();
         }
-        let Some(metadata) = self.of.keys.metadata() else {
-            return Source::Unknown;
+        let Some(metadata) = self.issuer.keys.metadata() else {
+            return Method::NotReadYet;
         };
         if let Some(found) = &*self.found.load()
             && Arc::ptr_eq(&found.0, &metadata)
         {
             return found.1.clone();
         }
-        let source = match self.read(&metadata) {
-            // A document with less in it than the one before must not bring revoked tokens back.
-            Source::Nobody(_) if self.was_named.load(Ordering::Relaxed) => Source::Unknown,
-            nobody @ Source::Nobody(_) => nobody,
+        let method = match self.named_by(&metadata) {
+            // Metadata that names less than before must not make revoked tokens valid.
+            Method::None(_) if self.was_named.load(Ordering::Relaxed) => Method::Unusable,
+            none @ Method::None(_) => none,
             named => {
                 self.was_named.store(true, Ordering::Relaxed);
                 named
             }
         };
-        self.found.store(Some(Arc::new((metadata, source.clone()))));
-        source
+        self.found.store(Some(Arc::new((metadata, method.clone()))));
+        method
     }
 
-    /// What the metadata says. A place that is named but cannot be used is not the same as none.
-    fn read(&self, metadata: &Claims) -> Source {
-        let url = |member: &'static str| {
-            let text = metadata.string(member).ok().flatten()?;
-            Url::parse(text)
-                .ok()
-                .filter(|url| is_acceptable(url, self.of.issuer.written()))
+    /// The method that the metadata names. An unusable endpoint is not the same as none.
+    fn named_by(&self, metadata: &Claims) -> Method {
+        let named = |member: &'static str, method: fn(Url) -> Method| {
+            let text = metadata.string(member).ok().flatten();
+            text.and_then(|text| Url::parse(text).ok())
+                .filter(|url| is_acceptable(url, self.issuer.name.written()))
+                .map_or(Method::Unusable, method)
         };
         match self.config.kind {
-            RevocationKind::None => Source::Nobody(method::CONFIGURED),
-            RevocationKind::List => url(LIST).map_or(Source::Unknown, Source::List),
-            RevocationKind::Plgd => url(PLGD).map_or(Source::Unknown, Source::Plgd),
-            RevocationKind::Introspection => {
-                url(INTROSPECTION).map_or(Source::Unknown, Source::Introspection)
-            }
-            RevocationKind::Auto if metadata.contains(LIST) => {
-                url(LIST).map_or(Source::Unknown, Source::List)
-            }
-            RevocationKind::Auto if metadata.contains(PLGD) => {
-                url(PLGD).map_or(Source::Unknown, Source::Plgd)
-            }
-            RevocationKind::Auto => Source::Nobody(method::NOT_NAMED),
+            RevocationKind::None => Method::None(method::CONFIGURED),
+            RevocationKind::List => named(LIST, Method::List),
+            RevocationKind::Plgd => named(PLGD, Method::Plgd),
+            RevocationKind::Introspection => named(INTROSPECTION, Method::Introspection),
+            RevocationKind::Auto if metadata.contains(LIST) => named(LIST, Method::List),
+            RevocationKind::Auto if metadata.contains(PLGD) => named(PLGD, Method::Plgd),
+            RevocationKind::Auto => Method::None(method::NOT_NAMED),
         }
     }
 }
@@ -356,8 +317,7 @@ const LIST: &str = "revocation_list_uri";
 const PLGD: &str = "plgd_tokens_endpoint";
 const INTROSPECTION: &str = "introspection_endpoint";
 
-/// Whether tokens may be sent there, and answers believed: never with less protection than the
-/// issuer itself has.
+/// Whether tokens may be sent to a URL: it must be protected at least as well as the issuer.
 fn is_acceptable(url: &Url, issuer: &str) -> bool {
     let protected = match url.scheme() {
         "https" => true,
@@ -372,13 +332,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_with_less_protection_than_its_issuer_is_not_used() {
-        let acceptable = |url, issuer| is_acceptable(&Url::parse(url).unwrap(), issuer);
-        assert!(acceptable("https://a.example/x", "https://a.example"));
-        assert!(acceptable("https://a.example/x", "http://a.example"));
-        assert!(acceptable("http://a.example/x", "http://a.example"));
-        assert!(!acceptable("http://a.example/x", "https://a.example"));
-        assert!(!acceptable("https://u:p@a.example/x", "https://a.example"));
-        assert!(!acceptable("data:text/plain,x", "http://a.example"));
+    fn an_endpoint_with_less_protection_than_its_issuer_is_not_used() {
+        for (url, issuer, acceptable) in [
+            ("https://a.example/x", "https://a.example", true),
+            ("https://a.example/x", "http://a.example", true),
+            ("http://a.example/x", "http://a.example", true),
+            ("http://a.example/x", "https://a.example", false),
+            ("https://u:p@a.example/x", "https://a.example", false),
+            ("data:text/plain,x", "http://a.example", false),
+        ] {
+            let parsed = Url::parse(url).unwrap();
+            assert_eq!(is_acceptable(&parsed, issuer), acceptable, "{url} {issuer}");
+        }
     }
 }

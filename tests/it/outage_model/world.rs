@@ -1,5 +1,4 @@
-//! The simulated world: a clock tied to tokio's paused one, an issuer with keys and a mood, and a
-//! record of what it did.
+//! The simulated world: a clock tied to tokio's paused one, and an issuer with keys.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::domain::clock::{Clock, UnixTime};
-use crate::http_client::{Failed, HttpAnswer, HttpError};
+use m2m_sidecar::for_tests::domain::clock::{Clock, UnixTime};
+use m2m_sidecar::for_tests::http_client::{Failed, HttpAnswer, HttpError};
 
 pub const ISSUER: &str = "https://idp.example/realms/iot";
 /// How long each answer takes.
@@ -47,9 +46,9 @@ impl Clock for SimClock {
 
 /// How the issuer answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub enum Condition {
     Good,
-    /// Right, but so slowly that no request waits for it.
+    /// Correct, but too slow for a request to wait.
     Slow,
     Refused,
     Reset,
@@ -61,12 +60,12 @@ pub enum Mood {
     WrongIssuer,
     Garbage,
     EmptySet,
-    /// Only keys that can verify nothing.
+    /// Only keys that verify nothing.
     UselessSet,
     TooLarge,
 }
 
-impl Mood {
+impl Condition {
     pub const BAD: [Self; 11] = [
         Self::Refused,
         Self::Reset,
@@ -124,9 +123,9 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What the issuer is at the moment.
+/// The issuer.
 pub struct Issuer {
-    pub mood: Mood,
+    pub condition: Condition,
     pub published: Vec<Arc<Key>>,
     /// What it says in `Cache-Control`.
     pub max_age: Option<u64>,
@@ -152,38 +151,38 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The issuer's answer to a GET.
 pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, Failed> {
-    let mood = lock(&issuer).mood;
+    let condition = lock(&issuer).condition;
     let keys_wanted = url.path().ends_with("/jwks.json");
-    let hangs = mood == Mood::Hang || (mood == Mood::HangLater && keys_wanted);
+    let hangs = condition == Condition::Hang || (condition == Condition::HangLater && keys_wanted);
     tokio::time::sleep(if hangs { GIVEN_UP } else { LATENCY }).await;
-    match mood {
-        Mood::Refused => return Err(Failed::of(HttpError::Connect, &url)),
-        Mood::Reset => return Err(Failed::of(HttpError::Broken, &url)),
-        Mood::TooLarge => return Err(Failed::of(HttpError::TooLarge, &url)),
+    match condition {
+        Condition::Refused => return Err(Failed::of(HttpError::Connect, &url)),
+        Condition::Reset => return Err(Failed::of(HttpError::Broken, &url)),
+        Condition::TooLarge => return Err(Failed::of(HttpError::TooLarge, &url)),
         _ if hangs => return Err(Failed::of(HttpError::Timeout, &url)),
-        Mood::Unavailable => return Ok(reply(503, "{\"error\":\"down\"}", None)),
-        Mood::Redirect => return Ok(reply(302, "", None)),
+        Condition::Unavailable => return Ok(reply(503, "{\"error\":\"down\"}", None)),
+        Condition::Redirect => return Ok(reply(302, "", None)),
         _ => {}
     }
     if !keys_wanted {
-        let right = mood != Mood::WrongIssuer;
+        let right = condition != Condition::WrongIssuer;
         let named = if right {
             ISSUER
         } else {
-            "https://somebody.else.example"
+            "https://other.example"
         };
         lock(&issuer).named_right = right;
         let metadata = json!({ "issuer": named, "jwks_uri": format!("{ISSUER}/jwks.json") });
         return Ok(reply(200, &metadata.to_string(), None));
     }
-    if mood == Mood::Slow {
+    if condition == Condition::Slow {
         tokio::time::sleep(SLOW).await;
     }
     let mut issuer = lock(&issuer);
-    Ok(match mood {
-        Mood::Garbage => reply(200, "<html>please log in</html>", Some(3600)),
-        Mood::EmptySet => reply(200, "{\"keys\":[]}", Some(3600)),
-        Mood::UselessSet => reply(
+    Ok(match condition {
+        Condition::Garbage => reply(200, "<html>please log in</html>", Some(3600)),
+        Condition::EmptySet => reply(200, "{\"keys\":[]}", Some(3600)),
+        Condition::UselessSet => reply(
             200,
             r#"{"keys":[{"kty":"oct","k":"AAAA","kid":"k1"}]}"#,
             Some(3600),
@@ -196,8 +195,7 @@ pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, Failed
             let document =
                 json!({ "keys": given.keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() });
             let reply = reply(200, &document.to_string(), given.max_age);
-            // A set without keys is none, also where a rotation leaves nothing published for a
-            // while.
+            // An empty set does not count, also if a rotation publishes no key for a while.
             issuer.given = (issuer.named_right && !given.keys.is_empty()).then_some(given);
             reply
         }

@@ -1,8 +1,7 @@
-//! What should have been decided: the promises about keys, written down a second time and as simply
-//! as they can be.
+//! The promises about keys, written a second time and as simply as possible.
 //!
-//! Knows when fetches began and ended and what the issuer gave out, and nothing of the code that is
-//! tested. Also judges whether each fetch had a reason to begin when it did.
+//! The model is given the times of the fetches and the issuer's answers, and shares no code with the
+//! verifier. It also checks that every fetch had a reason to begin.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +9,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::world::{Given, Key, SimClock};
-use crate::domain::reason::Reason;
+use m2m_sidecar::for_tests::domain::reason::Reason;
 
-/// After a failed fetch began; and between two questions in the long run.
+/// The pause after a failed fetch began, and between two requested fetches in the long run.
 const COOL_DOWN: Duration = Duration::from_secs(10);
-/// How many questions may be put in a row.
+/// How many fetches requests may cause at once.
 const BURST: u32 = 5;
-const ONE_QUESTION: Duration = Duration::from_secs(60);
+const SAME_KEY_AGAIN: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Within so much the clock of the runtime tells nothing apart.
+/// The resolution of the runtime's clock.
 const TIMER_TICK: Duration = Duration::from_millis(1);
 const CLOCK_SKEW: i64 = 60;
 /// Timers go off within a millisecond or two of their time.
@@ -74,23 +73,22 @@ impl Set {
     }
 }
 
-/// The promises, for one life of the process.
+/// The promises, for one run of the sidecar.
 pub struct Model<'a> {
     pub clock: &'a SimClock,
     pub max_stale: i64,
-    /// The set that an earlier life left on disk.
+    /// The set that an earlier run left on disk.
     pub kept: Option<Set>,
     pub attempts: &'a [Attempt],
-    /// Which attempts a question caused; the others must have been due.
+    /// Which attempts a missing caused; the others must have been due.
     asked: Vec<bool>,
     /// What was asked for and when.
-    questions: Vec<(String, Instant)>,
-    /// When the fetches that questions have caused are paid off.
+    requests: Vec<(String, Instant)>,
+    /// When the fetches that requests have caused are paid off.
     paid: Option<Instant>,
-    /// Tokens that were found good and are remembered.
-    remembered: Vec<Arc<Shown>>,
-    /// Whether the last answer was waited for until the very tick in which the patience ended: then
-    /// either comes first.
+    /// Tokens that were found good and are cached.
+    cached: Vec<Arc<Shown>>,
+    /// Whether the last fetch ended in the tick of the deadline: then either may come first.
     tie: bool,
 }
 
@@ -102,57 +100,56 @@ impl<'a> Model<'a> {
         attempts: &'a [Attempt],
     ) -> Self {
         let asked = vec![false; attempts.len()];
-        let (questions, remembered) = (Vec::new(), Vec::new());
+        let (requests, cached) = (Vec::new(), Vec::new());
         Self {
             clock,
             max_stale,
             kept,
             attempts,
             asked,
-            questions,
+            requests,
             paid: None,
-            remembered,
+            cached,
             tie: false,
         }
     }
 
-    /// What the request should have been answered; probes in the order of their times.
+    /// The right decision; probes come in the order of their times.
     pub fn expects(&mut self, at: Instant, shown: &Arc<Shown>) -> Result<(), Reason> {
         self.tie = false;
         if self
-            .remembered
+            .cached
             .iter()
             .any(|known| Arc::ptr_eq(known, shown))
         {
             let set = self.usable(at).ok_or(Reason::KeysUnavailable)?;
-            let judged = if set.holds(&shown.key) {
+            let decision = if set.holds(&shown.key) {
                 self.in_time(at, shown)
             } else {
                 Err(Reason::UnknownKid)
             };
-            if judged.is_err() {
-                self.remembered.retain(|known| !Arc::ptr_eq(known, shown));
+            if decision.is_err() {
+                self.cached.retain(|known| !Arc::ptr_eq(known, shown));
             }
-            return judged;
+            return decision;
         }
-        let judged = self.judge(at, shown);
-        if judged.is_ok() {
-            self.remembered.push(shown.clone());
+        let decision = self.decide(at, shown);
+        if decision.is_ok() {
+            self.cached.push(shown.clone());
         }
-        judged
+        decision
     }
 
-    /// Whether a decision other than the expected one is as good: the answer came in the tick in
-    /// which the patience ended.
+    /// Whether another decision is right too, because the fetch ended in the tick of the deadline.
     pub fn allows(&mut self, shown: &Arc<Shown>, decision: Result<(), Reason>) -> bool {
         let allows = self.tie && decision == Err(Reason::KeysUnavailable);
         if allows {
-            self.remembered.retain(|known| !Arc::ptr_eq(known, shown));
+            self.cached.retain(|known| !Arc::ptr_eq(known, shown));
         }
         allows
     }
 
-    fn judge(&mut self, at: Instant, shown: &Shown) -> Result<(), Reason> {
+    fn decide(&mut self, at: Instant, shown: &Shown) -> Result<(), Reason> {
         let (mut at, kid) = (at, shown.kid.as_deref());
         let mut set = self.usable(at).filter(|set| set.has(kid));
         if set.is_none() {
@@ -196,15 +193,15 @@ impl<'a> Model<'a> {
             // Nothing has ended: the first fetch is as good as under way.
             (None, None) => 0,
             (None, Some(last)) => {
-                let question = shown.kid.as_ref().unwrap_or(&shown.text);
+                let missing = shown.kid.as_ref().unwrap_or(&shown.text);
                 let lately = |(asked, when): &(String, Instant)| {
-                    asked == question && at - *when < ONE_QUESTION
+                    asked == missing && at - *when < SAME_KEY_AGAIN
                 };
                 let usable = self.usable(at).is_some();
                 if last.given.is_none() && at - last.began < COOL_DOWN {
                     return (false, at);
                 }
-                if usable && self.questions.iter().any(lately) {
+                if usable && self.requests.iter().any(lately) {
                     return (last.given.is_some(), at);
                 }
                 let paid = self.paid.map_or(at, |paid| paid.max(at));
@@ -213,7 +210,7 @@ impl<'a> Model<'a> {
                 }
                 self.paid = Some(paid + COOL_DOWN);
                 if usable {
-                    self.questions.push((question.clone(), at));
+                    self.requests.push((missing.clone(), at));
                 }
                 let caused = self
                     .attempts
@@ -226,10 +223,10 @@ impl<'a> Model<'a> {
             }
         };
         let attempt = &self.attempts[shared];
-        let patience = at + LONGEST_WAIT;
+        let deadline = at + LONGEST_WAIT;
         self.tie |= attempt
             .ended
-            .is_some_and(|ended| ended <= patience && patience - ended < TIMER_TICK);
+            .is_some_and(|ended| ended <= deadline && deadline - ended < TIMER_TICK);
         match attempt.ended.filter(|ended| *ended <= at + LONGEST_WAIT) {
             Some(ended) => (attempt.given.is_some(), ended),
             None => (false, at + LONGEST_WAIT),
@@ -266,7 +263,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The fetches shortly before and after a time, in seconds from it; for a person who wonders.
+    /// The fetches close to a time, in seconds from it, for a failure message.
     pub fn around(&self, at: Instant) -> Vec<String> {
         let from = |instant: Instant| {
             let (before, after) = (
@@ -290,8 +287,8 @@ impl<'a> Model<'a> {
         .collect()
     }
 
-    /// After all probes: every fetch that nobody asked for must have been due, and none may be
-    /// missing. Gives how many were asked for.
+    /// After all probes: every unrequested fetch must have been due, and none may be missing. Gives
+    /// how many were requested.
     pub fn check_schedule(&self, end: Instant) -> usize {
         let mut pause = 1.0;
         for (n, attempt) in self.attempts.iter().enumerate() {
@@ -299,13 +296,13 @@ impl<'a> Model<'a> {
             let (earliest, latest) = match &attempt.given {
                 Some(given) => {
                     pause = 1.0;
-                    let life = given
+                    let lifetime = given
                         .max_age
                         .map_or(600.0, |age| age.clamp(60, 3600) as f64);
-                    let life = life.min(self.max_stale as f64);
+                    let lifetime = lifetime.min(self.max_stale as f64);
                     (
-                        attempt.began + seconds(life * 0.7),
-                        attempt.began + seconds(life * 0.8),
+                        attempt.began + seconds(lifetime * 0.7),
+                        attempt.began + seconds(lifetime * 0.8),
                     )
                 }
                 None => {
@@ -325,7 +322,7 @@ impl<'a> Model<'a> {
                     );
                     let in_time = next.began + TICK >= earliest || self.asked[n + 1];
                     assert!(in_time, "the fetch at {} has no reason", at(next.began));
-                    // A retry after a failure may follow sooner; a question may not.
+                    // A retry after a failure may follow sooner; a missing may not.
                     let cooled =
                         attempt.given.is_some() || next.began + TICK >= attempt.began + COOL_DOWN;
                     assert!(

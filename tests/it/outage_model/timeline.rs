@@ -1,13 +1,13 @@
-//! What happens to the issuer in the course of a day.
+//! The events of a day.
 
 use std::time::Duration;
 
-use super::world::Mood;
+use super::world::Condition;
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    Mood(Mood),
+    Condition(Condition),
     Publish(&'static str),
     Withdraw(&'static str),
     SignWith(&'static str),
@@ -19,7 +19,7 @@ pub enum Event {
 }
 
 /// Events in the order of their times.
-pub struct Story {
+pub struct Timeline {
     pub length: Duration,
     /// Names of keys and their `kid`s.
     pub keys: Vec<(&'static str, &'static str)>,
@@ -33,17 +33,17 @@ const NAMES: [&str; 40] = [
     "r28", "r29", "r30", "r31", "r32", "r33", "r34", "r35", "r36", "r37", "r38", "r39",
 ];
 
-impl Story {
-    /// A day in which everything happens that was ever complained about.
+impl Timeline {
+    /// A day with every kind of event that users of other proxies complained about.
     pub fn day() -> Self {
         use Event::{Ahead, MaxAge, Publish, Restart, SignWith, Withdraw};
-        use Mood::*;
-        let mood = Event::Mood;
+        use Condition::*;
+        let condition = Event::Condition;
         let mut events = vec![
             (at(0, 0, 0), vec![Publish("k1"), SignWith("k1")]),
             // A short outage.
-            (at(0, 30, 0), vec![mood(Refused)]),
-            (at(1, 0, 0), vec![mood(Good)]),
+            (at(0, 30, 0), vec![condition(Refused)]),
+            (at(1, 0, 0), vec![condition(Good)]),
             // A rotation as it should be: published, then used, then the old one withdrawn.
             (at(1, 30, 0), vec![Publish("k2")]),
             (at(1, 45, 0), vec![SignWith("k2")]),
@@ -53,10 +53,10 @@ impl Story {
             (at(2, 20, 0), vec![Ahead(90)]),
             (at(2, 40, 0), vec![Ahead(0)]),
             // It hangs.
-            (at(3, 10, 0), vec![mood(Hang)]),
-            (at(3, 25, 0), vec![mood(Good)]),
-            (at(3, 30, 0), vec![mood(HangLater)]),
-            (at(3, 40, 0), vec![mood(Good)]),
+            (at(3, 10, 0), vec![condition(Hang)]),
+            (at(3, 25, 0), vec![condition(Good)]),
+            (at(3, 30, 0), vec![condition(HangLater)]),
+            (at(3, 40, 0), vec![condition(Good)]),
             // An emergency rotation: everything in one moment.
             (
                 at(4, 0, 0),
@@ -66,39 +66,39 @@ impl Story {
             (at(4, 30, 0), vec![SignWith("k4")]),
             (at(4, 30, 40), vec![Publish("k4"), Withdraw("k3")]),
             // All kinds of nonsense.
-            (at(5, 0, 0), vec![mood(Garbage)]),
-            (at(5, 10, 0), vec![mood(EmptySet)]),
-            (at(5, 20, 0), vec![mood(UselessSet)]),
-            (at(5, 30, 0), vec![mood(Redirect)]),
-            (at(5, 40, 0), vec![mood(WrongIssuer)]),
-            (at(5, 50, 0), vec![mood(Reset)]),
-            (at(6, 0, 0), vec![mood(TooLarge)]),
-            (at(6, 10, 0), vec![mood(Unavailable)]),
-            (at(6, 30, 0), vec![mood(Good)]),
+            (at(5, 0, 0), vec![condition(Garbage)]),
+            (at(5, 10, 0), vec![condition(EmptySet)]),
+            (at(5, 20, 0), vec![condition(UselessSet)]),
+            (at(5, 30, 0), vec![condition(Redirect)]),
+            (at(5, 40, 0), vec![condition(WrongIssuer)]),
+            (at(5, 50, 0), vec![condition(Reset)]),
+            (at(6, 0, 0), vec![condition(TooLarge)]),
+            (at(6, 10, 0), vec![condition(Unavailable)]),
+            (at(6, 30, 0), vec![condition(Good)]),
             // A rotation during an outage.
-            (at(7, 0, 0), vec![mood(Unavailable)]),
+            (at(7, 0, 0), vec![condition(Unavailable)]),
             (
                 at(7, 10, 0),
                 vec![Publish("k5"), SignWith("k5"), Withdraw("k4")],
             ),
-            (at(7, 40, 0), vec![mood(Good)]),
+            (at(7, 40, 0), vec![condition(Good)]),
             // An outage longer than the keys may serve, with restarts of the sidecar.
-            (at(8, 0, 0), vec![mood(Refused)]),
+            (at(8, 0, 0), vec![condition(Refused)]),
             (at(9, 0, 0), vec![Restart]),
             (at(12, 30, 0), vec![Restart]),
-            (at(13, 0, 0), vec![mood(Good)]),
+            (at(13, 0, 0), vec![condition(Good)]),
             // Another key under the same name.
             (
                 at(14, 0, 0),
                 vec![Withdraw("k5"), Publish("k5-again"), SignWith("k5-again")],
             ),
             // So slow that no request waits for it.
-            (at(15, 0, 0), vec![mood(Slow)]),
+            (at(15, 0, 0), vec![condition(Slow)]),
             (
                 at(15, 10, 0),
                 vec![Withdraw("k5-again"), Publish("k6"), SignWith("k6")],
             ),
-            (at(15, 40, 0), vec![mood(Good)]),
+            (at(15, 40, 0), vec![condition(Good)]),
             // What it says about caching.
             (at(16, 0, 0), vec![MaxAge(None)]),
             (at(17, 0, 0), vec![MaxAge(Some(86_400))]),
@@ -116,13 +116,13 @@ impl Story {
         ];
         // It comes and goes.
         for minute in (0..180).step_by(2) {
-            let moods = [Good, Refused, Hang, Good, Unavailable];
+            let conditions = [Good, Refused, Hang, Good, Unavailable];
             events.push((
                 at(20, minute, 0),
-                vec![mood(moods[usize::try_from(minute / 2).unwrap() % 5])],
+                vec![condition(conditions[usize::try_from(minute / 2).unwrap() % 5])],
             ));
         }
-        events.push((at(23, 0, 0), vec![mood(Good)]));
+        events.push((at(23, 0, 0), vec![condition(Good)]));
         let kids = ["k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"];
         let mut keys: Vec<_> = kids.into_iter().map(|kid| (kid, kid)).collect();
         keys.push(("k5-again", "k5"));
@@ -146,7 +146,7 @@ impl Story {
         }
     }
 
-    /// Random moods, rotations, clocks and restarts.
+    /// Random conditions, rotations, clocks and restarts.
     pub fn random(seed: u64, length: Duration) -> Self {
         use Event::{Ahead, MaxAge, Publish, Restart, SignWith, Withdraw};
         let mut random = fastrand::Rng::with_seed(seed);
@@ -156,11 +156,11 @@ impl Story {
             now += random.u64(20..900);
             let seconds = |more: u64| Duration::from_secs(now + more);
             match random.u8(..20) {
-                0..=6 => events.push((seconds(0), vec![Event::Mood(Mood::Good)])),
-                7 => events.push((seconds(0), vec![Event::Mood(Mood::Slow)])),
+                0..=6 => events.push((seconds(0), vec![Event::Condition(Condition::Good)])),
+                7 => events.push((seconds(0), vec![Event::Condition(Condition::Slow)])),
                 8..=12 => {
-                    let mood = random.choice(Mood::BAD).unwrap_or(Mood::Hang);
-                    events.push((seconds(0), vec![Event::Mood(mood)]));
+                    let condition = random.choice(Condition::BAD).unwrap_or(Condition::Hang);
+                    events.push((seconds(0), vec![Event::Condition(condition)]));
                 }
                 13..=16 if signer + 1 < NAMES.len() => {
                     let (old, new) = (NAMES[signer], NAMES[signer + 1]);

@@ -1,44 +1,43 @@
-//! What users of other proxies complained about: rotations, storms, caches of errors. The numbers
-//! are those of our list of complaints; the others of them are in the integration tests, where real
-//! sockets are what matters.
+//! Complaints of users of other proxies: rotations, storms, cached errors. The numbers are those of
+//! our list of complaints; complaints that need real sockets are in `authorities::complaints`.
 
 use super::*;
 
 /// The sidecar, the issuer, and a state directory between them.
 struct Scene {
     world: World,
-    life: Life,
+    process: Process,
     _state_dir: tempfile::TempDir,
 }
 
 impl Scene {
-    /// A sidecar that was just started, with an issuer in this mood that publishes the key `old`
+    /// A sidecar that was just started, with an issuer in this condition that publishes the key `old`
     /// and signs with it.
-    fn start(mood: Mood, max_age: u64) -> Self {
-        let mut story = Story::random(1, Duration::ZERO);
-        story.keys = vec![("old", "old"), ("new", "new"), ("newer", "newer")];
-        let mut world = World::new(&story, SimClock::new());
+    fn start(condition: Condition, max_age: u64) -> Self {
+        let mut timeline = Timeline::random(1, Duration::ZERO);
+        timeline.keys = vec![("old", "old"), ("new", "new"), ("newer", "newer")];
+        let mut world = World::new(&timeline, SimClock::new());
         for event in [
             Event::Publish("old"),
             Event::SignWith("old"),
             Event::MaxAge(Some(max_age)),
-            Event::Mood(mood),
+            Event::Condition(condition),
         ] {
-            world.happens(&event);
+            world.apply(&event);
         }
         let state_dir = tempfile::tempdir().unwrap();
-        let life = Life::start(&world.clock, &world.issuer, state_dir.path());
+        let process = Process::start(&world.clock, &world.issuer, state_dir.path());
         Self {
             world,
-            life,
+            process,
             _state_dir: state_dir,
         }
     }
 
-    /// What a token is answered now.
+    /// The decision about a token now.
     async fn show(&mut self, token: Arc<Shown>) -> Result<(), Reason> {
-        self.life.show(vec![token]).await;
-        self.life.probes.pop().unwrap().decision
+        self.process.show(vec![token]).await;
+        self.process.probes.pop().unwrap().decision
     }
 
     async fn show_fresh(&mut self) -> Result<(), Reason> {
@@ -52,12 +51,12 @@ impl Scene {
             Event::Withdraw(from),
             Event::SignWith(to),
         ] {
-            self.world.happens(&event);
+            self.world.apply(&event);
         }
     }
 
     fn fetches(&self) -> usize {
-        lock(&self.life.attempts).len()
+        lock(&self.process.attempts).len()
     }
 
     /// For how many seconds fresh tokens are refused, one shown each second.
@@ -68,7 +67,7 @@ impl Scene {
             }
             seconds(1).await;
         }
-        panic!("refused for ever")
+        panic!("refused without end")
     }
 }
 
@@ -79,8 +78,8 @@ async fn seconds(seconds: u64) {
 /// "After the issuer rotated its keys the proxy refuses all tokens until its cache of keys runs
 /// out."
 #[tokio::test(start_paused = true)]
-async fn complaint_03_a_rotation_does_not_wait_until_the_set_has_lived_its_time() {
-    let mut scene = Scene::start(Mood::Good, 86_400);
+async fn complaint_03_a_rotation_does_not_wait_for_the_end_of_the_sets_lifetime() {
+    let mut scene = Scene::start(Condition::Good, 86_400);
     assert_eq!(scene.show_fresh().await, Ok(()));
     seconds(60).await;
     scene.rotate("old", "new");
@@ -97,13 +96,13 @@ async fn complaint_03_a_rotation_does_not_wait_until_the_set_has_lived_its_time(
 
 /// "Twenty minutes of 401 after each rotation, unless the issuer is asked every minute."
 #[tokio::test(start_paused = true)]
-async fn complaint_04_a_rotation_as_it_should_be_refuses_nothing_and_any_other_ten_seconds() {
-    let mut scene = Scene::start(Mood::Good, 600);
+async fn complaint_04_an_announced_rotation_refuses_nothing_and_any_other_for_ten_seconds() {
+    let mut scene = Scene::start(Condition::Good, 600);
     assert_eq!(scene.show_fresh().await, Ok(()));
-    scene.world.happens(&Event::Publish("new"));
+    scene.world.apply(&Event::Publish("new"));
     for minute in 0..30 {
         if minute == 10 {
-            scene.world.happens(&Event::SignWith("new"));
+            scene.world.apply(&Event::SignWith("new"));
         }
         assert_eq!(
             scene.show_fresh().await,
@@ -114,7 +113,7 @@ async fn complaint_04_a_rotation_as_it_should_be_refuses_nothing_and_any_other_t
     }
     assert!(
         scene.fetches() <= 5,
-        "and nobody had to ask: {}",
+        "and no request caused a fetch: {}",
         scene.fetches()
     );
     scene.rotate("new", "newer");
@@ -123,12 +122,12 @@ async fn complaint_04_a_rotation_as_it_should_be_refuses_nothing_and_any_other_t
 
 /// "Keys are read once, at start; only a restart heals."
 #[tokio::test(start_paused = true)]
-async fn complaint_05_keys_are_read_again_and_again_without_a_reason() {
-    let mut scene = Scene::start(Mood::Good, 600);
+async fn complaint_05_keys_are_refreshed_without_requests() {
+    let mut scene = Scene::start(Condition::Good, 600);
     let old = scene.world.by_signer("old");
     assert_eq!(scene.show(scene.world.long[0].clone()).await, Ok(()));
     scene.rotate("old", "new");
-    // Nobody shows a token of the new key: all the same the old one is no longer believed.
+    // The old key becomes invalid without a token of the new one.
     seconds(481).await;
     assert_eq!(
         scene.show(scene.world.long[0].clone()).await,
@@ -140,54 +139,53 @@ async fn complaint_05_keys_are_read_again_and_again_without_a_reason() {
     assert!((180..=210).contains(&day), "one every 420 to 480 s: {day}");
 }
 
-/// "A key that was refused once stays refused until the cache ends; everybody with a token of it is
-/// down."
+/// "A key that was refused once stays refused until the cache ends; all its tokens
+/// fail."
 #[tokio::test(start_paused = true)]
 async fn complaint_06_a_refused_key_is_accepted_as_soon_as_it_is_published() {
-    let mut scene = Scene::start(Mood::Good, 86_400);
+    let mut scene = Scene::start(Condition::Good, 86_400);
     assert_eq!(scene.show_fresh().await, Ok(()));
     seconds(60).await;
     // Used before it is published: asked for, not found, and so not asked for again for a minute.
-    scene.world.happens(&Event::SignWith("new"));
+    scene.world.apply(&Event::SignWith("new"));
     let early = scene.world.by_signer("early");
     assert_eq!(scene.show(early.clone()).await, Err(Reason::UnknownKid));
-    scene.world.happens(&Event::Publish("new"));
+    scene.world.apply(&Event::Publish("new"));
     seconds(15).await;
     assert_eq!(scene.show(early.clone()).await, Err(Reason::UnknownKid));
-    // Whatever brings the key brings it for everyone: here the question for another one.
+    // A fetch for any key brings this one too.
     assert_eq!(
-        scene.show(scene.world.of_stranger()).await,
+        scene.show(scene.world.of_unknown_key()).await,
         Err(Reason::UnknownKid)
     );
     assert_eq!(scene.show(early).await, Ok(()));
-    // And by itself at the latest after that minute.
-    scene.world.happens(&Event::SignWith("newer"));
+    // At the latest the key is fetched again after that minute.
+    scene.world.apply(&Event::SignWith("newer"));
     seconds(10).await;
     assert_eq!(scene.show_fresh().await, Err(Reason::UnknownKid));
-    scene.world.happens(&Event::Publish("newer"));
+    scene.world.apply(&Event::Publish("newer"));
     assert!(scene.refused_for().await <= 60);
 }
 
-/// "Whoever sends tokens with made-up key ids makes the proxy hammer the issuer."
+/// "Tokens with made-up key ids make the proxy flood the issuer."
 #[tokio::test(start_paused = true)]
-async fn complaint_07_an_attacker_chosen_kid_makes_nobody_hammer_the_authority() {
-    let mut scene = Scene::start(Mood::Good, 3600);
+async fn complaint_07_unknown_key_ids_do_not_flood_the_authority() {
+    let mut scene = Scene::start(Condition::Good, 3600);
     assert_eq!(scene.show_fresh().await, Ok(()));
     let before = scene.fetches();
     for _ in 0..900 {
-        let group = (0..10).map(|_| scene.world.of_stranger()).collect();
-        scene.life.show(group).await;
+        let group = (0..10).map(|_| scene.world.of_unknown_key()).collect();
+        scene.process.show(group).await;
         seconds(1).await;
     }
-    // What the issuer was asked for it does not know; what it was not asked for may be a key that
-    // is new.
+    // A key id that was fetched is unknown; one that was not may be a new key.
     let known = |probe: &Probe| {
         matches!(
             probe.decision,
             Err(Reason::UnknownKid | Reason::KeysUnavailable)
         )
     };
-    assert!(scene.life.probes.drain(..).all(|probe| known(&probe)));
+    assert!(scene.process.probes.drain(..).all(|probe| known(&probe)));
     let quarter = scene.fetches() - before;
     assert!(
         (60..=96).contains(&quarter),
@@ -195,12 +193,11 @@ async fn complaint_07_an_attacker_chosen_kid_makes_nobody_hammer_the_authority()
     );
     seconds(60).await;
     assert_eq!(scene.show_fresh().await, Ok(()));
-    // The same one again and again is worth a question a minute; so is the same token without a
-    // `kid`.
-    let same = scene.world.of_stranger();
+    // The same key causes one fetch a minute; so does the same token without `kid`.
+    let same = scene.world.of_unknown_key();
     let nameless = scene
         .world
-        .mint("nameless", &scene.world.stranger, None, 86_400);
+        .mint("nameless", &scene.world.unknown_key, None, 86_400);
     for (token, reason) in [(same, Reason::UnknownKid), (nameless, Reason::Signature)] {
         let before = scene.fetches();
         for _ in 0..3600 {
@@ -218,57 +215,57 @@ async fn complaint_07_an_attacker_chosen_kid_makes_nobody_hammer_the_authority()
 /// "Suddenly there are no keys; only clearing the cache helps." "Errors are cached, and so a hiccup
 /// becomes an outage."
 #[tokio::test(start_paused = true)]
-async fn complaint_09_no_empty_or_broken_set_takes_the_place_of_a_good_one() {
-    for mood in Mood::BAD {
-        let mut scene = Scene::start(Mood::Good, 60);
+async fn complaint_09_an_empty_or_broken_set_never_replaces_a_good_one() {
+    for condition in Condition::BAD {
+        let mut scene = Scene::start(Condition::Good, 60);
         assert_eq!(scene.show_fresh().await, Ok(()));
-        scene.world.happens(&Event::Mood(mood));
+        scene.world.apply(&Event::Condition(condition));
         for _ in 0..60 {
             seconds(60).await;
-            assert_eq!(scene.show_fresh().await, Ok(()), "{mood:?}");
+            assert_eq!(scene.show_fresh().await, Ok(()), "{condition:?}");
         }
-        assert!(scene.fetches() > 50, "{mood:?}: it went on trying");
-        scene.world.happens(&Event::Mood(Mood::Good));
+        assert!(scene.fetches() > 50, "{condition:?}: it went on trying");
+        scene.world.apply(&Event::Condition(Condition::Good));
         scene.rotate("old", "new");
         assert!(
             scene.refused_for().await <= 30,
-            "{mood:?}: the next try heals"
+            "{condition:?}: the next try heals"
         );
     }
 }
 
-/// "An error is remembered and handed out for minutes, and every request adds another try."
+/// "An error is cached and handed out for minutes, and every request adds another try."
 #[tokio::test(start_paused = true)]
-async fn complaint_10_an_error_is_neither_kept_nor_multiplied() {
-    let mut scene = Scene::start(Mood::Unavailable, 600);
+async fn complaint_10_an_error_is_neither_cached_nor_multiplied() {
+    let mut scene = Scene::start(Condition::Unavailable, 600);
     for _ in 0..300 {
         let group = (0..20).map(|_| scene.world.by_signer("fresh")).collect();
-        scene.life.show(group).await;
+        scene.process.show(group).await;
         seconds(1).await;
     }
     assert!(
         scene
-            .life
+            .process
             .probes
             .drain(..)
             .all(|probe| probe.decision == Err(Reason::KeysUnavailable))
     );
     // 1, 2, 4, 8, 16, then every 30 s, or the cool-down when a request asks: 6,000 of them did.
     assert!((12..=38).contains(&scene.fetches()), "{}", scene.fetches());
-    scene.world.happens(&Event::Mood(Mood::Good));
+    scene.world.apply(&Event::Condition(Condition::Good));
     assert!(
         scene.refused_for().await <= 10,
-        "and nobody waits for the end of the pause"
+        "and the pause is cut short"
     );
 }
 
 /// "The issuer is a sidecar that starts at the same time; the first failure ends everything."
 #[tokio::test(start_paused = true)]
-async fn complaint_12_an_issuer_that_starts_a_little_later_is_waited_for() {
+async fn complaint_12_an_issuer_that_starts_later_is_retried() {
     for late in [1, 3, 20, 600] {
-        let mut scene = Scene::start(Mood::Refused, 600);
+        let mut scene = Scene::start(Condition::Refused, 600);
         seconds(late).await;
-        scene.world.happens(&Event::Mood(Mood::Good));
+        scene.world.apply(&Event::Condition(Condition::Good));
         // Without a single request: by the retries alone.
         seconds((2 * late + 2).min(31)).await;
         let before = scene.fetches();
@@ -279,39 +276,39 @@ async fn complaint_12_an_issuer_that_starts_a_little_later_is_waited_for() {
 
 /// "When the keys cannot be fetched the answer is 401, and callers throw good tokens away."
 #[tokio::test(start_paused = true)]
-async fn complaint_14_without_keys_nobody_is_called_unauthorized() {
-    for mood in Mood::BAD {
-        let mut scene = Scene::start(mood, 600);
+async fn complaint_14_without_keys_the_answer_is_not_401() {
+    for condition in Condition::BAD {
+        let mut scene = Scene::start(condition, 600);
         for _ in 0..20 {
             assert_eq!(
                 scene.show_fresh().await,
                 Err(Reason::KeysUnavailable),
-                "{mood:?}"
+                "{condition:?}"
             );
             assert_eq!(
-                scene.show(scene.world.of_stranger()).await,
+                scene.show(scene.world.of_unknown_key()).await,
                 Err(Reason::KeysUnavailable)
             );
             seconds(3).await;
         }
-        // With keys: whose key is known and forged is 401 in any weather, whose is not is 503 while
-        // nobody can be asked.
-        scene.world.happens(&Event::Mood(Mood::Good));
+        // With keys: a forged token of a known key is always 401; one of an unknown key is 503 while
+        // no fetch succeeds.
+        scene.world.apply(&Event::Condition(Condition::Good));
         assert!(scene.refused_for().await <= 30);
         assert_eq!(
-            scene.show(scene.world.of_stranger()).await,
+            scene.show(scene.world.of_unknown_key()).await,
             Err(Reason::UnknownKid)
         );
-        scene.world.happens(&Event::Mood(mood));
+        scene.world.apply(&Event::Condition(condition));
         seconds(600).await;
         let forged = scene
             .world
-            .mint("forged", &scene.world.stranger, Some("old"), LIFETIME);
+            .mint("forged", &scene.world.unknown_key, Some("old"), LIFETIME);
         assert_eq!(scene.show(forged).await, Err(Reason::Signature));
         assert_eq!(
-            scene.show(scene.world.of_stranger()).await,
+            scene.show(scene.world.of_unknown_key()).await,
             Err(Reason::KeysUnavailable),
-            "{mood:?}"
+            "{condition:?}"
         );
     }
 }

@@ -1,14 +1,12 @@
-//! A day of trouble with an authority, simulated in paused time: what is decided is exactly what
-//! was promised.
+//! A day of an authority's outages, rotations and clock errors, in paused time and against a model.
 //!
-//! The verifier, its live keys and the reading of the authority's answers are the real ones;
-//! simulated are the clock, the network and the issuer (`world`). Tokens of many kinds are shown
-//! all along. Afterwards `model` works out from what the issuer gave out what each request should
-//! have been answered, and both logs are compared line by line.
+//! The verifier, its keys and the parsing of answers are the real ones; clock, network and issuer are
+//! simulated (`world`). Tokens of many kinds are sent all day. Then `model` derives from the issuer's
+//! answers how each request must be decided, and both logs are compared line by line.
 
 mod complaints;
 mod model;
-mod story;
+mod timeline;
 mod world;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,36 +19,42 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{
+use m2m_sidecar::for_tests::domain::path::NormalPath;
+use m2m_sidecar::for_tests::domain::reason::Reason;
+use m2m_sidecar::for_tests::http_client::FetchTimeouts;
+use m2m_sidecar::for_tests::jose::{ALGORITHMS, provider};
+use m2m_sidecar::for_tests::verifier::rules::PathCase;
+use m2m_sidecar::for_tests::verifier::{
     Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode,
     Needs, RuleConfig,
 };
-use crate::domain::path::NormalPath;
-use crate::domain::reason::Reason;
-use crate::jose::provider;
 use model::{Attempt, Model, Probe, Set, Shown};
-use story::{Event, Story};
-use world::{ISSUER, Issuer, Key, Mood, SharedIssuer, SimClock, lock};
+use timeline::{Event, Timeline};
+use world::{ISSUER, Issuer, Key, Condition, SharedIssuer, SimClock, lock};
 
 const MAX_STALE: Duration = Duration::from_secs(4 * 3600);
 /// How long an ordinary token lives.
 const LIFETIME: i64 = 300;
 const STALE_AFTER: usize = 20;
 
-/// One life of the sidecar's process.
-struct Life {
-    verifier: Gate,
+/// One run of the sidecar.
+struct Process {
+    gate: Gate,
     run: JoinHandle<()>,
     attempts: Arc<Mutex<Vec<Attempt>>>,
     probes: Vec<Probe>,
 }
 
-impl Life {
+impl Process {
     fn start(clock: &Arc<SimClock>, issuer: &SharedIssuer, state_dir: &std::path::Path) -> Self {
         provider::install();
         let config = AuthorityConfig {
             max_stale: MAX_STALE,
-            ..AuthorityConfig::new("users", ISSUER, KeySource::Discovery)
+            client_id_claims: vec!["client_id".to_owned()],
+            require_expiry: true,
+            profile: Profile::Standard,
+            max_token_size: 8 * 1024,
+            revocation: RevocationConfig::default(),
         };
         let authority = Authority::new(config, clock.clone(), None, None);
         let asked = issuer.clone();
@@ -58,7 +62,7 @@ impl Life {
             let answer = world::answer(asked.clone(), url);
             Box::pin(answer) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
         });
-        let mut source = authority.remote(get, state_dir).unwrap();
+        let mut source = authority.remote_source(get, state_dir).unwrap();
         let attempts: Arc<Mutex<Vec<Attempt>>> = Arc::default();
         let (fetch, log, issuer) = (source.fetch, attempts.clone(), issuer.clone());
         source.fetch = Arc::new(move || {
@@ -92,13 +96,13 @@ impl Life {
             }],
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
-            path_case: crate::verifier::rules::PathCase::Unset,
+            path_case: PathCase::Unset,
             forwarded_claims: Vec::new(),
         };
-        let verifier =
+        let gate =
             Gate::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
         Self {
-            verifier,
+            gate,
             run,
             attempts,
             probes: Vec::new(),
@@ -109,7 +113,7 @@ impl Life {
     async fn show(&mut self, tokens: Vec<Arc<Shown>>) {
         let at = Instant::now();
         let decide = |shown: Arc<Shown>| {
-            let verifier = &self.verifier;
+            let gate = &self.gate;
             async move {
                 let mut headers = HeaderMap::new();
                 headers.insert(
@@ -117,7 +121,7 @@ impl Life {
                     format!("Bearer {}", shown.text).parse().unwrap(),
                 );
                 let path = NormalPath::parse("/devices").unwrap();
-                let decision = verifier.decide(&path, "GET", &headers).await;
+                let decision = gate.decide(&path, "GET", &headers).await;
                 Probe {
                     at,
                     shown,
@@ -136,7 +140,7 @@ struct World {
     issuer: SharedIssuer,
     keys: HashMap<&'static str, Arc<Key>>,
     signer: &'static str,
-    stranger: Arc<Key>,
+    unknown_key: Arc<Key>,
     /// By how much the issuer's clock is ahead.
     ahead: i64,
     /// Tokens that live for the whole day, one of each key that ever signed.
@@ -146,9 +150,9 @@ struct World {
 }
 
 impl World {
-    fn new(story: &Story, clock: Arc<SimClock>) -> Self {
+    fn new(timeline: &Timeline, clock: Arc<SimClock>) -> Self {
         let issuer = Issuer {
-            mood: Mood::Good,
+            condition: Condition::Good,
             published: Vec::new(),
             max_age: Some(300),
             named_right: true,
@@ -157,13 +161,13 @@ impl World {
         Self {
             clock,
             issuer: Arc::new(Mutex::new(issuer)),
-            keys: story
+            keys: timeline
                 .keys
                 .iter()
                 .map(|(name, kid)| (*name, Key::new(kid)))
                 .collect(),
-            signer: story.keys[0].0,
-            stranger: Key::new("stranger"),
+            signer: timeline.keys[0].0,
+            unknown_key: Key::new("unknown_key"),
             ahead: 0,
             long: Vec::new(),
             recent: VecDeque::new(),
@@ -195,16 +199,16 @@ impl World {
         self.mint(kind, key, Some(&key.kid), LIFETIME)
     }
 
-    fn of_stranger(&self) -> Arc<Shown> {
+    fn of_unknown_key(&self) -> Arc<Shown> {
         self.mint(
-            "stranger",
-            &self.stranger,
+            "unknown_key",
+            &self.unknown_key,
             Some(&format!("x{}", fastrand::u64(..))),
             LIFETIME,
         )
     }
 
-    /// What is shown at one step: groups that are shown one after the other.
+    /// The tokens of one step: groups that are sent one after the other.
     fn tokens(&mut self) -> Vec<Vec<Arc<Shown>>> {
         let every = |n: usize| self.step.is_multiple_of(n);
         let fresh = self.by_signer("fresh");
@@ -214,7 +218,7 @@ impl World {
             let kid = &self.keys[self.signer].kid;
             groups.push(vec![self.mint(
                 "forged",
-                &self.stranger,
+                &self.unknown_key,
                 Some(kid),
                 LIFETIME,
             )]);
@@ -228,20 +232,20 @@ impl World {
             )]);
         }
         if every(7) {
-            groups.push(vec![self.of_stranger()]);
+            groups.push(vec![self.of_unknown_key()]);
         }
         if every(11) {
             groups.push(vec![self.mint(
                 "nameless forged",
-                &self.stranger,
+                &self.unknown_key,
                 None,
                 LIFETIME,
             )]);
         }
         if every(40) {
-            let same = self.mint("burst same", &self.stranger, Some("y"), LIFETIME);
+            let same = self.mint("burst same", &self.unknown_key, Some("y"), LIFETIME);
             let burst =
-                (0..10).flat_map(|_| [same.clone(), self.of_stranger(), self.by_signer("burst")]);
+                (0..10).flat_map(|_| [same.clone(), self.of_unknown_key(), self.by_signer("burst")]);
             groups.push(burst.collect());
         }
         self.recent.push_back(fresh);
@@ -252,9 +256,9 @@ impl World {
         groups
     }
 
-    fn happens(&mut self, event: &Event) {
+    fn apply(&mut self, event: &Event) {
         match *event {
-            Event::Mood(mood) => lock(&self.issuer).mood = mood,
+            Event::Condition(condition) => lock(&self.issuer).condition = condition,
             Event::Publish(name) => lock(&self.issuer).published.push(self.keys[name].clone()),
             Event::Withdraw(name) => {
                 let key = &self.keys[name];
@@ -275,7 +279,7 @@ impl World {
     }
 }
 
-/// What a day came to.
+/// The result of a day.
 struct Report {
     /// Seconds, label, decision.
     log: Vec<(i64, String, Result<(), Reason>)>,
@@ -284,7 +288,7 @@ struct Report {
 }
 
 impl Report {
-    /// What the first token of this label at or after a time was answered.
+    /// The decision about the first token with this label at or after a time.
     fn answer(&self, from: i64, label: &str) -> Result<(), Reason> {
         let found = self
             .log
@@ -303,57 +307,57 @@ impl Report {
     }
 }
 
-async fn live_through(story: &Story, seed: u64) -> Report {
+async fn play(timeline: &Timeline, seed: u64) -> Report {
     fastrand::seed(seed);
     let state_dir = tempfile::tempdir().unwrap();
     let clock = SimClock::new();
     let begin = Instant::now();
-    let mut world = World::new(story, clock.clone());
-    let mut events = story.events.iter().peekable();
+    let mut world = World::new(timeline, clock.clone());
+    let mut events = timeline.events.iter().peekable();
     let mut report = Report {
         log: Vec::new(),
         fetches: 0,
         asked: 0,
     };
-    let (mut life, mut kept) = (None, None);
-    while begin.elapsed() < story.length {
+    let (mut process, mut kept) = (None, None);
+    while begin.elapsed() < timeline.length {
         let now = begin.elapsed();
         while let Some((_, event)) = events.next_if(|(at, _)| *at <= now) {
-            world.happens(event);
+            world.apply(event);
             if *event == Event::Restart
-                && let Some(ended) = life.take()
+                && let Some(ended) = process.take()
             {
                 kept = end(ended, &clock, kept, &mut report).await;
             }
         }
-        let life = life.get_or_insert_with(|| Life::start(&clock, &world.issuer, state_dir.path()));
+        let process = process.get_or_insert_with(|| Process::start(&clock, &world.issuer, state_dir.path()));
         for group in world.tokens() {
-            life.show(group).await;
+            process.show(group).await;
         }
         let next = events
             .peek()
-            .map_or(story.length, |(at, _)| *at)
+            .map_or(timeline.length, |(at, _)| *at)
             .saturating_sub(begin.elapsed());
         let pause = Duration::from_micros(fastrand::u64(20_000_000..40_000_000));
-        // Right after what happens, too: that is when it shows.
+        // Also right after an event.
         tokio::time::sleep(pause.min(next + Duration::from_micros(1700))).await;
     }
-    end(life.unwrap(), &clock, kept, &mut report).await;
+    end(process.unwrap(), &clock, kept, &mut report).await;
     report
 }
 
-/// Ends a life, compares its log with the model's, and gives what it left on disk.
-async fn end(life: Life, clock: &SimClock, kept: Option<Set>, report: &mut Report) -> Option<Set> {
+/// Ends a run, compares its log with the model's, and gives the set that it left on disk.
+async fn end(process: Process, clock: &SimClock, kept: Option<Set>, report: &mut Report) -> Option<Set> {
     let now = Instant::now();
-    life.run.abort();
+    process.run.abort();
     assert!(
-        life.run.await.unwrap_err().is_cancelled(),
+        process.run.await.unwrap_err().is_cancelled(),
         "the keys' task failed"
     );
-    let attempts = std::mem::take(&mut *lock(&life.attempts));
+    let attempts = std::mem::take(&mut *lock(&process.attempts));
     let max_stale = i64::try_from(MAX_STALE.as_secs()).unwrap();
     let mut model = Model::new(clock, max_stale, kept, &attempts);
-    for probe in &life.probes {
+    for probe in &process.probes {
         let seconds = clock.at(probe.at) - 1_800_000_000;
         let expected = model.expects(probe.at, &probe.shown);
         let clock = format!(
@@ -382,22 +386,22 @@ async fn end(life: Life, clock: &SimClock, kept: Option<Set>, report: &mut Repor
 const HOUR: i64 = 3600;
 
 #[tokio::test(start_paused = true)]
-async fn a_day_of_trouble_is_decided_exactly_as_promised() {
-    let day = live_through(&Story::day(), 4).await;
+async fn a_day_of_outages_is_decided_as_the_model_says() {
+    let day = play(&Timeline::day(), 4).await;
     let answer = |hours: f64, label: &str| {
         #[expect(clippy::cast_possible_truncation, reason = "whole seconds of one day")]
         day.answer((hours * HOUR as f64) as i64, label)
     };
-    // Beside the model, what anyone would say.
+    // In addition to the model.
     assert_eq!(
         answer(0.75, "fresh k1"),
         Ok(()),
-        "a short outage is not noticed"
+        "a short outage has no effect"
     );
     assert_eq!(
         answer(1.80, "fresh k2"),
         Ok(()),
-        "a key published before its use is known in time"
+        "a key published before its use is fetched in time"
     );
     assert_eq!(
         answer(2.40, "fresh k2"),
@@ -407,7 +411,7 @@ async fn a_day_of_trouble_is_decided_exactly_as_promised() {
     assert_eq!(
         answer(3.10, "long k1"),
         Err(Reason::UnknownKid),
-        "a withdrawn key is good for nothing"
+        "a withdrawn key verifies nothing"
     );
     assert_eq!(
         answer(4.01, "fresh k3"),
@@ -428,7 +432,7 @@ async fn a_day_of_trouble_is_decided_exactly_as_promised() {
     assert_eq!(
         answer(7.50, "fresh k5"),
         Err(Reason::KeysUnavailable),
-        "nobody can tell: not 401"
+        "the key may exist: not 401"
     );
     assert_eq!(answer(7.50, "long k4"), Ok(()));
     assert_eq!(
@@ -467,8 +471,8 @@ async fn a_day_of_trouble_is_decided_exactly_as_promised() {
     }
     let (all, good) = (day.log.len(), day.count(Ok(())));
     assert!(all > 20_000 && good > 5_000, "{good} of {all}");
-    // Some 2,000 tries in outages, every 30 s; the strangers of a whole day caused one fetch in 10
-    // s at most, beside five in a row.
+    // Some 2,000 tries in outages, every 30 s; unknown keys caused one fetch in 10 s at most, after a
+    // burst of five.
     assert!(
         (500..6000).contains(&day.fetches) && (100..5000).contains(&day.asked),
         "{} {}",
@@ -478,19 +482,19 @@ async fn a_day_of_trouble_is_decided_exactly_as_promised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_of_random_trouble_is_decided_exactly_as_promised() {
+async fn random_hours_are_decided_as_the_model_says() {
     for seed in 1..=6 {
-        let story = Story::random(seed, Duration::from_secs(3600));
-        live_through(&story, seed).await;
+        let timeline = Timeline::random(seed, Duration::from_secs(3600));
+        play(&timeline, seed).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 #[ignore = "long: thirty random days, some five to ten minutes"]
-async fn thirty_random_days_are_decided_exactly_as_promised() {
+async fn thirty_random_days_are_decided_as_the_model_says() {
     for seed in 1000..1030 {
-        let story = Story::random(seed, Duration::from_secs(86_400));
-        let day = live_through(&story, seed).await;
+        let timeline = Timeline::random(seed, Duration::from_secs(86_400));
+        let day = play(&timeline, seed).await;
         println!(
             "seed {seed}: {} decisions, {} fetches, {} asked for",
             day.log.len(),

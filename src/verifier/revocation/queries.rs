@@ -1,0 +1,346 @@
+//! Tokens whose state is queried one by one: at plgd's tokens endpoint, or by introspection (RFC
+//! 7662).
+//!
+//! States are cached under the hash of the token: an active one for `maxAge`, and for `maxStale` while
+//! the authority does not answer; a revoked one until another answer comes. There is one query at a
+//! time per token. After a query without an answer the token is not queried again for a second.
+//!
+//! The authority itself is spared for a second if no connection can be made, or if queries about
+//! [`OUTAGE_AFTER`] different tokens fail, so that not every request queries it during an outage.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::query::{self, Failure, Query, State};
+use super::{Observe, Revocation, TokenFacts};
+use crate::domain::reason::Reason;
+use crate::http_client::{HttpClient, HttpError};
+
+/// How many tokens' states are cached.
+const MAX_CACHED: u64 = 50_000;
+/// How many queries run at once, and how many more wait.
+const MAX_FLIGHTS: usize = 64;
+const MAX_WAITING: usize = 1024;
+/// The longest that a request waits for its query to be sent and answered.
+const LONGEST_WAIT: Duration = Duration::from_millis(2500);
+/// How long a failure, or an answer that may soon change, is cached.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
+/// The authority counts as down after failed queries about so many different tokens.
+const OUTAGE_AFTER: usize = 3;
+/// How long a failure counts among those.
+const COUNTED_FOR: Duration = Duration::from_secs(30);
+
+/// The last answer about a token.
+#[derive(Clone, Copy, Default)]
+enum Last {
+    #[default]
+    None,
+    /// Active at this time of the query.
+    Active(Instant),
+    Refused,
+}
+
+/// What is known of one token.
+#[derive(Default)]
+struct Cached {
+    known: Mutex<Option<(State, Instant)>>,
+    last: Mutex<Last>,
+    /// Held by the request that queries.
+    flight: tokio::sync::Mutex<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Cached {
+    fn state(&self, max_age: Duration) -> Option<State> {
+        let (state, at) = (*lock(&self.known))?;
+        let lifetime = match state {
+            State::Revoked => Duration::MAX,
+            State::Active => max_age,
+            State::Refused | State::Unavailable => FAILURE_LIFETIME,
+        };
+        (at.elapsed() < lifetime).then_some(state)
+    }
+
+    fn put(&self, state: State, at: Instant) {
+        *lock(&self.known) = Some((state, at));
+        *lock(&self.last) = match state {
+            State::Active => Last::Active(at),
+            State::Revoked | State::Refused => Last::Refused,
+            State::Unavailable => return,
+        };
+    }
+
+    fn last(&self) -> Last {
+        *lock(&self.last)
+    }
+
+    /// The result for a request. Without an answer the last one counts: a recent active state still
+    /// accepts the token, and a refusal stands.
+    fn result(&self, state: State, max_stale: Duration) -> Result<(), Reason> {
+        match (state.result(), self.last()) {
+            (Err(Reason::RevocationUnavailable), Last::Active(at)) if at.elapsed() < max_stale => {
+                Ok(())
+            }
+            (Err(Reason::RevocationUnavailable), Last::Refused) => Err(Reason::Revoked),
+            (result, _) => result,
+        }
+    }
+}
+
+/// Whether the authority counts as down.
+#[derive(Default)]
+struct Outage {
+    until: Option<Instant>,
+    /// The tokens whose queries failed since the last answer.
+    failed: Vec<[u8; 32]>,
+    /// When the last of them failed.
+    failed_at: Option<Instant>,
+}
+
+impl Outage {
+    fn is_assumed(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The authority answered.
+    fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A query had no answer.
+    fn note_failure(&mut self, token: [u8; 32], why: HttpError) {
+        let now = Instant::now();
+        if self
+            .failed_at
+            .is_none_or(|at| now.duration_since(at) >= COUNTED_FOR)
+        {
+            self.failed.clear();
+        }
+        self.failed_at = Some(now);
+        if self.failed.len() < OUTAGE_AFTER && !self.failed.contains(&token) {
+            self.failed.push(token);
+        }
+        // A connection depends on no token.
+        let no_connection = matches!(
+            why,
+            HttpError::Dns | HttpError::Refused | HttpError::Connect | HttpError::Tls
+        );
+        if no_connection || self.failed.len() >= OUTAGE_AFTER {
+            self.until = Some(now + FAILURE_LIFETIME);
+        }
+    }
+}
+
+/// A query on its way to the task that sends it.
+struct Waiting {
+    query: Query,
+    token: [u8; 32],
+    answer: oneshot::Sender<State>,
+}
+
+/// The queried states of one authority's tokens.
+pub(super) struct QueriedTokens {
+    max_age: Duration,
+    max_stale: Duration,
+    tokens: Cache<[u8; 32], Arc<Cached>>,
+    outage: Mutex<Outage>,
+    queue: mpsc::Sender<Waiting>,
+    queued: tokio::sync::Mutex<mpsc::Receiver<Waiting>>,
+}
+
+impl QueriedTokens {
+    pub fn new(max_age: Duration, max_stale: Duration) -> Self {
+        let (queue, queued) = mpsc::channel(MAX_WAITING);
+        Self {
+            max_age,
+            max_stale,
+            tokens: Cache::builder()
+                .max_capacity(MAX_CACHED)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            outage: Mutex::default(),
+            queue,
+            queued: tokio::sync::Mutex::new(queued),
+        }
+    }
+
+    /// Whether the last answer about a token refused it.
+    pub fn refuses(&self, facts: &TokenFacts) -> bool {
+        self.tokens
+            .get(&facts.hash)
+            .is_some_and(|cached| matches!(cached.last(), Last::Refused))
+    }
+
+    /// Checks a token by its cached state or by a query. `before_query` is called before a query is
+    /// sent, or joined.
+    ///
+    /// # Errors
+    /// As [`Revocation::check`].
+    pub async fn check(
+        &self,
+        facts: &TokenFacts,
+        before_query: impl FnOnce() -> Result<(), Reason>,
+        query: impl FnOnce() -> Option<Query>,
+    ) -> Result<(), Reason> {
+        let cached = self.tokens.get_with(facts.hash, Arc::default);
+        if let Some(state) = cached.state(self.max_age) {
+            return cached.result(state, self.max_stale);
+        }
+        before_query()?;
+        let state = timeout(LONGEST_WAIT, self.query(&cached, facts.hash, query)).await;
+        cached.result(state.unwrap_or(Ok(State::Unavailable))?, self.max_stale)
+    }
+
+    /// Queries the state, unless another request has done so meanwhile.
+    async fn query(
+        &self,
+        cached: &Cached,
+        token: [u8; 32],
+        query: impl FnOnce() -> Option<Query>,
+    ) -> Result<State, Reason> {
+        let _flight = cached.flight.lock().await;
+        if let Some(state) = cached.state(self.max_age) {
+            return Ok(state);
+        }
+        let query = query().ok_or(Reason::MalformedClaims)?;
+        if lock(&self.outage).is_assumed() {
+            return Ok(State::Unavailable);
+        }
+        let sent_at = Instant::now();
+        let state = self.send(query, token).await;
+        // An active state is as old as its query. A failure counts from now, because a slow one
+        // would otherwise expire at once.
+        let at = if state == State::Active {
+            sent_at
+        } else {
+            Instant::now()
+        };
+        cached.put(state, at);
+        Ok(state)
+    }
+
+    async fn send(&self, query: Query, token: [u8; 32]) -> State {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            query,
+            token,
+            answer,
+        };
+        // Behind a full queue the answer would come too late.
+        if self.queue.try_send(waiting).is_err() {
+            return State::Unavailable;
+        }
+        answered.await.unwrap_or(State::Unavailable)
+    }
+
+    /// Sends the queries to the authority.
+    pub async fn run(&self, of: &Revocation, http: &HttpClient, observe: &Observe) {
+        let mut queued = self.queued.lock().await;
+        let mut flights = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                waiting = queued.recv(), if flights.len() < MAX_FLIGHTS => match waiting {
+                    Some(waiting) => flights.push(self.answer(of, http, observe, waiting)),
+                    None => return,
+                },
+                Some(()) = flights.next(), if !flights.is_empty() => {}
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        of: &Revocation,
+        http: &HttpClient,
+        observe: &Observe,
+        waiting: Waiting,
+    ) {
+        let state = query::send(of, http, &waiting.query).await;
+        let failed = state.as_ref().map(|_| ()).map_err(Failure::text);
+        observe(failed.as_ref().copied().map_err(|text| &**text));
+        match &state {
+            Err(Failure::NoAnswer(failed)) if failed.kind() != HttpError::TooLarge => {
+                lock(&self.outage).note_failure(waiting.token, failed.kind());
+            }
+            _ => lock(&self.outage).end(),
+        }
+        // The request may have ended meanwhile.
+        let _ = waiting.answer.send(state.unwrap_or(State::Unavailable));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_three_tokens_are_an_outage_and_of_one_are_not() {
+        for broken in [HttpError::Broken, HttpError::Timeout] {
+            let mut outage = Outage::default();
+            for _ in 0..100 {
+                outage.note_failure([1; 32], broken);
+            }
+            outage.note_failure([2; 32], broken);
+            assert!(!outage.is_assumed());
+            outage.end();
+            outage.note_failure([3; 32], broken);
+            outage.note_failure([1; 32], broken);
+            assert!(!outage.is_assumed(), "an answer came in between");
+            outage.note_failure([2; 32], broken);
+            assert!(outage.is_assumed());
+            tokio::time::advance(FAILURE_LIFETIME).await;
+            assert!(!outage.is_assumed());
+            outage.note_failure([1; 32], broken);
+            assert!(
+                outage.is_assumed(),
+                "the first query after the outage failed"
+            );
+            tokio::time::advance(COUNTED_FOR).await;
+            outage.note_failure([1; 32], broken);
+            assert!(!outage.is_assumed(), "the earlier failures are too old");
+        }
+        for unreachable in [
+            HttpError::Dns,
+            HttpError::Refused,
+            HttpError::Connect,
+            HttpError::Tls,
+        ] {
+            let mut outage = Outage::default();
+            outage.note_failure([1; 32], unreachable);
+            assert!(outage.is_assumed(), "{unreachable}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_answer_a_refusal_stands() {
+        let cached = Cached::default();
+        let later = async || tokio::time::advance(Duration::from_hours(24)).await;
+        for refused in [State::Refused, State::Revoked] {
+            cached.put(refused, Instant::now());
+            later().await;
+            cached.put(State::Unavailable, Instant::now());
+            assert_eq!(
+                cached.result(State::Unavailable, Duration::MAX),
+                Err(Reason::Revoked)
+            );
+        }
+        cached.put(State::Active, Instant::now());
+        assert_eq!(
+            cached.result(State::Unavailable, Duration::from_secs(1)),
+            Ok(())
+        );
+        later().await;
+        let stale = cached.result(State::Unavailable, Duration::from_secs(1));
+        assert_eq!(stale, Err(Reason::RevocationUnavailable));
+    }
+}
