@@ -14,7 +14,9 @@ use crate::domain::clock::UnixTime;
 /// A complete response with any status.
 #[derive(Clone)]
 pub struct HttpAnswer {
+    /// The status.
     pub status: StatusCode,
+    /// The header fields.
     pub headers: HeaderMap,
     /// The body, at most `max_body` bytes.
     pub body: Bytes,

@@ -15,11 +15,13 @@ const SHOWN: usize = 200;
 /// The kind of a failure. The texts are constants without parts of the URL or the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HttpError {
+    /// No response in time.
     #[error("no answer in time")]
     Timeout,
     /// The host name cannot be resolved, or has no permitted address.
     #[error("the host's name cannot be resolved")]
     Dns,
+    /// The port is closed.
     #[error("connection refused")]
     Refused,
     /// The connection failed for another reason, or in time.
@@ -28,6 +30,7 @@ pub enum HttpError {
     /// The server's certificate or its TLS was rejected.
     #[error("TLS failed")]
     Tls,
+    /// The body exceeds the limit.
     #[error("answer too large")]
     TooLarge,
     /// The connection broke, or the response is not HTTP.
@@ -76,6 +79,7 @@ impl Failed {
         }
     }
 
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> HttpError {
         self.kind

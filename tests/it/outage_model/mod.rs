@@ -30,7 +30,7 @@ use m2m_sidecar::for_tests::verifier::{
 };
 use model::{Attempt, Model, Probe, Set, Shown};
 use timeline::{Event, Timeline};
-use world::{ISSUER, Issuer, Key, Condition, SharedIssuer, SimClock, lock};
+use world::{Condition, ISSUER, Issuer, Key, SharedIssuer, SimClock, lock};
 
 const MAX_STALE: Duration = Duration::from_secs(4 * 3600);
 /// How long an ordinary token lives.
@@ -99,8 +99,7 @@ impl Process {
             path_case: PathCase::Unset,
             forwarded_claims: Vec::new(),
         };
-        let gate =
-            Gate::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
+        let gate = Gate::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
         Self {
             gate,
             run,
@@ -244,8 +243,8 @@ impl World {
         }
         if every(40) {
             let same = self.mint("burst same", &self.unknown_key, Some("y"), LIFETIME);
-            let burst =
-                (0..10).flat_map(|_| [same.clone(), self.of_unknown_key(), self.by_signer("burst")]);
+            let burst = (0..10)
+                .flat_map(|_| [same.clone(), self.of_unknown_key(), self.by_signer("burst")]);
             groups.push(burst.collect());
         }
         self.recent.push_back(fresh);
@@ -330,7 +329,8 @@ async fn play(timeline: &Timeline, seed: u64) -> Report {
                 kept = end(ended, &clock, kept, &mut report).await;
             }
         }
-        let process = process.get_or_insert_with(|| Process::start(&clock, &world.issuer, state_dir.path()));
+        let process =
+            process.get_or_insert_with(|| Process::start(&clock, &world.issuer, state_dir.path()));
         for group in world.tokens() {
             process.show(group).await;
         }
@@ -347,7 +347,12 @@ async fn play(timeline: &Timeline, seed: u64) -> Report {
 }
 
 /// Ends a run, compares its log with the model's, and gives the set that it left on disk.
-async fn end(process: Process, clock: &SimClock, kept: Option<Set>, report: &mut Report) -> Option<Set> {
+async fn end(
+    process: Process,
+    clock: &SimClock,
+    kept: Option<Set>,
+    report: &mut Report,
+) -> Option<Set> {
     let now = Instant::now();
     process.run.abort();
     assert!(

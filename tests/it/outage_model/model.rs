@@ -117,11 +117,7 @@ impl<'a> Model<'a> {
     /// The right decision; probes come in the order of their times.
     pub fn expects(&mut self, at: Instant, shown: &Arc<Shown>) -> Result<(), Reason> {
         self.tie = false;
-        if self
-            .cached
-            .iter()
-            .any(|known| Arc::ptr_eq(known, shown))
-        {
+        if self.cached.iter().any(|known| Arc::ptr_eq(known, shown)) {
             let set = self.usable(at).ok_or(Reason::KeysUnavailable)?;
             let decision = if set.holds(&shown.key) {
                 self.in_time(at, shown)

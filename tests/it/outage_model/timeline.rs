@@ -36,8 +36,8 @@ const NAMES: [&str; 40] = [
 impl Timeline {
     /// A day with every kind of event that users of other proxies complained about.
     pub fn day() -> Self {
-        use Event::{Ahead, MaxAge, Publish, Restart, SignWith, Withdraw};
         use Condition::*;
+        use Event::{Ahead, MaxAge, Publish, Restart, SignWith, Withdraw};
         let condition = Event::Condition;
         let mut events = vec![
             (at(0, 0, 0), vec![Publish("k1"), SignWith("k1")]),
@@ -119,7 +119,9 @@ impl Timeline {
             let conditions = [Good, Refused, Hang, Good, Unavailable];
             events.push((
                 at(20, minute, 0),
-                vec![condition(conditions[usize::try_from(minute / 2).unwrap() % 5])],
+                vec![condition(
+                    conditions[usize::try_from(minute / 2).unwrap() % 5],
+                )],
             ));
         }
         events.push((at(23, 0, 0), vec![condition(Good)]));
