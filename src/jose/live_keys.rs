@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-pub use super::kept_file::KeptAt;
+pub use super::kept_record::KeptAt;
 use super::kept_set;
 use super::key_set::KeySet;
 pub use super::refresh::FetchError;

@@ -6,6 +6,7 @@
 //! once.
 
 pub mod kept_file;
+pub mod kept_record;
 mod kept_set;
 pub mod key_set;
 pub mod live_keys;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kept_file::KeptAt;
+use super::kept_record::KeptAt;
 use super::key_set::KeySet;
 use super::refresh::FetchError;
 use crate::domain::claims::Claims;

@@ -1,4 +1,4 @@
-//! An access token that is never printed, ready to be attached.
+//! An access token, ready to be attached. Its `Debug` output holds no secret.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,19 +27,19 @@ struct Held {
     requested_at: UnixTime,
     lifetime: Duration,
     identity: [u8; 32],
-    /// The header value for the first requested prefix. A credential has one prefix in practice, so
-    /// each token is formatted once and attaching it clones a reference.
+    /// The header value of the first prefix. A credential usually has one, so each token is formatted
+    /// once and attaching it copies a reference.
     header: OnceLock<(String, HeaderValue)>,
 }
 
-/// The result of a successful token request.
+/// A granted token.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub token: SecretString,
-    /// The lifetime, counted from `requested`.
+    /// Its lifetime, counted from `requested`.
     pub lifetime: Duration,
     pub requested: Moment,
-    /// The identity that requested it.
+    /// The identity that it was granted to.
     pub identity: [u8; 32],
 }
 
@@ -63,10 +63,9 @@ impl AccessToken {
         Self(Arc::new(Held {
             token,
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
-            // The authority's clock for this token started after the request was sent, so this end
-            // is earlier.
+            // The lifetime began after the request left, so this end is the earlier one.
             usable_until: requested.monotonic + usable_for,
-            // Rounded up: wall time has whole seconds, and the monotonic clock is exact.
+            // Rounded up, because wall time has whole seconds; the monotonic clock is exact.
             usable_until_at: requested.wall.plus(usable_for + Duration::from_millis(999)),
             expires_at: requested.wall.plus(lifetime + Duration::from_millis(999)),
             requested_at: requested.wall,
@@ -78,14 +77,14 @@ impl AccessToken {
 
     /// Whether the token may still be used.
     ///
-    /// Both clocks must agree: the monotonic one stops while a machine sleeps, and the wall clock
-    /// can be set back.
+    /// Both clocks count: the monotonic one stops while a machine sleeps, the wall clock can be set
+    /// back.
     pub(super) fn is_usable(&self, now: Moment) -> bool {
-        // Up to a second of grace, because wall time is read in whole seconds.
+        // Inclusive, because wall time has whole seconds.
         now.monotonic < self.0.usable_until && now.wall.0 <= self.0.usable_until_at.0
     }
 
-    /// The remaining usable time, by the clock that says less.
+    /// How long it may still be attached, by the clock that says less.
     pub(super) fn usable_for(&self, now: Moment) -> Duration {
         let by_wall = now.wall.until(self.0.usable_until_at);
         self.0
@@ -94,12 +93,12 @@ impl AccessToken {
             .min(by_wall)
     }
 
-    /// The request time and the lifetime.
+    /// When it was requested, and its lifetime.
     pub(super) fn life(&self) -> (UnixTime, Duration) {
         (self.0.requested_at, self.0.lifetime)
     }
 
-    /// The identity that requested it.
+    /// The identity that it was granted to.
     pub(super) fn identity(&self) -> &[u8; 32] {
         &self.0.identity
     }
@@ -111,7 +110,7 @@ impl AccessToken {
     /// The header value `prefix` + token, marked sensitive.
     ///
     /// # Errors
-    /// When the prefix is invalid in a header; a token never is.
+    /// If the prefix fits no header; a token always does.
     pub fn header_value(&self, prefix: &str) -> Result<HeaderValue, InvalidHeaderValue> {
         if let Some((known, value)) = self.0.header.get()
             && known == prefix
@@ -200,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends_by_whichever_clock_says_so_first() {
+    fn a_token_ends_by_the_earlier_clock() {
         let start = moment();
-        // Of ten seconds the last is not used.
+        // The last of ten seconds is not used.
         let token = token(start, Duration::from_secs(10));
         let at = |ms, wall| Moment {
             monotonic: start.monotonic + Duration::from_millis(ms),
@@ -211,9 +210,9 @@ mod tests {
         assert!(token.is_usable(at(0, 0)));
         assert!(token.is_usable(at(8_999, 9)));
         assert!(!token.is_usable(at(9_000, 9)));
-        // After an hour of sleep the monotonic clock is behind.
+        // Asleep for an hour: the monotonic clock stopped.
         assert!(!token.is_usable(at(5, 3_600)));
-        // The wall clock was set back, so the monotonic one counts.
+        // The wall clock was set back: the monotonic one counts.
         assert!(!token.is_usable(at(9_000, -3_600)));
     }
 }

@@ -1,5 +1,5 @@
-//! Parses the token endpoint's response (RFC 6749 §5) as leniently as common libraries do.
-//! Deviations are logged, and refused only where the token could not work.
+//! The token endpoint's answer (RFC 6749 §5), parsed as leniently as common libraries do. Deviations
+//! are logged, and refused only if the token could not work.
 
 use std::time::Duration;
 
@@ -16,14 +16,13 @@ use crate::domain::oauth::{ErrorCode, MAX_TOKEN_SIZE};
 use crate::domain::secret::SecretString;
 use crate::http_client::HttpAnswer;
 
-/// A token is renewed at least once a day, whatever lifetime it has.
+/// A token is refreshed at least once a day.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// The assumed lifetime of a token without one.
+/// The lifetime of a token without one.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
-/// The error codes that may appear in the sidecar's own texts. Other texts of the authority are not
-/// shown.
+/// The error codes that our own texts repeat.
 const KNOWN_CODES: [ErrorCode; 9] = [
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidClient,
@@ -41,7 +40,7 @@ const KNOWN_CODES: [ErrorCode; 9] = [
 pub(super) struct TokenAnswer {
     pub token: SecretString,
     pub lifetime: Duration,
-    /// Deviations that the operator should know.
+    /// Deviations for the log.
     pub deviations: Vec<Deviation>,
 }
 
@@ -50,7 +49,7 @@ pub(super) struct TokenAnswer {
 pub(super) enum Deviation {
     #[error("its status is {0} instead of 200")]
     Status(u16),
-    #[error("it is compressed, which the request did not ask for")]
+    #[error("it is compressed although the request does not allow it")]
     Compressed,
     #[error("it begins with a byte order mark")]
     ByteOrderMark,
@@ -65,16 +64,17 @@ pub(super) enum Deviation {
     #[error("its token_type is {0} instead of Bearer")]
     TokenType(String),
     #[error(
-        "its expires_in is no number of seconds above zero; the token's own `exp` counts, else 5 minutes"
+        "its expires_in is not a positive number of seconds; the token's own `exp` counts, else 5 \
+         minutes"
     )]
     ExpiresIn,
 }
 
-/// Token types that a bearer header cannot carry: they require a proof, or are not access tokens
-/// (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
+/// Token types that a bearer header cannot carry: they need an additional proof, or are not access
+/// tokens (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
 const NOT_BEARER: [&str; 4] = ["mac", "DPoP", "PoP", "N_A"];
 
-/// Parses a response. `requested_at` is the request time by the authority's clock.
+/// Parses an answer. `requested_at` is when the request was sent, by the authority's clock.
 pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<TokenAnswer, Failure> {
     let mut deviations = Vec::new();
     let members = members(answer, &mut deviations);
@@ -91,8 +91,7 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
         });
     }
     let members = members.ok_or(FetchError::Malformed)?;
-    // Some authorities answer 200 with an error, whose code is more specific than "no
-    // access_token".
+    // Some authorities answer 200 with an error, which explains more than a missing token.
     if !members.contains("access_token") && members.contains("error") {
         let error = error_code(&members).map_or(FetchError::ErrorAnswer(status), |code| {
             FetchError::Refused { code, status }
@@ -116,7 +115,7 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
     Ok(parse_success(&members, requested_at, deviations)?)
 }
 
-/// The response's members, from strict JSON or a commonly accepted variant.
+/// The answer's members: strict JSON, or the other forms that common libraries accept.
 fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claims> {
     let body = without_byte_order_mark(&answer.body);
     if body.len() < answer.body.len() {
@@ -152,7 +151,7 @@ fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claim
     (members.contains_key("access_token") || members.contains_key("error")).then(|| members.into())
 }
 
-/// Removes the byte order mark that some servers prepend (RFC 8259 §8.1 permits ignoring it).
+/// A text without the byte order mark of some servers (RFC 8259 §8.1 lets a reader ignore it).
 pub(super) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
@@ -192,8 +191,7 @@ fn parse_success(
     })
 }
 
-/// A token is used unless its type excludes a bearer header: authorities have many names for
-/// Bearer.
+/// Refuses only the types that a bearer header cannot carry: authorities write Bearer in many ways.
 fn check_token_type(
     value: Option<&Value>,
     deviations: &mut Vec<Deviation>,
@@ -202,7 +200,7 @@ fn check_token_type(
         None | Some(Value::Null) => "",
         Some(Value::String(kind)) => kind.trim(),
         Some(_) => {
-            deviations.push(Deviation::TokenType("no text".to_owned()));
+            deviations.push(Deviation::TokenType("not a string".to_owned()));
             return Ok(());
         }
     };
@@ -220,7 +218,7 @@ fn check_token_type(
     Ok(())
 }
 
-/// A token type for the log. An unusual value could be anything, even the token, and is not shown.
+/// A token type for the log. Any other text is hidden, because it could be the token.
 fn shown(kind: &str) -> String {
     let is_word =
         |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '-' | '_' | ':' | '.' | '/');
@@ -238,12 +236,12 @@ fn is_attachable(token: &str) -> bool {
         && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `expires_in` as a number, or as the text of one, which some authorities send. `None` for other
-/// values and for less than a second: some authorities send 0 or -1 for an unlimited token.
+/// `expires_in` as a number, or as a string of one. `None` for anything else, and for less than a
+/// second: some authorities write 0 or -1 for a token without a lifetime.
 fn parse_expires_in(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64(),
-        // Excludes "inf", "NaN" and exponents, which Rust would accept.
+        // Rust would also parse "inf", "NaN" and exponents.
         Value::String(text)
             if text
                 .trim()
@@ -259,9 +257,8 @@ fn parse_expires_in(value: &Value) -> Option<Duration> {
         .map(|seconds| Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
 }
 
-/// The lifetime of a token without `expires_in`: by its own `exp` if it is a JWT.
-///
-/// Nothing is verified here, and only the refresh timer depends on it.
+/// The lifetime of a token without `expires_in`: by its own `exp` if it is a JWT. Nothing is verified,
+/// and only our own timer depends on it.
 fn lifetime_by_claims(token: &str, requested_at: UnixTime) -> Result<Duration, FetchError> {
     let Some(expires) = unverified_expiry(token) else {
         return Ok(DEFAULT_LIFETIME);
@@ -308,335 +305,4 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::secret::ExposeSecret;
-
-    const NOW: UnixTime = UnixTime(1_000_000);
-
-    fn answer(status: u16, body: impl Into<Bytes>) -> HttpAnswer {
-        let status = StatusCode::from_u16(status).unwrap();
-        HttpAnswer {
-            status,
-            headers: HeaderMap::new(),
-            body: body.into(),
-        }
-    }
-
-    fn parsed(body: &str) -> Result<TokenAnswer, FetchError> {
-        parse(&answer(200, body.to_owned()), NOW).map_err(|failure| failure.error)
-    }
-
-    fn lifetime(expires_in: &str) -> Result<u64, FetchError> {
-        let body =
-            format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#);
-        parsed(&body).map(|answer| answer.lifetime.as_secs())
-    }
-
-    fn jwt(claims: &str) -> String {
-        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
-    }
-
-    #[test]
-    fn a_plain_answer_gives_token_and_lifetime() {
-        let answer =
-            parsed(r#"{"access_token":"a.b-c_~","token_type":"bEARER","expires_in":3600,"x":[1]}"#)
-                .unwrap();
-        assert_eq!(answer.token.expose_secret(), "a.b-c_~");
-        assert_eq!(answer.lifetime, Duration::from_hours(1));
-        assert!(!format!("{answer:?}").contains("a.b-c_~"));
-    }
-
-    #[test]
-    fn lifetimes_are_numbers_or_texts_of_numbers_of_at_least_a_second() {
-        for (given, seconds) in [
-            ("2", 2),
-            ("\"300\"", 300),
-            ("1.5", 1),
-            ("\"90.5\"", 90),
-            ("1e3", 1000),
-            ("null", 300),
-        ] {
-            assert_eq!(lifetime(given), Ok(seconds), "{given}");
-        }
-        for huge in [
-            "86401",
-            "1e300",
-            "99999999999999999999999",
-            "\"99999999999999999999999\"",
-        ] {
-            assert_eq!(lifetime(huge), Ok(86_400), "{huge}");
-        }
-    }
-
-    #[test]
-    fn an_invalid_expires_in_counts_as_missing_and_is_logged() {
-        for bad in [
-            "0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true",
-            "{}", "[9]",
-        ] {
-            for (token, seconds) in [(jwt(r#"{"exp":1000060}"#), 60), ("opaque".to_owned(), 300)] {
-                let body = format!(
-                    r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{bad}}}"#
-                );
-                let answer = parsed(&body).unwrap();
-                assert_eq!(answer.lifetime.as_secs(), seconds, "{bad} {token}");
-                assert_eq!(answer.deviations, [Deviation::ExpiresIn], "{bad}");
-            }
-        }
-    }
-
-    #[test]
-    fn without_expires_in_the_tokens_own_exp_counts_else_five_minutes() {
-        let of = |token: &str| {
-            parsed(&format!(
-                r#"{{"access_token":"{token}","token_type":"Bearer"}}"#
-            ))
-            .map(|a| a.lifetime.as_secs())
-        };
-        assert_eq!(of(&jwt(r#"{"exp":1000060}"#)), Ok(60));
-        assert_eq!(of(&jwt(r#"{"exp":99999999999}"#)), Ok(86_400));
-        assert_eq!(of(&jwt(r#"{"exp":999999}"#)), Err(FetchError::Expired));
-        for unknown in [
-            "opaque",
-            "a.b.c",
-            &jwt("{}"),
-            &jwt(r#"{"exp":"x"}"#),
-            &jwt("[]"),
-        ] {
-            assert_eq!(of(unknown), Ok(300), "{unknown}");
-        }
-    }
-
-    #[test]
-    fn each_malformed_answer_has_its_error() {
-        for body in [
-            "",
-            "[]",
-            "null",
-            "{",
-            "<html>",
-            "access_token=a",
-            "\u{feff}",
-            r#"{"a":1} x"#,
-        ] {
-            assert_eq!(parsed(body).unwrap_err(), FetchError::Malformed, "{body}");
-        }
-        for body in [
-            r"{}",
-            r#"{"access_token":""}"#,
-            r#"{"access_token":5}"#,
-            r#"{"access_token":"a b"}"#,
-            r#"{"access_token":"a\r\nX: y"}"#,
-            r#"{"access_token":"ä"}"#,
-            r#"{"access_token":"a\u0000"}"#,
-            &format!(r#"{{"access_token":"{}"}}"#, "x".repeat(MAX_TOKEN_SIZE + 1)),
-        ] {
-            assert_eq!(parsed(body).unwrap_err(), FetchError::AccessToken, "{body}");
-        }
-        for (kind, known) in [
-            ("mac", "mac"),
-            ("MAC", "mac"),
-            ("DPoP", "DPoP"),
-            (" dpop ", "DPoP"),
-            ("pop", "PoP"),
-            ("N_A", "N_A"),
-        ] {
-            let body = format!(r#"{{"access_token":"a","expires_in":9,"token_type":"{kind}"}}"#);
-            assert_eq!(
-                parsed(&body).unwrap_err(),
-                FetchError::TokenType(known),
-                "{body}"
-            );
-        }
-    }
-
-    #[test]
-    fn responses_of_real_token_endpoints_are_accepted_and_deviations_logged() {
-        let of = |answer: &HttpAnswer| {
-            let answer = parse(answer, NOW).map_err(|failure| failure.error).unwrap();
-            assert_eq!(
-                (answer.token.expose_secret(), answer.lifetime.as_secs()),
-                ("a", 9)
-            );
-            answer
-                .deviations
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        };
-        let body = |members: &str| format!(r#"{{"access_token":"a","expires_in":9{members}}}"#);
-        assert_eq!(of(&answer(200, body(r#","token_type":"bearer""#))), "");
-        for none in ["", r#","token_type":null"#, r#","token_type":"""#] {
-            assert_eq!(
-                of(&answer(200, body(none))),
-                "it has no token_type",
-                "{none}"
-            );
-        }
-        for kind in [
-            "BearerToken",
-            "Application Access Token",
-            "jwt-bearer",
-            "access_token",
-            "JWT",
-        ] {
-            let logged = of(&answer(200, body(&format!(r#","token_type":"{kind}""#))));
-            assert_eq!(
-                logged,
-                format!("its token_type is `{kind}` instead of Bearer")
-            );
-        }
-        let bearer = body(r#","token_type":"Bearer""#);
-        assert_eq!(
-            of(&answer(201, bearer.clone())),
-            "its status is 201 instead of 200"
-        );
-        assert_eq!(
-            of(&answer(200, format!("\u{feff}{bearer}"))),
-            "it begins with a byte order mark"
-        );
-        let twice = bearer.replacen('{', r#"{"access_token":"b","#, 1);
-        assert_eq!(
-            of(&answer(200, twice)),
-            "a member is repeated; the last one counts"
-        );
-        for kind in [
-            "application/x-www-form-urlencoded",
-            "text/plain; charset=utf-8",
-        ] {
-            let mut form = answer(200, "access_token=a&token_type=bearer&expires_in=9\n");
-            form.headers
-                .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            assert_eq!(of(&form), "it is a form instead of JSON");
-        }
-        let padded = bearer.replace("\"a\"", "\" a\\n\"");
-        assert_eq!(
-            of(&answer(200, padded)),
-            "its access_token has white space around it"
-        );
-        let mut compressed = answer(200, bearer);
-        compressed
-            .headers
-            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert_eq!(
-            of(&compressed),
-            "it is compressed, which the request did not ask for"
-        );
-    }
-
-    #[test]
-    fn a_token_type_that_could_be_a_token_is_not_shown() {
-        for kind in [
-            "7f3a9c",
-            "eyJhbGciOiJFUzI1NiJ9.e30.c2ln",
-            &"x".repeat(61),
-            "a\u{1b}[31m",
-            "ä",
-        ] {
-            let mut deviations = Vec::new();
-            check_token_type(Some(&Value::String(kind.to_owned())), &mut deviations).unwrap();
-            assert_eq!(
-                deviations,
-                [Deviation::TokenType("another".to_owned())],
-                "{kind:?}"
-            );
-        }
-        let mut deviations = Vec::new();
-        check_token_type(Some(&Value::Bool(true)), &mut deviations).unwrap();
-        assert_eq!(deviations, [Deviation::TokenType("no text".to_owned())]);
-    }
-
-    #[test]
-    fn a_refusal_keeps_known_codes_and_no_other_text() {
-        let error =
-            |status, body: &'static str| parse(&answer(status, body), NOW).unwrap_err().error;
-        let refused = |code, status| FetchError::Refused { code, status };
-        assert_eq!(
-            error(401, r#"{"error":"invalid_client"}"#),
-            refused(ErrorCode::InvalidClient, 401)
-        );
-        assert_eq!(
-            error(200, r#"{"error":"invalid_scope"}"#),
-            refused(ErrorCode::InvalidScope, 200)
-        );
-        assert_eq!(
-            error(400, r#"{"error":"secret text"}"#),
-            FetchError::Status(400)
-        );
-        assert_eq!(error(502, "<html>bad gateway"), FetchError::Status(502));
-        assert_eq!(
-            error(200, r#"{"error":"secret text"}"#),
-            FetchError::ErrorAnswer(200)
-        );
-        assert_eq!(error(204, ""), FetchError::Malformed);
-        assert_eq!(error(302, ""), FetchError::Status(302));
-    }
-
-    #[test]
-    fn retry_after_in_seconds_is_kept() {
-        let with = |value: &'static str| {
-            let mut answer = answer(429, "");
-            answer
-                .headers
-                .insert(RETRY_AFTER, HeaderValue::from_static(value));
-            parse(&answer, NOW).unwrap_err().retry_after
-        };
-        assert_eq!(with("7"), Some(Duration::from_secs(7)));
-        for other in [
-            "",
-            "-1",
-            "x",
-            "Fri, 31 Dec 1999 23:59:59 GMT",
-            "99999999999999999999999",
-        ] {
-            assert_eq!(with(other), None, "{other}");
-        }
-        let dated = |date: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(
-                RETRY_AFTER,
-                HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"),
-            );
-            headers.insert(DATE, HeaderValue::from_static(date));
-            retry_after(&headers).map(|wait| wait.as_secs())
-        };
-        assert_eq!(dated("Fri, 31 Dec 1999 23:59:29 GMT"), Some(30));
-        assert_eq!(
-            dated("Sat, 01 Jan 2000 00:00:00 GMT"),
-            None,
-            "it has passed"
-        );
-        assert_eq!(dated("yesterday"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_answered_without_panic(
-            status in 200_u16..600, body in proptest::collection::vec(any::<u8>(), 0..200),
-        ) {
-            let _ = parse(&answer(status, body), NOW);
-        }
-
-        #[test]
-        fn a_token_that_is_accepted_can_stand_in_a_header(token in "\\PC{0,40}", expires_in in any::<f64>()) {
-            let expires_in = serde_json::Number::from_f64(expires_in);
-            let body = serde_json::json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in});
-            if let Ok(answer) = parse(&answer(200, body.to_string()), NOW) {
-                prop_assert!(HeaderValue::from_str(answer.token.expose_secret()).is_ok());
-                prop_assert!(answer.lifetime >= Duration::from_secs(1) && answer.lifetime <= MAX_LIFETIME);
-            }
-        }
-
-        #[test]
-        fn claims_of_any_shape_give_a_bounded_lifetime(claims in "\\{\"exp\":[-0-9.eE\"]{0,25}\\}") {
-            if let Ok(lifetime) = lifetime_by_claims(&jwt(&claims), NOW) {
-                prop_assert!(!lifetime.is_zero());
-            }
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The JWT for client authentication with a private key (RFC 7523 §3).
+//! The JWT that authenticates us with a private key (RFC 7523 §3).
 
 use std::time::Duration;
 
@@ -9,10 +9,9 @@ use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::jose::sign::{SigningKey, SigningKeyError};
 
-/// The lifetime of an assertion. It is used at once, and authorities accept no more than a few
-/// minutes.
+/// The lifetime of an assertion. It is used at once, and authorities allow only a few minutes.
 const LIFETIME: Duration = Duration::from_mins(1);
-/// How far `iat` is set back, for authorities that tolerate no clock difference.
+/// How far it is dated back, for authorities that tolerate no clock difference.
 const DATED_BACK: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
@@ -25,7 +24,7 @@ struct Claims<'a> {
     exp: i64,
 }
 
-/// Signs an assertion for `audience`. `now` is the authority's time, as far as it is known.
+/// Signs an assertion for `audience`. `now` is the estimated time of the authority.
 pub(super) fn sign(
     key: &SigningKey,
     kid: Option<&str>,
@@ -57,7 +56,7 @@ mod tests {
     use crate::jose::verify::Jws;
 
     #[test]
-    fn an_assertion_names_client_audience_and_lifetime_and_is_unique() {
+    fn an_assertion_names_client_audience_and_times_and_is_unique() {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
         let now = UnixTime(1_000_000);
         let signed = |kid| sign(&key, kid, "legacy", "https://a.example", now).unwrap();

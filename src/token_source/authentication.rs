@@ -1,6 +1,6 @@
-//! Client authentication at an authority: its configuration, and the content of its files.
+//! How we authenticate at an authority: the configured method and the content of its files.
 //!
-//! Only this module reads the files, at the start and whenever one changes.
+//! The files are read at start and whenever one of them changes.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,8 @@ pub enum Authentication {
     SecretPost { secret_file: PathBuf },
     /// `private_key_jwt`: an assertion signed by the sidecar (RFC 7523 §2.2).
     PrivateKeyJwt(PrivateKeyJwt),
-    /// An assertion that another program signs and renews in a file (RFC 7523 §2.2): a Kubernetes
-    /// service account token, a SPIFFE JWT-SVID. Read for every token request.
+    /// An assertion that another program signs and renews in a file (RFC 7523 §2.2): a
+    /// Kubernetes service account token, a SPIFFE JWT-SVID. Read for every token request.
     Assertion {
         /// The file with the JWT.
         file: PathBuf,
@@ -45,7 +45,7 @@ pub enum Authentication {
     },
 }
 
-/// The settings of the sidecar's own assertions.
+/// The properties of our own assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateKeyJwt {
     /// The private key (PEM).
@@ -59,7 +59,7 @@ pub struct PrivateKeyJwt {
     pub audience: Option<String>,
 }
 
-/// Why the files of a credential are unusable. Contains nothing of their content.
+/// Why the files of a credential cannot be used. The texts hold no content.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableFiles {
     #[error("the file `{0}` {1}")]
@@ -76,16 +76,16 @@ pub enum UnusableFiles {
 pub(super) struct Material {
     pub http: HttpClient,
     pub proof: Proof,
-    /// A hash of the authentication material, which changes with the identity.
+    /// A hash of our credentials and trusted certificates.
     pub identity: [u8; 32],
 }
 
-/// The material that authenticates the client.
+/// The proof of our identity.
 pub(super) enum Proof {
     Basic(SecretString, BasicEncoding),
     Post(SecretString),
     Key(Box<SigningKey>),
-    /// Read when it is needed.
+    /// Read for each request.
     Assertion(PathBuf),
     /// Presented by the TLS client.
     Certificate,
@@ -97,7 +97,7 @@ impl Material {
         Self::load_with(config, None)
     }
 
-    /// Reads the files, with this client secret instead of the stored one. Blocks.
+    /// [`load`](Self::load) with this client secret instead of its file. Blocks.
     pub fn with_secret(config: &Config, secret: &SecretString) -> Result<Self, UnusableFiles> {
         Self::load_with(config, Some(secret))
     }
@@ -146,8 +146,7 @@ impl Material {
             } => {
                 let key = read(key_file, files::read_secret_lines)?;
                 let certificates = read(cert_file, files::read_secret_lines)?;
-                // Takes only the named kind of block from each file: a certificate in the key file
-                // must not be used.
+                // A certificate in the key's file would be used as ours.
                 let key = blocks(&key, |label| label.ends_with("PRIVATE KEY"));
                 let pem = [key, blocks(&certificates, |label| label == "CERTIFICATE")].concat();
                 let pem = Zeroizing::new(pem);
@@ -157,11 +156,11 @@ impl Material {
             }
         };
         let ca_pem = ca_pem.transpose()?;
-        // The trusted certificates are part of the conditions of a token.
+        // The trusted certificates are part of the identity.
         let identity = sha256_parts(&[&identity, ca_pem.as_deref().unwrap_or_default()]);
         let http = HttpClient::new(http_options(config.timeouts, ca_pem, identity_pem))?;
         let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
-        // The platform's certificates may be replaced at this moment.
+        // The platform's certificates may be in the middle of a change.
         if http.trusts_none() && url.scheme() == "https" {
             return Err(BuildError::NoRoots.into());
         }
@@ -180,7 +179,7 @@ impl Material {
                 vec![secret_file.clone()]
             }
             Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],
-            // Read for each request; a change also ends a pause.
+            // A new assertion ends a pause.
             Authentication::Assertion { file } => vec![file.clone()],
             Authentication::Certificate {
                 cert_file,
@@ -191,7 +190,7 @@ impl Material {
     }
 }
 
-/// The blocks of a PEM text with a matching label, unchanged.
+/// The blocks of a PEM text with a wanted label.
 fn blocks(pem: &SecretString, is_wanted: impl Fn(&str) -> bool) -> String {
     let mut found = String::new();
     let mut wanted = false;
@@ -218,8 +217,8 @@ fn read<T>(
     read(file).map_err(|error| UnusableFiles::Read(file.to_owned(), error))
 }
 
-/// A JWT from a file. Other content is never sent: a mistyped path could name a private key.
-/// Blocks.
+/// The JWT in a file. Other content is never sent, because a mistyped path could lead to a private
+/// key. Blocks.
 pub(super) fn read_assertion(file: &Path) -> Result<SecretString, ReadError> {
     let text = files::read_secret_lines(file)?;
     let jwt = text.expose_secret().trim_ascii();
@@ -265,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_looks_like_a_jwt_is_taken_for_one() {
+    fn only_a_jwt_is_accepted_as_an_assertion() {
         assert!(is_jwt("e30.e30.c2ln") && is_jwt("a-_.B9.x"));
         for text in [
             "", "a", "a.b", "a.b.", ".b.c", "a.b.c.d", "a b.c.d", "a.b.c\n", "a+b.c.d", "ä.b.c",
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_file_is_taken_what_it_is_named_for() {
+    fn each_file_contributes_only_its_own_kind_of_block() {
         let both = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\nnoise\n\
                     -----BEGIN EC PRIVATE KEY-----\nBB==\n-----END EC PRIVATE KEY-----\n";
         let key = blocks(&both.into(), |label| label.ends_with("PRIVATE KEY"));
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_and_a_key_of_another_do_not_belong_together() {
+    fn a_certificate_needs_its_own_key() {
         let pair = || {
             let key = rcgen::KeyPair::generate().unwrap();
             let names = vec!["client".to_owned()];

@@ -1,5 +1,5 @@
-//! Why no access token is available. The texts are constants, plus the escaped and truncated
-//! message of a google.rpc.Status.
+//! Why there is no access token. The text is ours; the message of a `google.rpc.Status` is added,
+//! escaped and cut.
 
 use std::time::Duration;
 
@@ -85,11 +85,10 @@ impl FetchError {
         }
     }
 
-    /// Whether the failure can end by itself: the authority is down, busy or restarting.
+    /// Whether the failure may pass by itself: the authority is down, busy or restarting.
     ///
-    /// Only such requests are repeated quickly. Others are repeated in growing pauses, however many
-    /// callers want a token, because a secret, a certificate or an authority can be corrected. A
-    /// wrong secret in quick succession locks the client out.
+    /// Only such a request is repeated quickly. Others are repeated with growing pauses, because a
+    /// wrong secret in quick succession may lock the client out.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
@@ -107,8 +106,8 @@ impl FetchError {
                 code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError,
                 ..
             } => true,
-            // Some authorities send `invalid_client` with 500. Only a status about load outweighs
-            // the code.
+            // Some authorities send `invalid_client` with 500. Only a status of overload says more
+            // than the code.
             Self::Refused { status, .. } => status != 500 && is_transient_status(status),
             Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
             Self::Late => true,
@@ -117,17 +116,17 @@ impl FetchError {
     }
 }
 
-/// Temporary statuses: 408, 425, 429, and every 5xx except permanent ones.
+/// Statuses of a temporary failure: 408, 425, 429 and every 5xx except 501 and 505.
 fn is_transient_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 506..=599)
 }
 
-/// A failed token request, and the authority's `Retry-After`.
+/// A failed token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub error: FetchError,
     pub retry_after: Option<Duration>,
-    /// The requested URL, with the cause or the message of a Status.
+    /// The URL; without an answer also the cause, else the message of a `Status` in it.
     pub place: Option<String>,
 }
 
@@ -140,14 +139,14 @@ impl Failure {
         }
     }
 
-    /// Adds the URL unless one is set.
+    /// Adds this URL, unless there is one.
     pub fn at(mut self, url: &Url) -> Self {
         self.place.get_or_insert_with(|| place(url));
         self
     }
 
-    /// A response of this URL without a token. `sent` are the request's secrets, which the response
-    /// may echo.
+    /// Adds the URL and the message of an answer without a token. `sent` are the secrets of the
+    /// request, which are removed from the message.
     pub fn answered(self, url: &Url, answer: &HttpAnswer, sent: &[&str]) -> Self {
         let more = answer
             .hint(url)
@@ -160,7 +159,7 @@ impl Failure {
         }
     }
 
-    /// The error and the URL, for people.
+    /// The error and its place.
     pub fn text(&self) -> String {
         match &self.place {
             Some(place) => format!("{} ({place})", self.error),
@@ -185,7 +184,7 @@ impl From<FetchError> for Failure {
 pub struct TokenUnavailable {
     /// The cause, for the log and the status page.
     pub error: FetchError,
-    /// When a retry is reasonable; at least a second.
+    /// When to try again; at least a second.
     pub retry_after: Duration,
 }
 
@@ -209,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_heals_an_authority_that_is_away_or_busy_and_nothing_else() {
+    fn only_a_temporary_failure_is_transient() {
         let refused = |code, status| FetchError::Refused { code, status };
         for error in [
             FetchError::Http(HttpError::Timeout),

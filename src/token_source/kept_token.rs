@@ -1,7 +1,7 @@
-//! The current token on disk, encrypted, so that a restart needs no fetch.
+//! The current token on disk, encrypted, so that a restart does not have to fetch one.
 //!
-//! It can be decrypted only with the configured key, and only for the same credential configuration
-//! and secret: another client starts without a token.
+//! It opens only with the configured key, and only for the credential as it is configured now,
+//! including its secret.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,10 +22,11 @@ const MAX_FILE: u64 = 2 * MAX_TOKEN_SIZE as u64;
 #[derive(Clone, Debug)]
 pub struct KeptAt {
     pub file: PathBuf,
+    /// The encryption key.
     pub key: EncryptionKey,
 }
 
-/// The configuration that a token belongs to, as the name under which it is sealed.
+/// The credential and identity of a token, as the name that it is sealed under.
 fn name(config: &Config, identity: &[u8; 32]) -> String {
     let endpoint = match &config.endpoint {
         TokenEndpoint::Url(url) => format!("url {url}"),
@@ -51,7 +52,7 @@ fn name(config: &Config, identity: &[u8; 32]) -> String {
         .collect()
 }
 
-/// The stored token, if it is usable. Blocks.
+/// The kept token; `None` if there is no usable one. Blocks.
 pub(super) fn load(
     config: &Config,
     at: &KeptAt,
@@ -76,16 +77,16 @@ pub(super) fn load(
             return None;
         }
     };
-    // Another key, secret or scope requires a fetch, but is not an error.
+    // Another key, secret or scope is a reason to fetch, not an error.
     let opened = at.key.open(&name(config, identity), &sealed).ok()?;
     let (requested_at, lifetime, token) = parse(opened.expose_secret())?;
-    // With a time in the future the token would always count as young.
+    // A future date would keep the token young without end.
     if requested_at > now.wall {
         return None;
     }
     let age = requested_at.until(now.wall);
     let left = lifetime.checked_sub(age)?;
-    // The monotonic clock may have started after the request; the rest of the lifetime counts then.
+    // If the monotonic clock is younger than the token, only the rest of its lifetime counts.
     let (requested, lifetime) = match now.monotonic.checked_sub(age) {
         Some(monotonic) => (
             Moment {
@@ -104,7 +105,7 @@ pub(super) fn load(
     })
 }
 
-/// Parses the sealed content: request time, lifetime in seconds, and token, separated by spaces.
+/// The sealed text: time of the request, lifetime in seconds, and the token, which has no space.
 fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
     let mut words = text.splitn(3, ' ');
     let requested_at = UnixTime(words.next()?.parse().ok()?);
@@ -112,7 +113,7 @@ fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
     Some((requested_at, lifetime, words.next()?))
 }
 
-/// Stores a token. A failure does not affect the fetch: the file system may be read-only. Blocks.
+/// Keeps a token. A failure is only logged: a sidecar may run on a read-only root. Blocks.
 pub(super) fn keep(config: &Config, at: &KeptAt, token: &AccessToken) {
     let (requested_at, lifetime) = token.life();
     let times = format!("{} {} ", requested_at.0, lifetime.as_secs());
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stored_token_is_loaded_only_for_its_own_credential_until_it_expires() {
+    async fn a_kept_token_is_loaded_only_for_its_credential_and_lifetime() {
         let dir = tempfile::tempdir().unwrap();
         let at = KeptAt {
             file: dir.path().join("state/token"),

@@ -11,11 +11,11 @@ use crate::domain::claims::Claims;
 use crate::domain::issuer_url::metadata_urls;
 use crate::http_client::{HttpAnswer, HttpClient};
 
-/// The metadata that token requests need.
+/// The metadata of token requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub token_endpoint: Url,
-    /// The issuer as written in the metadata: the `aud` of an assertion must equal it.
+    /// The issuer in its own spelling: the `aud` of an assertion.
     pub issuer: String,
 }
 
@@ -23,11 +23,11 @@ pub(super) fn accept_json() -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))])
 }
 
-/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for mutual
-/// TLS.
+/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for clients
+/// with certificates.
 ///
-/// Tries OpenID Connect's location, which nearly every authority serves, then RFC 8414's. When both
-/// fail, returns the first failure, unless the second is more specific than "not found".
+/// Nearly every authority serves the first URL, that of OpenID Connect. If both fail, the first
+/// failure is reported, unless the second one says more than "not found".
 pub(super) async fn discover(
     http: &HttpClient,
     authority: &Url,
@@ -68,11 +68,11 @@ fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<F
     let document = without_byte_order_mark(&answer.body);
     let metadata = Claims::parse(document).map_err(|_| FetchError::MetadataMalformed)?;
     let text = |member| metadata.string(member).ok().flatten();
-    // RFC 8414 §3.3: without this check, metadata from another server could redirect the secret.
+    // RFC 8414 §3.3: otherwise foreign metadata could redirect our secret.
     let issuer = text("issuer")
         .filter(|issuer| Url::parse(issuer).is_ok_and(|issuer| is_same_issuer(&issuer, authority)))
         .ok_or(FetchError::MetadataIssuer)?;
-    // RFC 8705 §5: mutual TLS may use a separate endpoint.
+    // RFC 8705 §5: clients with certificates may have another endpoint.
     let alias = metadata
         .get("mtls_endpoint_aliases")
         .and_then(|aliases| aliases.get("token_endpoint"));
@@ -91,7 +91,7 @@ fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<F
     }
 }
 
-/// Whether two issuers are equal, tolerating one trailing slash.
+/// Whether two issuers are the same, except for one trailing slash.
 fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
     let trimmed = |url: &Url| {
         let text = url.as_str();
@@ -100,8 +100,8 @@ fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
     trimmed(issuer) == trimmed(authority)
 }
 
-/// Whether the secret may be sent to this URL: with at least the protection of the metadata, and
-/// without credentials in the URL.
+/// Whether the secret may be sent to an endpoint: it must be protected at least as well as the
+/// metadata, and its URL must not hold credentials.
 fn is_acceptable_endpoint(endpoint: &Url, authority: &Url) -> bool {
     let protected = match endpoint.scheme() {
         "https" => true,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_with_a_certificate_goes_where_such_clients_go() {
+    fn a_client_with_a_certificate_uses_the_endpoint_alias() {
         let body = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/t",
             "mtls_endpoint_aliases":{"token_endpoint":"https://mtls.a.example/t"}}"#;
         let answer = |body: &'static str| HttpAnswer {
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(
             found(false).issuer,
             "https://a.example",
-            "as it is written there"
+            "in its own spelling"
         );
         let without = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/t"}"#;
         let found = parse(&answer(without), &url("https://a.example/"), true).unwrap();

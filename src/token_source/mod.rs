@@ -1,16 +1,15 @@
-//! The OAuth client: acquires access tokens, keeps them, and refreshes them before they expire.
+//! The OAuth client: acquires access tokens and refreshes them before they expire.
 //!
-//! Each credential has one [`TokenSource`]. Only its background task ([`TokenSource::run`]) sends
-//! token requests, so there is one at a time however many callers wait. Callers read the current
-//! token without a lock; callers that find none wake the task and share its result. A refresh runs
-//! in the background while the current token is served.
+//! There is one [`TokenSource`] per credential. Only its background task ([`TokenSource::run`])
+//! requests tokens, so there is one request in flight. Callers read the current token without a lock.
+//! Without a token they wake the task and share its result. A refresh happens while the current token
+//! is used.
 //!
-//! After a temporary failure the task retries twice, a second apart, and then at growing intervals;
-//! while callers wait for a token it retries once a second. Between retries they get the last
-//! failure at once, so no caller waits for a failing authority.
+//! After a transient failure the task tries twice more, a second apart, then with longer and longer
+//! pauses, or once a second while callers need a token. In between callers get the known failure at
+//! once.
 //!
-//! Secrets, keys and certificates come from files. A changed file takes effect at once, and the
-//! token of the old content is dropped.
+//! Secrets, keys and certificates come from files. A change takes effect at once.
 
 mod access_token;
 mod answer;
@@ -119,7 +118,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Receives events, on the background task; must not block.
+/// Gets the events. Called from the background task; must not block.
 pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
 /// The state of a credential.

@@ -1,59 +1,58 @@
 //! Decides which refusals of the upstream start a fetch of another token.
 //!
-//! An upstream may answer 401 for other reasons: plgd does so for missing scopes and unknown paths.
-//! A caller with such a request must neither make the authority issue token after token, nor take a
-//! good token from other callers.
+//! An upstream may answer 401 for other reasons: plgd does for missing scopes and unknown paths. Such
+//! requests must not make the authority issue one token after the other, nor take a valid token from
+//! other callers.
 
 use std::time::Duration;
 
-/// A token of this age was accepted a moment ago, so the refusal does not concern it.
+/// The refusal of a younger token has another cause.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Between two fetches because of a refusal.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
-/// How many successive tokens must have ended early before the log reports it; then twice as many,
-/// and so on.
-const REPORTED_FROM: u32 = 3;
+/// After how many short-lived tokens the log warns; then after twice as many, and so on.
+const SUSPICIOUS: u32 = 3;
 
 /// The refusals of one credential's tokens.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// The clock's uptime at the last fetch because of a refusal.
-    asked: Option<Duration>,
-    /// The token that is being replaced.
+    /// The clock's uptime when a token was last fetched for a refusal.
+    fetched_at: Option<Duration>,
+    /// The token whose replacement is being fetched.
     being_replaced: Option<u64>,
-    /// How many successive tokens were refused before their refresh while their successors were
+    /// How many successive tokens were refused before their refresh was due, and their successors
     /// accepted.
-    ended_early: u32,
+    short_lived: u32,
 }
 
-/// The consequence of a refusal.
+/// The replacement of a refused token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Consequence {
-    /// The refusal stands.
-    Keep,
-    /// Another token must be fetched.
+pub(super) enum Replacement {
+    /// None: the refusal stands.
+    None,
+    /// A token must be fetched.
     Fetch,
-    /// Another refusal of the same token has already started a fetch.
-    Wait,
+    /// A token is being fetched for another refusal of the same token.
+    Join,
 }
 
 impl Refusals {
     /// Decides about the refusal of the token with this serial. `obtained` and `now` are uptimes of
     /// the clock.
-    pub fn decide(&mut self, serial: u64, obtained: Duration, now: Duration) -> Consequence {
+    pub fn decide(&mut self, serial: u64, obtained: Duration, now: Duration) -> Replacement {
         if self.being_replaced == Some(serial) {
-            return Consequence::Wait;
+            return Replacement::Join;
         }
         let is_young = now.saturating_sub(obtained) < YOUNG;
         let is_cooling = self
-            .asked
-            .is_some_and(|asked| now.saturating_sub(asked) < COOL_DOWN);
+            .fetched_at
+            .is_some_and(|at| now.saturating_sub(at) < COOL_DOWN);
         if is_young || is_cooling {
-            return Consequence::Keep;
+            return Replacement::None;
         }
-        (self.asked, self.being_replaced) = (Some(now), Some(serial));
-        Consequence::Fetch
+        (self.fetched_at, self.being_replaced) = (Some(now), Some(serial));
+        Replacement::Fetch
     }
 
     /// Whether the token with this serial is being replaced.
@@ -70,19 +69,19 @@ impl Refusals {
     pub fn fetched(&mut self) -> bool {
         let for_refusal = self.being_replaced.take().is_some();
         if !for_refusal {
-            // The previous token was used until its refresh.
-            self.ended_early = 0;
+            // The token before it was used until its refresh.
+            self.short_lived = 0;
         }
         for_refusal
     }
 
-    /// The upstream has refused a token and accepted its successor. Returns the number of
-    /// successive cases when it must be logged.
-    pub fn ended_early(&mut self) -> Option<u32> {
-        self.ended_early = self.ended_early.saturating_add(1);
-        let rows = self.ended_early / REPORTED_FROM;
-        (self.ended_early.is_multiple_of(REPORTED_FROM) && rows.is_power_of_two())
-            .then_some(self.ended_early)
+    /// The upstream has refused a token and accepted its successor. Gives the number of successive
+    /// short-lived tokens if it should be logged.
+    pub fn short_lived(&mut self) -> Option<u32> {
+        self.short_lived = self.short_lived.saturating_add(1);
+        let series = self.short_lived / SUSPICIOUS;
+        (self.short_lived.is_multiple_of(SUSPICIOUS) && series.is_power_of_two())
+            .then_some(self.short_lived)
     }
 }
 
@@ -96,26 +95,26 @@ mod tests {
         let mut refusals = Refusals::default();
         assert_eq!(
             refusals.decide(1, at(0), at(4)),
-            Consequence::Keep,
+            Replacement::None,
             "a young token"
         );
-        assert_eq!(refusals.decide(1, at(0), at(5)), Consequence::Fetch);
-        assert_eq!(refusals.decide(1, at(0), at(5)), Consequence::Wait);
+        assert_eq!(refusals.decide(1, at(0), at(5)), Replacement::Fetch);
+        assert_eq!(refusals.decide(1, at(0), at(5)), Replacement::Join);
         refusals.failed();
         assert_eq!(
             refusals.decide(2, at(5), at(9)),
-            Consequence::Keep,
+            Replacement::None,
             "the new one is young"
         );
         assert_eq!(
             refusals.decide(2, at(5), at(34)),
-            Consequence::Keep,
+            Replacement::None,
             "within half a minute"
         );
-        assert_eq!(refusals.decide(2, at(5), at(35)), Consequence::Fetch);
+        assert_eq!(refusals.decide(2, at(5), at(35)), Replacement::Fetch);
         // The fetch failed, and the same token is refused again.
         refusals.failed();
-        assert_eq!(refusals.decide(2, at(5), at(36)), Consequence::Keep);
+        assert_eq!(refusals.decide(2, at(5), at(36)), Replacement::None);
     }
 
     #[test]
@@ -125,15 +124,15 @@ mod tests {
         let mut logged = Vec::new();
         for serial in 1..=30 {
             let now = start + COOL_DOWN * u32::try_from(serial).unwrap();
-            assert_eq!(refusals.decide(serial, start, now), Consequence::Fetch);
+            assert_eq!(refusals.decide(serial, start, now), Replacement::Fetch);
             assert!(refusals.fetched());
-            logged.extend(refusals.ended_early());
+            told.extend(refusals.short_lived());
         }
-        assert_eq!(logged, [3, 6, 12, 24]);
+        assert_eq!(told, [3, 6, 12, 24]);
         // A token that is used until its refresh ends the series.
         assert!(!refusals.fetched());
         assert_eq!(
-            [(); 3].map(|()| refusals.ended_early()),
+            [(); 3].map(|()| refusals.short_lived()),
             [None, None, Some(3)]
         );
     }

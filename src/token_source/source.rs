@@ -1,5 +1,6 @@
 //! The token cell of one credential, as callers use it. [`task`] keeps it filled.
 
+mod settle;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::access_token::{AccessToken, Grant, Moment};
 use super::authentication::Material;
 use super::error::{FetchError, TokenUnavailable};
-use super::refused::{Consequence, Refusals};
+use super::refused::{Refusals, Replacement};
 use super::rotation;
 use super::schedule;
 use super::token_client::Skew;
@@ -31,25 +32,25 @@ struct Cell {
     clock: SharedClock,
     observer: Observer,
     current: ArcSwapOption<Current>,
-    /// Sent after each finished try, even without a change, so that waiting callers check again.
+    /// Sent after each settled try, also without a change, so that waiting callers look again.
     state: watch::Sender<State>,
-    /// Signalled by callers without a usable token.
+    /// Notified by callers without a usable token.
     demand: Notify,
-    /// The upstream's refusals, and their signal.
+    /// The upstream's refusals, and their notification.
     refusals: Mutex<Refusals>,
     refused: Notify,
-    /// The serial of the token that replaces a refused one, until the upstream has accepted it; 0:
+    /// The serial of the token that replaced a refused one, until the upstream has accepted it; 0 for
     /// none.
     successor: AtomicU64,
-    /// Signalled for each fetched token.
+    /// Notified for each fetched token.
     arrived: Notify,
     /// Whether a try is in progress.
     fetching: AtomicBool,
-    /// The permit to request a token: there is never more than one request.
+    /// Held during a token request, so that there is never more than one.
     turn: Semaphore,
-    /// The identity of the current file content.
+    /// The identity of the files' content in use.
     identity: Mutex<[u8; 32]>,
-    /// The result of a secret rotation, until the task adopts it, and its signal.
+    /// The result of a secret rotation until the task takes it over, and its notification.
     handed_over: Mutex<Option<(Arc<Material>, Grant)>>,
     handover: Notify,
     skew: Skew,
@@ -70,19 +71,19 @@ struct Current {
 struct State {
     /// The number of finished tries.
     settled: u64,
-    /// The failure for callers without a token.
+    /// The failure that callers without a token get.
     failing: Option<KnownFailure>,
 }
 
 #[derive(Clone, Copy)]
 struct KnownFailure {
     error: FetchError,
-    /// Callers get the failure at once until then; after that a new try is made.
+    /// Callers get it without a new try until then.
     until: Instant,
 }
 
 impl TokenSource {
-    /// A source without a token. Reads and fetches nothing before [`Self::run`] runs.
+    /// A source without a token. [`Self::run`] reads and fetches.
     #[must_use]
     pub fn new(config: Config, clock: SharedClock, observer: Observer) -> Self {
         Self(Arc::new(Cell {
@@ -106,6 +107,7 @@ impl TokenSource {
         }))
     }
 
+    /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.0.config
@@ -140,16 +142,16 @@ impl TokenSource {
 
     /// A usable token: the current one, or the next one.
     ///
-    /// May be called on any runtime with a timer. Waits for the current try and the immediate
-    /// retries after its failure.
+    /// May be called from any runtime with a timer. Waits for the try under way and its quick
+    /// repetitions.
     ///
     /// # Errors
-    /// When the authority issues none. During a known failure the error returns at once.
+    /// If the authority gives none. While it is known to be failing, the error comes at once.
     pub async fn token(&self) -> Result<AccessToken, TokenUnavailable> {
         if let Some(token) = self.current() {
             return Ok(token);
         }
-        // The task's own limits are shorter; this one applies when no task runs.
+        // The task's own limits are tighter; this one is for a task that is not running.
         let stopped = || TokenUnavailable::new(FetchError::Stopped, Duration::ZERO);
         let limit = schedule::wait_limit(self.0.config.timeouts.total);
         timeout(limit, self.wait())
@@ -160,8 +162,7 @@ impl TokenSource {
     async fn wait(&self) -> Result<AccessToken, TokenUnavailable> {
         let mut state = self.0.state.subscribe();
         loop {
-            // Marked as seen before the token is checked, so that any later result wakes this
-            // caller.
+            // Marked as seen first, so that a later change wakes us.
             let seen = *state.borrow_and_update();
             if let Some(token) = self.current() {
                 return Ok(token);
@@ -179,12 +180,12 @@ impl TokenSource {
         }
     }
 
-    /// A replacement for a token that the upstream has refused; `None` when the refusal stands.
+    /// Another token in place of one that the upstream has refused; `None` if the refusal stands.
     ///
-    /// Returns a newer token at once, and waits for one that is being fetched. Otherwise it starts
-    /// a fetch, and the refused token stays in use meanwhile, because many refusals do not concern
-    /// the token. No fetch starts for a token younger than 5 s, within 30 s of the last one, or
-    /// while the authority is failing. All concurrent callers share the fetch.
+    /// A newer token is given at once; a fetch under way is waited for. Otherwise a token is fetched,
+    /// and the refused one stays in use until then, because refusals often have other causes. So
+    /// nothing is fetched for a token younger than 5 s, nor twice within 30 s, nor while the authority
+    /// is failing. Concurrent callers share the fetch.
     pub async fn replacement(&self, refused: &AccessToken) -> Option<AccessToken> {
         let mut state = self.0.state.subscribe();
         let before = state.borrow_and_update().settled;
@@ -196,11 +197,11 @@ impl TokenSource {
             return Some(token).filter(|token| !token.is_same_as(refused));
         }
         if !self.note_refusal(refused) {
-            // Another one may have arrived meanwhile.
+            // Another one may have come meanwhile.
             return newer().filter(|token| !token.is_same_as(refused));
         }
         let settled = state.wait_for(|state| state.settled != before);
-        // A try ends within its own limit; this one applies when no task runs.
+        // A try has its own limit; this one is for a task that is not running.
         let limit = schedule::wait_limit(self.0.config.timeouts.total);
         let waited = timeout(limit, settled).await.map(|it| it.is_ok());
         if waited != Ok(true) {
@@ -209,9 +210,8 @@ impl TokenSource {
         newer().filter(|token| !token.is_same_as(refused))
     }
 
-    /// Records that the upstream has refused a token while no request waits for a replacement.
-    /// Returns whether a newer token is on its way, under the conditions of
-    /// [`replacement`](Self::replacement).
+    /// The upstream has refused a token, and no request waits for another one. Gives whether one is
+    /// being fetched, under the conditions of [`replacement`](Self::replacement).
     pub fn note_refusal(&self, refused: &AccessToken) -> bool {
         let is_newest = self
             .current()
@@ -219,13 +219,13 @@ impl TokenSource {
         if !is_newest || self.0.state.borrow().failing.is_some() {
             return false;
         }
-        // A fetch is in progress, whatever its cause.
+        // A fetch is under way.
         if self.0.fetching.load(Ordering::Acquire) {
             return true;
         }
         let current = self.0.current.load();
         let obtained = current.as_ref().map_or(Duration::ZERO, |it| it.obtained);
-        let consequence = {
+        let replacement = {
             let mut refusals = self
                 .0
                 .refusals
@@ -233,46 +233,46 @@ impl TokenSource {
                 .unwrap_or_else(PoisonError::into_inner);
             refusals.decide(refused.serial(), obtained, self.0.clock.uptime())
         };
-        if consequence == Consequence::Fetch {
+        if replacement == Replacement::Fetch {
             self.0.refused.notify_one();
         }
-        consequence != Consequence::Keep
+        replacement != Replacement::None
     }
 
-    /// Records that the upstream has accepted a token. If the token replaced a refused one, the
-    /// refused one had ended early; the log reports repeated cases. Call it for each response: it
-    /// locks only in that case.
+    /// The upstream has accepted a token. If it replaced a refused one, that one had ended early; the
+    /// log warns if that happens repeatedly. Called for each answer; usually takes no lock.
     pub fn note_accepted(&self, token: &AccessToken) {
         let successor = &self.0.successor;
         let is_it = successor.load(Ordering::Acquire) == token.serial();
         if !is_it || successor.swap(0, Ordering::AcqRel) != token.serial() {
             return;
         }
-        let died = self
+        let short_lived = self
             .0
             .refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .ended_early();
-        if let Some(tokens) = died {
+            .short_lived();
+        if let Some(tokens) = short_lived {
             tracing::warn!(
                 credential = self.0.config.name,
                 tokens,
-                "so many access tokens in a row died long before their end: does another sidecar or program use the same \
-                 client at an authority that keeps one live token per client? give each a client of its own"
+                "several successive access tokens ended long before their expiry: does another \
+                 program use the same client at an authority that keeps one token per client? \
+                 Give each program its own client"
             );
         }
     }
 
-    /// Renews the credential's secret when it is due, until the future is dropped. Returns at once
-    /// when rotation is not configured.
+    /// Rotates the credential's secret until the future is dropped; ends at once if that is not
+    /// configured.
     pub async fn run_rotation(self) {
         if let Some(rotation) = &self.0.config.rotation {
             rotation::run(&self, rotation, &self.0.clock).await;
         }
     }
 
-    /// The identity of the current token requests.
+    /// The identity that tokens are requested for now.
     pub(super) fn identity(&self) -> [u8; 32] {
         *self
             .0
@@ -289,7 +289,7 @@ impl TokenSource {
             .unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
-    /// Hands the task another secret and the token that was granted for it.
+    /// Makes the task use another secret and the token that was granted for it.
     pub(super) fn hand_over(&self, material: Arc<Material>, grant: Grant) {
         *self
             .0
@@ -299,8 +299,8 @@ impl TokenSource {
         self.0.handover.notify_one();
     }
 
-    /// The permit to request a token exclusively.
-    pub(super) fn fetch_permit(&self) -> &Semaphore {
+    /// The exclusive right to request a token.
+    pub(super) fn turn(&self) -> &Semaphore {
         &self.0.turn
     }
 

@@ -45,7 +45,7 @@ impl Authority {
         format!("http://{}{path}", self.address)
     }
 
-    /// Scripts the next responses. A request beyond the script gets 500.
+    /// The answers to the next requests. A request beyond the script gets 500.
     pub fn script(&self, answers: impl IntoIterator<Item = String>) {
         self.world.lock().unwrap().scripts.extend(answers);
     }

@@ -1,4 +1,4 @@
-//! A token request: finds the token endpoint, authenticates, and sends the form (RFC 6749 §4.4).
+//! One token request (RFC 6749 §4.4): discovery, authentication, the answer.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::blocking;
 use crate::http_client::HttpAnswer;
 
-/// The lead of the authority's clock in seconds, by its last response.
+/// By how many seconds an authority's clock was ahead of ours in its last answer.
 pub(super) struct Skew(AtomicI64);
 
 const UNKNOWN: i64 = i64::MIN;
@@ -44,13 +44,13 @@ impl Skew {
         Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
     }
 
-    /// The authority's time, as far as it is known.
+    /// The estimated time of the authority.
     fn theirs(&self, ours: UnixTime) -> UnixTime {
         UnixTime(ours.0.saturating_add(self.get().unwrap_or(0)))
     }
 }
 
-/// Requests tokens from one authority, and caches its token endpoint.
+/// Requests tokens of one authority, and caches its token endpoint.
 pub(super) struct TokenClient<'a> {
     config: &'a Config,
     clock: &'a SharedClock,
@@ -58,11 +58,11 @@ pub(super) struct TokenClient<'a> {
     material: ArcSwap<Material>,
     discovered: ArcSwapOption<Found>,
     /// The deviations that were logged.
-    warned: Mutex<Vec<Deviation>>,
+    logged: Mutex<Vec<Deviation>>,
 }
 
-/// The most deviations that are logged.
-const MAX_WARNED: usize = 16;
+/// How many deviations are logged at most.
+const MOST_LOGGED: usize = 16;
 
 impl<'a> TokenClient<'a> {
     pub fn new(
@@ -78,18 +78,18 @@ impl<'a> TokenClient<'a> {
             skew,
             material,
             discovered,
-            warned: Mutex::default(),
+            logged: Mutex::default(),
         }
     }
 
-    /// Warns of each deviation once.
-    fn warn_of(&self, deviations: Vec<Deviation>) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = |deviation: &Deviation| !warned.contains(deviation);
+    /// Logs each deviation once.
+    fn log_deviations(&self, deviations: Vec<Deviation>) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |deviation: &Deviation| !logged.contains(deviation);
         let new: Vec<Deviation> = deviations
             .into_iter()
             .filter(is_new)
-            .take(MAX_WARNED - warned.len())
+            .take(MOST_LOGGED - logged.len())
             .collect();
         if new.is_empty() {
             return;
@@ -105,27 +105,29 @@ impl<'a> TokenClient<'a> {
             deviation,
             "the token answer deviates from RFC 6749; its token is used"
         );
-        warned.extend(new);
+        logged.extend(new);
     }
 
-    /// Adopts other secrets, keys or certificates.
+    /// Uses other secrets, keys or certificates.
     pub fn use_material(&self, material: Arc<Material>) {
         self.material.store(material);
     }
 
+    /// The secrets, keys and certificates in use.
     pub fn into_material(self) -> Arc<Material> {
         self.material.into_inner()
     }
 
+    /// The identity in use.
     pub fn identity(&self) -> [u8; 32] {
         self.material.load().identity
     }
 
-    /// A token request, after discovery if the endpoint is unknown.
+    /// One token request, after discovery if the endpoint is not known.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
         let material = self.material.load_full();
-        // Removed, and restored only when the authority answers properly: otherwise it may have
-        // moved. A cancelled request leaves it unknown.
+        // Kept only if the endpoint answers as a token endpoint: otherwise it may have moved. A
+        // cancelled request drops it too.
         let known = self.discovered.swap(None);
         let found = self.endpoint(&material, known).await?;
         let fetched = self.fetch_from(&material, &found).await;
@@ -159,7 +161,7 @@ impl<'a> TokenClient<'a> {
             let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
             failure.answered(&found.token_endpoint, &answer, &sent)
         })?;
-        self.warn_of(deviations);
+        self.log_deviations(deviations);
         Ok(Grant {
             token,
             lifetime,
@@ -191,7 +193,7 @@ impl<'a> TokenClient<'a> {
         answer.map_err(|failed| Failure::unanswered(FetchError::Http, &failed))
     }
 
-    /// The `Authorization` header for this proof.
+    /// The `Authorization` header of `client_secret_basic`.
     fn basic(&self, proof: &Proof) -> Result<Option<HeaderValue>, FetchError> {
         let Proof::Basic(secret, encoding) = proof else {
             return Ok(None);
@@ -201,8 +203,8 @@ impl<'a> TokenClient<'a> {
             .ok_or(FetchError::Request)
     }
 
-    /// The values that a response must not echo: the secret in every sent form, an assertion, and
-    /// extra parameters.
+    /// The secrets of a request that are removed from error messages: the secret in every encoding,
+    /// the assertion, and the values of further parameters.
     fn sent(
         &self,
         proof: &Proof,
@@ -315,7 +317,7 @@ impl<'a> TokenClient<'a> {
         known: Option<Arc<Found>>,
     ) -> Result<Arc<Found>, Failure> {
         let authority = match &self.config.endpoint {
-            // The issuer is unknown here; RFC 7523 §3 also permits the endpoint as the audience.
+            // The issuer is unknown; RFC 7523 §3 also allows the endpoint as audience.
             TokenEndpoint::Url(url) => {
                 return Ok(Arc::new(Found {
                     token_endpoint: url.clone(),
@@ -335,481 +337,4 @@ impl<'a> TokenClient<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-    use url::Url;
-
-    use super::*;
-    use crate::domain::claims::Claims;
-    use crate::domain::clock::SystemClock;
-    use crate::domain::oauth::BasicEncoding;
-    use crate::domain::scope::ScopeSet;
-    use crate::jose::Algorithm;
-    use crate::jose::sign::SigningKey;
-    use crate::token_source::PrivateKeyJwt;
-    use crate::token_source::testing::{self, Authority, config};
-
-    fn url(text: &str) -> Url {
-        Url::parse(text).unwrap()
-    }
-
-    async fn fetch_all(config: &Config, times: usize) -> Vec<Result<String, FetchError>> {
-        let clock: SharedClock = Arc::new(SystemClock);
-        let skew = Skew::default();
-        let client = TokenClient::new(config, &clock, &skew, Material::load(config).unwrap());
-        let mut results = Vec::new();
-        for _ in 0..times {
-            let result = client.fetch().await;
-            results.push(
-                result
-                    .map(|g| g.token.expose_secret().to_owned())
-                    .map_err(|f| f.error),
-            );
-        }
-        results
-    }
-
-    fn metadata(authority: &Authority, issuer_path: &str, endpoint: &str) -> String {
-        let body = format!(
-            r#"{{"issuer":"{}","token_endpoint":"{endpoint}"}}"#,
-            authority.url(issuer_path)
-        );
-        testing::answer(200, &body)
-    }
-
-    #[tokio::test]
-    async fn basic_authentication_encodes_id_and_secret() {
-        let authority = Authority::start().await;
-        authority.script([testing::token("t1", 60)]);
-        let config = Config {
-            client_id: "id:x".into(),
-            authentication: testing::secret_basic(testing::secret_file("p@ss wörd\n")),
-            scopes: ScopeSet::parse("a b").unwrap(),
-            audiences: vec!["https://a.example".into(), "b".into()],
-            resources: vec!["https://r.example".into()],
-            extra_parameters: vec![("x".into(), "1&2".into())],
-            ..config(&authority)
-        };
-        assert_eq!(fetch_all(&config, 1).await, [Ok("t1".to_owned())]);
-        let [request] = authority.requests().try_into().unwrap();
-        let basic = STANDARD.encode("id%3Ax:p%40ss+w%C3%B6rd");
-        assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
-        assert!(
-            request.contains(&format!("\r\nauthorization: Basic {basic}\r\n")),
-            "{request}"
-        );
-        assert!(
-            request.contains("\r\naccept: application/json\r\n"),
-            "{request}"
-        );
-        let body = "grant_type=client_credentials&scope=a+b&audience=https%3A%2F%2Fa.example&audience=b\
-                    &resource=https%3A%2F%2Fr.example&x=1%262";
-        assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
-    }
-
-    #[tokio::test]
-    async fn a_server_that_decodes_nothing_and_reads_aud_gets_both_as_it_reads_them() {
-        let authority = Authority::start().await;
-        authority.script([testing::token("t1", 60), testing::token("t2", 60)]);
-        let secret_file = testing::secret_file("p@ss wörd/+=\n");
-        let config = Config {
-            client_id: "id x".into(),
-            authentication: Authentication::SecretBasic {
-                secret_file,
-                encoding: BasicEncoding::Raw,
-            },
-            audiences: vec!["https://a.example".into(), "b".into()],
-            audience_parameter: AudienceParameter::Aud,
-            ..config(&authority)
-        };
-        assert_eq!(fetch_all(&config, 1).await, [Ok("t1".to_owned())]);
-        fetch_all(
-            &Config {
-                audiences: Vec::new(),
-                ..config
-            },
-            1,
-        )
-        .await;
-        let [with, without] = authority.requests().try_into().unwrap();
-        let basic = STANDARD.encode("id x:p@ss wörd/+=");
-        assert!(
-            with.contains(&format!("\r\nauthorization: Basic {basic}\r\n")),
-            "{with}"
-        );
-        assert!(
-            with.ends_with("\r\n\r\ngrant_type=client_credentials&aud=https%3A%2F%2Fa.example+b"),
-            "{with}"
-        );
-        assert!(
-            without.ends_with("\r\n\r\ngrant_type=client_credentials"),
-            "{without}"
-        );
-    }
-
-    #[tokio::test]
-    async fn an_id_with_a_colon_is_not_sent_raw() {
-        let authority = Authority::start().await;
-        let secret_file = testing::secret_file("hunter2");
-        let authentication = Authentication::SecretBasic {
-            secret_file,
-            encoding: BasicEncoding::Raw,
-        };
-        let config = Config {
-            client_id: "id:x".into(),
-            authentication,
-            ..config(&authority)
-        };
-        assert_eq!(fetch_all(&config, 1).await, [Err(FetchError::Request)]);
-        assert!(authority.requests().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_failure_shows_the_message_of_a_status_and_nothing_of_what_was_sent() {
-        let secret = "p@ss wörd of 24 bytes";
-        let jwt = format!(
-            "{}.e30.c2ln",
-            URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"a-key"}"#)
-        );
-        let raw = |secret_file| Authentication::SecretBasic {
-            secret_file,
-            encoding: BasicEncoding::Raw,
-        };
-        let encoded = "p%40ss+w%C3%B6rd+of+24+bytes";
-        for (authentication, echoes) in [
-            (
-                testing::secret_basic(testing::secret_file(secret)),
-                vec![
-                    secret.to_owned(),
-                    encoded.to_owned(),
-                    STANDARD.encode(format!("legacy:{encoded}")),
-                ],
-            ),
-            (
-                raw(testing::secret_file(secret)),
-                vec![
-                    secret.to_owned(),
-                    STANDARD.encode(format!("legacy:{secret}")),
-                ],
-            ),
-            (
-                Authentication::SecretPost {
-                    secret_file: testing::secret_file(secret),
-                },
-                vec![
-                    secret.to_owned(),
-                    encoded.to_owned(),
-                    format!("client_secret={encoded}&x"),
-                ],
-            ),
-            (
-                Authentication::Assertion {
-                    file: testing::secret_file(&jwt),
-                },
-                vec![jwt.clone()],
-            ),
-        ] {
-            let authority = Authority::start().await;
-            let status = |message: &str| {
-                testing::answer(
-                    401,
-                    &serde_json::json!({"code": 16, "message": message}).to_string(),
-                )
-            };
-            let config = Config {
-                authentication,
-                ..config(&authority)
-            };
-            let clock: SharedClock = Arc::new(SystemClock);
-            let skew = Skew::default();
-            let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
-            authority.script([status("cannot create token: invalid audience([])")]);
-            let warned = client.fetch().await.err().unwrap();
-            assert_eq!(warned.error, FetchError::Status(401));
-            let place = authority.url("/token");
-            let expected = format!(
-                "the authority answered the token request with status 401 ({place}: it says `cannot create token: invalid \
-                 audience([])`)"
-            );
-            assert_eq!(warned.text(), expected);
-            for echo in echoes {
-                authority.script([status(&format!("cannot create token: no {echo:?} known"))]);
-                let warned = client.fetch().await.err().unwrap().text();
-                assert!(
-                    warned.contains("left out") && !warned.contains(&echo[..8]),
-                    "{warned}"
-                );
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn post_authentication_stands_in_the_form_only() {
-        let authority = Authority::start().await;
-        authority.script([testing::token("t1", 60)]);
-        let config = Config {
-            authentication: Authentication::SecretPost {
-                secret_file: testing::secret_file("hunter2"),
-            },
-            ..config(&authority)
-        };
-        fetch_all(&config, 1).await;
-        let [request] = authority.requests().try_into().unwrap();
-        assert!(request.ends_with(
-            "\r\n\r\ngrant_type=client_credentials&client_id=legacy&client_secret=hunter2"
-        ));
-        assert!(!request.contains("authorization:"), "{request}");
-    }
-
-    fn key_file() -> (std::path::PathBuf, SigningKey) {
-        let key = SigningKey::generate(Algorithm::ES256).unwrap();
-        (testing::secret_file(key.to_pem().expose_secret()), key)
-    }
-
-    /// The claims of the assertion in a request.
-    fn assertion_in(request: &str) -> Claims {
-        let form = form_urlencoded::parse(request.rsplit("\r\n\r\n").next().unwrap().as_bytes());
-        let fields: Vec<_> = form.into_owned().collect();
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|(n, _)| n == name)
-                .map(|(_, value)| value.as_str())
-        };
-        assert_eq!(field("client_id"), Some("legacy"));
-        assert_eq!(field("client_assertion_type"), Some(CLIENT_ASSERTION_TYPE));
-        assert!(field("client_secret").is_none());
-        let claims = field("client_assertion")
-            .unwrap()
-            .split('.')
-            .nth(1)
-            .unwrap()
-            .to_owned();
-        Claims::parse(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn an_assertion_is_for_the_issuer_else_the_endpoint_unless_told_otherwise() {
-        let authority = Authority::start().await;
-        let (key_file, _) = key_file();
-        let of = |audience: Option<&str>| {
-            Authentication::PrivateKeyJwt(PrivateKeyJwt {
-                key_file: key_file.clone(),
-                algorithm: None,
-                kid: None,
-                audience: audience.map(str::to_owned),
-            })
-        };
-        let audience = || {
-            assertion_in(authority.requests().last().unwrap())
-                .string("aud")
-                .unwrap()
-                .unwrap()
-                .to_owned()
-        };
-        authority.script([testing::token("t1", 60), testing::token("t2", 60)]);
-        let config = Config {
-            authentication: of(None),
-            ..config(&authority)
-        };
-        fetch_all(&config, 1).await;
-        assert_eq!(audience(), authority.url("/token"));
-        let warned = Config {
-            authentication: of(Some("https://warned.example")),
-            ..config.clone()
-        };
-        fetch_all(&warned, 1).await;
-        assert_eq!(audience(), "https://warned.example");
-        // The issuer as the metadata write it, without the configured trailing slash.
-        authority.script([
-            metadata(&authority, "/realm", &authority.url("/token")),
-            testing::token("t3", 60),
-        ]);
-        let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm/")));
-        fetch_all(&Config { endpoint, ..config }, 1).await;
-        assert_eq!(audience(), authority.url("/realm"));
-    }
-
-    #[tokio::test]
-    async fn the_authoritys_clock_counts_where_its_times_are_written_down() {
-        // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
-        let theirs: i64 = 784_111_777;
-        let dated = |status: u16, body: &str| {
-            testing::answer(status, body).replacen(
-                "\r\n",
-                "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
-                1,
-            )
-        };
-        let token = format!(
-            "e30.{}.c2ln",
-            URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{}}}"#, theirs + 60))
-        );
-        let authority = Authority::start().await;
-        let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#);
-        authority.script([
-            dated(400, r#"{"error":"invalid_client"}"#),
-            dated(200, &body),
-        ]);
-        let (key_file, _) = key_file();
-        let of = PrivateKeyJwt {
-            key_file,
-            algorithm: None,
-            kid: None,
-            audience: None,
-        };
-        let config = Config {
-            authentication: Authentication::PrivateKeyJwt(of),
-            ..config(&authority)
-        };
-        let clock: SharedClock = Arc::new(SystemClock);
-        let skew = Skew::default();
-        let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
-        assert!(client.fetch().await.is_err());
-        assert!(skew.get().unwrap() < -900_000_000);
-        // By the local clock it expired decades ago.
-        let grant = client
-            .fetch()
-            .await
-            .map_err(|failure| failure.error)
-            .unwrap();
-        assert!(
-            (58..=61).contains(&grant.lifetime.as_secs()),
-            "{:?}",
-            grant.lifetime
-        );
-        let [first, second] = authority.requests().try_into().unwrap();
-        let issued = |request: &str| assertion_in(request).numeric_date("iat").unwrap().unwrap();
-        assert!(
-            issued(&first) > theirs + 900_000_000,
-            "nothing is known yet"
-        );
-        assert!(
-            (theirs - 13..=theirs).contains(&issued(&second)),
-            "{}",
-            issued(&second)
-        );
-    }
-
-    #[tokio::test]
-    async fn discovery_is_remembered_until_the_endpoint_is_gone() {
-        let authority = Authority::start().await;
-        let found = metadata(&authority, "/realm", &authority.url("/elsewhere"));
-        authority.script([
-            found.clone(),
-            testing::token("t1", 60),
-            testing::token("t2", 60),
-            testing::answer(404, ""),
-            found,
-            testing::token("t3", 60),
-        ]);
-        let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm/")));
-        let results = fetch_all(
-            &Config {
-                endpoint,
-                ..config(&authority)
-            },
-            4,
-        )
-        .await;
-        let expected = [
-            Ok("t1".into()),
-            Ok("t2".into()),
-            Err(FetchError::Status(404)),
-            Ok("t3".into()),
-        ];
-        assert_eq!(results, expected);
-        let asked = authority.requested_paths();
-        let well_known = "/realm/.well-known/openid-configuration";
-        assert_eq!(
-            asked,
-            [
-                well_known,
-                "/elsewhere",
-                "/elsewhere",
-                "/elsewhere",
-                well_known,
-                "/elsewhere"
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn rfc_8414_is_the_second_place_to_look() {
-        let authority = Authority::start().await;
-        let found = metadata(&authority, "/realm", &authority.url("/token"));
-        authority.script([testing::answer(404, ""), found, testing::token("t1", 60)]);
-        let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm")));
-        assert_eq!(
-            fetch_all(
-                &Config {
-                    endpoint,
-                    ..config(&authority)
-                },
-                1
-            )
-            .await,
-            [Ok("t1".to_owned())]
-        );
-        assert_eq!(
-            authority.requested_paths()[1],
-            "/.well-known/oauth-authorization-server/realm"
-        );
-    }
-
-    #[tokio::test]
-    async fn no_secret_is_sent_when_metadata_is_not_the_authoritys() {
-        let authority = Authority::start().await;
-        let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm")));
-        let config = Config {
-            endpoint,
-            ..config(&authority)
-        };
-        let other = metadata(&authority, "/other", &authority.url("/token"));
-        for (first, second, error) in [
-            (other.clone(), other, FetchError::MetadataIssuer),
-            (
-                testing::answer(200, "<html>"),
-                testing::answer(404, ""),
-                FetchError::MetadataMalformed,
-            ),
-            (
-                testing::answer(404, ""),
-                testing::answer(403, ""),
-                FetchError::MetadataStatus(404),
-            ),
-            (
-                testing::answer(404, ""),
-                metadata(&authority, "/realm", "nonsense"),
-                FetchError::MetadataEndpoint,
-            ),
-        ] {
-            authority.script([first, second]);
-            assert_eq!(fetch_all(&config, 1).await, [Err(error)]);
-        }
-        assert!(
-            authority
-                .requests()
-                .iter()
-                .all(|request| request.starts_with("GET "))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_busy_authority_is_not_asked_in_the_second_place() {
-        let authority = Authority::start().await;
-        authority.script([testing::answer(503, "")]);
-        let endpoint = TokenEndpoint::Discovery(url(&authority.url("")));
-        let results = fetch_all(
-            &Config {
-                endpoint,
-                ..config(&authority)
-            },
-            1,
-        )
-        .await;
-        assert_eq!(results, [Err(FetchError::MetadataStatus(503))]);
-        assert_eq!(authority.requests().len(), 1);
-    }
-}
+mod tests;

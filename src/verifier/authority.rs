@@ -1,4 +1,4 @@
-//! A trusted issuer: its keys, and the rules its tokens obey.
+//! A trusted issuer: its keys and the rules for its tokens.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,16 +45,16 @@ pub struct Authority {
     source: KeySource,
     ca_pem: Option<Vec<u8>>,
     timeouts: FetchTimeouts,
-    /// The hosts of what the configuration names, beside the issuer's.
+    /// The hosts of configured URLs, in addition to the issuer's.
     named_hosts: Vec<String>,
     clock: SharedClock,
-    /// Whether its clock was last seen to be further off than its tokens are forgiven.
+    /// Whether its clock differs by more than `clockSkew`.
     clock_is_off: AtomicBool,
     refused_issuer: Mutex<Option<RefusedIssuer>>,
 }
 
 /// Tokens that were refused because their `iss` differs from the authority's issuer by slashes
-/// only. Their signature was not looked at: anyone can send such a token.
+/// only. Their signature is not checked, so anyone can send such a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedIssuer {
     /// The last one's `iss`, escaped and cut.
@@ -63,23 +63,23 @@ pub struct RefusedIssuer {
     pub count: u64,
 }
 
-/// The authority's HTTP client could not be made: its `caFile` holds no usable certificate.
+/// The `caFile` has no usable certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the authority's certificates cannot be used")]
 pub struct UnusableCertificates;
 
-/// What our own issuer hands over in process.
+/// The parts of our own issuer that its tokens are verified with.
 #[derive(Clone)]
 pub struct OwnIssuer {
     /// Its keys.
     pub keys: Arc<LiveKeys>,
-    /// What it has revoked.
+    /// Its revocations.
     pub revoked: RevokedNow,
 }
 
 impl Authority {
-    /// An authority whose keys are fetched as [`Authority::source`] says, or, when it is our own
-    /// issuer, are those of `own`. `introspection` is what `revocation.credential` names.
+    /// An authority with the keys of [`Authority::source`], or of `own` if it is our own issuer.
+    /// `introspection` is the credential that `revocation.credential` names.
     #[must_use]
     pub fn new(
         config: AuthorityConfig,
@@ -142,13 +142,13 @@ impl Authority {
         &self.keys
     }
 
-    /// What is known of its tokens' revocation.
+    /// The revocation state of its tokens.
     #[must_use]
     pub fn revocation(&self) -> &Arc<Revocation> {
         &self.revocation
     }
 
-    /// The client that [`Revocation::run`] asks with.
+    /// The HTTP client of [`Revocation::run`].
     ///
     /// # Errors
     /// [`UnusableCertificates`].
@@ -156,8 +156,7 @@ impl Authority {
         self.client(MAX_REVOCATION_ANSWER)
     }
 
-    /// Where its keys come from, and where the last good ones are kept; `None` for our own
-    /// issuer's.
+    /// Where its keys come from, and where the last good ones are kept; `None` for our own issuer.
     ///
     /// # Errors
     /// [`UnusableCertificates`].
@@ -181,8 +180,8 @@ impl Authority {
             identity_pem: None,
             max_body,
         };
-        // What the operator names may be anywhere; what only the authority's metadata name may lead
-        // inside where it is itself.
+        // A configured URL may be anywhere. A URL of the metadata may be in a private network only
+        // if the authority itself is there.
         let home = Url::parse(self.issuer.written())
             .ok()
             .filter(|_| self.source == KeySource::Discovery);
@@ -220,8 +219,8 @@ impl Authority {
         })
     }
 
-    /// The tokens that were refused although their `iss` differs from the issuer by slashes only;
-    /// `None`: there were none.
+    /// The refused tokens whose `iss` differs from the issuer by slashes only; `None` if there were
+    /// none.
     #[must_use]
     pub fn refused_issuer(&self) -> Option<RefusedIssuer> {
         self.refused_issuer
@@ -230,8 +229,8 @@ impl Authority {
             .clone()
     }
 
-    /// Counts a token that is refused for its `iss`, if that differs from the issuer by slashes
-    /// only, and warns of it: less and less often, because anyone can send such tokens.
+    /// Counts a token whose `iss` differs from the issuer by slashes only, and warns less and less
+    /// often, because anyone can send such tokens.
     pub(super) fn note_refused_issuer(&self, claimed: &str) {
         if !self.issuer.is_nearly(claimed) {
             return;
@@ -258,15 +257,15 @@ impl Authority {
                 issuer = self.issuer.written(),
                 iss,
                 count,
-                "tokens are refused whose `iss` differs from the authority's issuer by slashes only: write `issuer` as tokens have it, \
-                 or `profile: plgd`, for which slashes at the end do not count"
+                "tokens are refused whose `iss` differs from the authority's issuer by slashes \
+                 only: write `issuer` as tokens have it, or `profile: plgd`, for which slashes at \
+                 the end do not count"
             );
         }
     }
 
-    /// Warns when the authority's clock has come to differ from ours by more than its tokens are
-    /// forgiven, and says when that is over. To be called after each fetch; silent while nothing
-    /// changes.
+    /// Warns when the authority's clock begins to differ from ours by more than `clockSkew`, and
+    /// logs when it agrees again. Called after each fetch.
     pub fn check_clock(&self) {
         let Some(seconds) = self.keys.clock_skew() else {
             return;
@@ -282,8 +281,8 @@ impl Authority {
                 authority,
                 seconds,
                 allowed,
-                "the authority's clock differs from ours (negative: it is behind) by more than its `clockSkew`: \
-                 good tokens may be refused"
+                "the authority's clock differs from ours (negative: it is behind) by more than its \
+                 `clockSkew`: valid tokens may be refused"
             );
         } else {
             tracing::info!(
@@ -297,7 +296,7 @@ impl Authority {
 }
 
 impl Authority {
-    /// The authority's keys; a newer set is asked for when the token's key is not among them.
+    /// The authority's keys; a newer set is requested if the token's key is missing.
     pub(super) async fn keys_for(
         &self,
         jws: &Jws<'_>,
@@ -310,8 +309,8 @@ impl Authority {
         }
         let renewal = self.keys().renew(missing).await;
         match self.keys().current() {
-            // The set may have come from a fetch that someone else asked for: look before judging
-            // the renewal.
+            // Another request's fetch may have brought the key, so the set counts more than the
+            // renewal.
             Keys::Usable(keys)
                 if renewal == Renewal::Current
                     || keys.candidates(jws.kid(), jws.algorithm()).is_ok() =>
@@ -322,7 +321,7 @@ impl Authority {
         }
     }
 
-    /// A newer set of keys than `keys`, if there is one to be had now.
+    /// A newer set than `keys`, if a fetch brings one now.
     pub(super) async fn newer_than(
         &self,
         keys: &Arc<KeySet>,

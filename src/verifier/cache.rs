@@ -1,10 +1,9 @@
-//! Tokens whose signature and claims were checked, remembered under a hash of the whole token.
+//! Verified tokens, cached under a hash of the whole token.
 //!
-//! Only what never changes is remembered: signature and claims. Time, whether the key is still
-//! published, audience and rule are judged on every request. A token that was refused is not
-//! remembered: a flood of bad tokens must not push good ones out.
+//! Only signature and claims are cached, which never change. Times, key, audience and rule are
+//! checked on every request. Refused tokens are not cached, so a flood of them evicts no valid one.
 //!
-//! moka decides what is remembered; [`super::recent`] finds most of it faster.
+//! moka holds the cache; [`super::recent`] finds most tokens faster.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -15,17 +14,16 @@ use moka::sync::Cache;
 use super::recent::RecentTokens;
 use super::token::TokenFacts;
 
-/// One use in so many is told to moka, which so learns which tokens are in use.
-const TOLD: u8 = 32;
+/// One use in so many reaches moka, which orders the tokens by use.
+const REPORTED: u8 = 32;
 
-/// Takes the first bytes of a SHA-256 as they are: they are as evenly spread as any hash of them
-/// would be.
+/// Uses the first bytes of a SHA-256, which are evenly spread.
 #[derive(Default)]
 struct DigestHasher(u64);
 
 impl Hasher for DigestHasher {
     fn write(&mut self, bytes: &[u8]) {
-        // The length of the array comes first, by `write_usize`; the digest itself is 32 bytes.
+        // `write_usize` gets the length of the array first.
         if let Some(first) = bytes.first_chunk() {
             self.0 = u64::from_ne_bytes(*first);
         }
@@ -38,22 +36,21 @@ impl Hasher for DigestHasher {
     }
 }
 
-type Remembered = Cache<[u8; 32], Arc<TokenFacts>, BuildHasherDefault<DigestHasher>>;
+type Tokens = Cache<[u8; 32], Arc<TokenFacts>, BuildHasherDefault<DigestHasher>>;
 
 /// The verified tokens of one listener.
 pub struct VerifiedTokens(Option<Kept>);
 
 struct Kept {
-    tokens: Remembered,
+    tokens: Tokens,
     recent: RecentTokens,
 }
 
 impl VerifiedTokens {
-    /// Remembers up to `capacity` tokens; 0: none.
+    /// Caches up to `capacity` tokens; 0 turns the cache off.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        // Least recently used: only good tokens get in, so there is nothing to guard the cache
-        // against, and counting how often each is used would cost more than it brings.
+        // Only valid tokens are cached, so an admission policy by frequency would only cost time.
         let build = || {
             let cache = Cache::builder()
                 .max_capacity(capacity)
@@ -67,18 +64,18 @@ impl VerifiedTokens {
         Self((capacity > 0).then(build))
     }
 
-    /// Whether any token is remembered.
+    /// Whether the cache is on.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// What is known of the token with this hash.
+    /// The cached token with this hash.
     #[must_use]
     pub fn get(&self, hash: &[u8; 32]) -> Option<Arc<TokenFacts>> {
         let Kept { tokens, recent } = self.0.as_ref()?;
         if let Some(facts) = recent.get(hash)
-            && fastrand::u8(..TOLD) != 0
+            && fastrand::u8(..REPORTED) != 0
         {
             return Some(facts);
         }
@@ -87,7 +84,7 @@ impl VerifiedTokens {
         Some(facts)
     }
 
-    /// Remembers a token.
+    /// Caches a token.
     pub fn insert(&self, facts: Arc<TokenFacts>) {
         if let Some(Kept { tokens, recent }) = &self.0 {
             recent.put(&facts);
@@ -95,7 +92,7 @@ impl VerifiedTokens {
         }
     }
 
-    /// Forgets a token that is dead for good.
+    /// Removes a token that is no longer valid.
     pub fn remove(&self, hash: &[u8; 32]) {
         if let Some(Kept { tokens, recent }) = &self.0 {
             tokens.invalidate(hash);
@@ -111,7 +108,7 @@ mod tests {
     use crate::verifier::token::tests::facts;
 
     #[test]
-    fn what_fits_is_remembered_and_what_is_too_much_is_not_kept() {
+    fn tokens_are_cached_up_to_the_capacity() {
         let tokens = VerifiedTokens::new(1000);
         let hashes: Vec<_> = (0..5000_u32).map(|n| sha256(&n.to_be_bytes())).collect();
         for hash in &hashes[..1000] {
@@ -143,8 +140,8 @@ mod tests {
         tokens.insert(facts(used));
         for n in 0..5000_u32 {
             tokens.insert(facts(sha256(&n.to_be_bytes())));
-            // Often enough that moka hears of it before a hundred others have come.
-            for _ in 0..TOLD {
+            // Often enough to reach moka before a hundred other tokens.
+            for _ in 0..REPORTED {
                 assert!(tokens.get(&used).is_some(), "{n}");
             }
         }

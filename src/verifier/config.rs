@@ -1,4 +1,4 @@
-//! What is configured of listeners and authorities.
+//! The configuration of listeners and authorities.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::jose::{ALGORITHMS, Algorithm};
 /// §2.2, OpenID Connect, Okta and Entra (version 1).
 pub const CLIENT_ID_CLAIMS: [&str; 4] = ["client_id", "azp", "cid", "appid"];
 
-/// What one inbound listener checks.
+/// The checks of one inbound listener.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Names of the trusted authorities.
@@ -54,7 +54,7 @@ pub struct RuleConfig {
     pub paths: Vec<String>,
     /// Methods in upper case; empty means every method. `GET` includes `HEAD`.
     pub methods: Vec<String>,
-    /// What a request needs to pass.
+    /// The condition for a request to pass.
     pub access: Access,
     /// How long to wait for each next part of the upstream's answer; `None` uses the upstream's
     /// setting.
@@ -63,7 +63,7 @@ pub struct RuleConfig {
     pub line: usize,
 }
 
-/// What a request needs to pass a rule.
+/// The condition for a request to pass a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing, not even a token.
@@ -72,7 +72,7 @@ pub enum Access {
     Token(Needs),
 }
 
-/// What a valid token must have in addition; all of it.
+/// The properties that a valid token must have in addition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Every one of these scopes.

@@ -1,8 +1,6 @@
-//! How an authority's key set is fetched over HTTP: through its metadata, or from a URL that is
-//! given.
+//! Fetches an authority's key set over HTTP: through its metadata, or from a configured URL.
 //!
-//! Nothing an authority answers is believed before it was looked at: which issuer it speaks for,
-//! where it points to, how long it wants to be remembered.
+//! Every answer is checked: its issuer, its URLs and its lifetime.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +19,7 @@ use crate::http_client::{Failed, HttpAnswer, place};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched};
 
-/// So much of a foreign text is shown in the log.
+/// How much of a foreign text the log shows.
 const SHOWN: usize = 100;
 
 /// Sends a GET request.
@@ -29,7 +27,7 @@ pub type Get = Arc<
     dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>> + Send + Sync,
 >;
 
-/// An authority's key set, seen from here.
+/// A remote key set.
 pub(super) struct Remote {
     pub get: Get,
     pub clock: SharedClock,
@@ -38,13 +36,13 @@ pub(super) struct Remote {
     pub jwks_uri: Option<Url>,
 }
 
-/// Why a document could not be had.
+/// Why a document was not fetched.
 enum Failure {
     /// No complete answer came.
     NoAnswer(Failed),
-    /// An answer, but not the document; with what else there is to say.
+    /// Another status, with the error message.
     Status(StatusCode, String),
-    /// A document, but not one that can be used.
+    /// An unusable document.
     Document(FetchError),
 }
 
@@ -79,7 +77,7 @@ impl Failure {
         )
     }
 
-    /// The same, naming the URL of the document.
+    /// Adds the URL of the document.
     fn at(self, url: &Url) -> Self {
         match self {
             Self::Document(text) => Self::Document(format!("{}: {text}", place(url)).into()),
@@ -93,8 +91,7 @@ fn is_trouble(status: StatusCode) -> bool {
 }
 
 impl Remote {
-    /// Fetches the key set; with discovery through the metadata, anew each time: a key set that
-    /// moves is found at its new place.
+    /// Fetches the key set. Discovery reads the metadata each time, so a moved key set is found.
     pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
         Ok(match &self.jwks_uri {
             Some(url) => self
@@ -110,10 +107,10 @@ impl Remote {
         })
     }
 
-    /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this very
-    /// issuer, or anyone who can answer for a path could lend it foreign keys (RFC 8414 §3.3).
+    /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this issuer;
+    /// otherwise control over one path would be enough to replace the keys (RFC 8414 §3.3).
     async fn discover(&self) -> Result<(Url, Claims), Failure> {
-        let mut told = Failure::Document("the issuer is no URL".into());
+        let mut reported = Failure::Document("the issuer is no URL".into());
         let mut read_one = false;
         let issuer = Url::parse(self.issuer.written()).ok();
         for url in issuer.iter().flat_map(metadata_urls) {
@@ -122,23 +119,23 @@ impl Remote {
                 .await
                 .map_err(|failure| failure.at(&url))
             {
-                // Who does not answer here will not answer there, and each may cost seconds. Nor is
-                // a moment's trouble a reason to believe the other document, which may say less.
+                // The second URL would probably fail too, after seconds. And a temporary failure is no
+                // reason to use the other document, which may name less.
                 Err(failure @ Failure::NoAnswer(_)) => return Err(failure),
                 Err(Failure::Status(status, text)) if is_trouble(status) => {
                     return Err(Failure::Status(status, text));
                 }
                 Err(failure) => {
-                    // A document with a fault says more than a 404 at the other place.
+                    // A faulty document explains more than a 404 of the other URL.
                     if !read_one {
                         read_one = matches!(failure, Failure::Document(_));
-                        told = failure;
+                        reported = failure;
                     }
                 }
                 found => return found,
             }
         }
-        Err(told)
+        Err(reported)
     }
 
     async fn read_metadata(&self, url: Url) -> Result<(Url, Claims), Failure> {
@@ -172,9 +169,9 @@ impl Remote {
         Ok((jwks_uri, metadata))
     }
 
-    /// What is said of metadata that name `found` as their issuer.
+    /// The error for metadata of another issuer.
     fn other_issuer(&self, found: Option<&str>) -> String {
-        let wanted = shown(self.issuer.written());
+        let expected = shown(self.issuer.written());
         let is_nearly = found.is_some_and(|found| self.issuer.is_nearly(found));
         let found = found.map_or("none".to_owned(), |found| format!("`{}`", shown(found)));
         let hint = if is_nearly {
@@ -184,7 +181,7 @@ impl Remote {
             ""
         };
         format!(
-            "the metadata is of another issuer: {found} instead of `{wanted}`, which is compared exactly{hint}"
+            "the metadata is of another issuer: {found} instead of `{expected}`, which is compared exactly{hint}"
         )
     }
 
@@ -192,9 +189,7 @@ impl Remote {
         let asked = self.clock.now();
         let answer = self.get(url).await?;
         let keys = KeySet::parse(&answer.body).map_err(|error| {
-            Failure::Document(
-                format!("what the authority gives as its keys is of no use: {error}").into(),
-            )
+            Failure::Document(format!("the authority's key set is not usable: {error}").into())
         })?;
         Ok(Fetched {
             max_age: max_age(&answer.headers),
@@ -215,7 +210,7 @@ impl Remote {
     }
 }
 
-/// A foreign text as the log may show it: its beginning, everything but printable ASCII escaped.
+/// The beginning of a foreign text for the log, with everything but printable ASCII escaped.
 fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(SHOWN).collect();
     let more = if beginning.len() < text.len() {
@@ -269,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_text_is_shown_escaped_and_cut_off() {
+    fn a_foreign_text_is_escaped_and_cut() {
         assert_eq!(shown("https://idp.example/a"), "https://idp.example/a");
         assert_eq!(
             shown("a\nb\u{202e}\u{1b}[31m\"`"),

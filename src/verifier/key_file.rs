@@ -1,4 +1,4 @@
-//! A `jwksFile`: read, and read again when it changes.
+//! A `jwksFile`, read at start and whenever it changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::files::{MAX_PUBLIC, ReadError, Watched, read};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched, Source};
 
-/// It is read at least so often, whatever it looks like; what `Cache-Control` is to a URL.
+/// The file is read at least this often.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 struct KeyFile {
@@ -44,7 +44,7 @@ impl KeyFile {
         let document = read(&self.path, MAX_PUBLIC)
             .map_err(|error: ReadError| format!("the JWKS file {error}"))?;
         let keys = KeySet::parse(&document).map_err(|error| {
-            format!("the JWKS file is of no use, the last good keys stay: {error}")
+            format!("the JWKS file is not usable, the last good keys stay: {error}")
         })?;
         Ok(Fetched {
             document,

@@ -1,10 +1,10 @@
-//! What is a CORS preflight (Fetch standard, "CORS-preflight request"), and of which request.
+//! CORS preflights (Fetch standard, "CORS-preflight request") and the requests that they announce.
 
 use http::HeaderMap;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
-/// What no browser puts into a preflight: credentials, a body, another method for the service to
-/// take the request for. A request that has one is no preflight, so it needs a token.
+/// Header fields that browsers never put into a preflight: credentials, a body, another method. A
+/// request with one of them is not a preflight, so it needs a token.
 const NEVER: &[&str] = &[
     "authorization",
     "cookie",
@@ -15,13 +15,13 @@ const NEVER: &[&str] = &[
     "x-method-override",
 ];
 
-/// The method of the request that a preflight announces; `None` for what is no preflight.
+/// The method of the request that a preflight announces; `None` if the request is not a preflight.
 pub(super) fn announced_method<'r>(method: &str, headers: &'r HeaderMap) -> Option<&'r str> {
     let only = |name| {
         let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none())
     };
-    // Servers that follow CGI take other signs for a hyphen.
+    // CGI servers treat other characters as a hyphen.
     let fold = |byte: u8| {
         if byte.is_ascii_alphanumeric() {
             byte
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preflight_is_what_a_browser_sends_and_nothing_else() {
+    fn only_the_preflights_of_browsers_are_preflights() {
         let announced = |method: &str, headers: &[(&str, &str)]| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {

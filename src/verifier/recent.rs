@@ -1,19 +1,18 @@
-//! Where the tokens used lately are found at once.
+//! A table in front of moka that finds recently used tokens faster.
 //!
-//! A hit in moka reads a dozen places of memory that lie apart (table, bucket, key, entry, its
-//! times, its neighbours in the order of use). With tens of thousands of tokens none of them is in
-//! the processor's caches, and each is waited for. Here a hit reads one place, then the token's
-//! facts. What moka has dropped is not found here either; of that the table keeps only the empty
-//! shell (128 bytes) alive, until another token takes its place.
+//! A hit in moka reads a dozen separate places of memory. With tens of thousands of tokens none of
+//! them is in the processor's caches. Here a hit reads one place, then the token's facts. Tokens that
+//! moka has evicted are not found; the table keeps only their empty allocation (128 bytes) until it
+//! is reused.
 
 use std::array;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::token::TokenFacts;
 
-/// How many tokens share a set: as many as fit into one cache line together with their lock.
+/// How many tokens share a set: they fit into one cache line together with their lock.
 const WAYS: usize = 4;
-/// 4 MiB at most, however many tokens are remembered; and 32 MiB of shells at the very worst.
+/// At most 4 MiB for any number of tokens, and 32 MiB of empty allocations.
 const MAX_SETS: usize = 1 << 16;
 
 /// The tokens used lately, in sets chosen by their hash.
@@ -25,7 +24,7 @@ struct Set(Mutex<Ways>);
 
 /// The last used first.
 struct Ways {
-    /// A part of each token's hash: the facts of another token are seldom looked at.
+    /// A part of each token's hash, so that the facts of other tokens are seldom read.
     tags: [u32; WAYS],
     tokens: [Weak<TokenFacts>; WAYS],
 }
@@ -47,13 +46,13 @@ impl Ways {
 impl RecentTokens {
     /// A table for a cache of `capacity` tokens.
     pub fn new(capacity: u64) -> Self {
-        // Half as many sets as tokens: then few sets have more tokens than ways.
+        // With half as many sets as tokens, few sets have more tokens than ways.
         let wanted = usize::try_from(capacity.div_ceil(2)).unwrap_or(MAX_SETS);
         let count = wanted.min(MAX_SETS).next_power_of_two();
         Self((0..count).map(|_| Set(Mutex::new(Ways::empty()))).collect())
     }
 
-    /// The facts of the token with this hash, if it was used lately. Never waits.
+    /// The facts of a recently used token. Never waits.
     pub fn get(&self, hash: &[u8; 32]) -> Option<Arc<TokenFacts>> {
         let (set, tag) = self.place(hash);
         let mut ways = set.0.try_lock().ok()?;
@@ -69,7 +68,7 @@ impl RecentTokens {
         Some(facts)
     }
 
-    /// Notes that a token was used.
+    /// Records the use of a token.
     pub fn put(&self, facts: &Arc<TokenFacts>) {
         let (set, tag) = self.place(&facts.hash);
         let Ok(mut ways) = set.0.try_lock() else {
@@ -85,7 +84,7 @@ impl RecentTokens {
         ways.move_to_front(way);
     }
 
-    /// Forgets a token.
+    /// Removes a token.
     pub fn remove(&self, hash: &[u8; 32]) {
         let (set, tag) = self.place(hash);
         let mut ways = set.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_or_kept_by_nobody_is_not_found() {
+    fn removed_and_evicted_tokens_are_not_found() {
         let recent = RecentTokens::new(1);
         let (one, other) = (facts(hash(1, 0)), facts(hash(2, 0)));
         recent.put(&one);

@@ -1,4 +1,4 @@
-//! Why a request is refused.
+//! The refusal of a request.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use crate::domain::scope::ScopeSet;
 pub struct Refusal {
     /// The check that refused.
     pub reason: Reason,
-    /// The scopes the rule asks for, when that is the reason (RFC 6750 §3).
+    /// The scopes that the rule needs, if they are the reason (RFC 6750 §3).
     pub needed: Option<ScopeSet>,
-    /// The client of a token that was good in itself, for the access log.
+    /// The client of a valid token, for the access log.
     pub client_id: Option<String>,
     /// The `jti` of such a token.
     pub jti: Option<String>,
-    /// When it is worth trying again, where that is known.
+    /// When to try again, if that is known.
     pub retry_after: Option<Duration>,
-    /// More than the reason says, fit for the client and the log.
+    /// Details for the client and the log.
     pub detail: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
-    /// A refusal by a check that knows no more.
+    /// A refusal without details.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal of a token of this size where this is the limit, both in bytes.
+    /// A refusal of a token with `size` bytes, more than `limit`.
     pub(super) fn too_large(size: usize, limit: usize) -> Self {
         let detail = Some(format!("the token has {size} bytes, the limit is {limit}").into());
         Self {

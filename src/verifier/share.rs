@@ -1,18 +1,17 @@
-//! The share of a worker that goes into tokens it has not seen before.
+//! The share of a worker's time for tokens that are not cached.
 //!
-//! A signature costs as much as some twenty requests whose token is known. A flood of tokens that
-//! are all new must not make those requests wait: signatures are checked one after the other for
-//! half of a worker's time, and a request that would wait for longer than a second is refused and
-//! may be repeated.
+//! A signature check costs as much as some twenty requests with a cached token. A flood of new tokens
+//! must not delay those requests: signature checks get half of a worker's time. A request that would
+//! wait longer than a second is refused and may be repeated.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Signatures get one of this many parts of a worker's time.
+/// Signature checks get one of this many parts of a worker's time.
 const PARTS: u32 = 2;
-/// What may be done at once after a pause.
+/// The work that may be done at once after a pause.
 const BURST: Duration = Duration::from_millis(5);
 /// A request that would wait longer is refused.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -22,11 +21,11 @@ thread_local! {
     static SHARE: RefCell<Share> = RefCell::default();
 }
 
-/// There is no room for another signature within [`LONGEST_WAIT`].
+/// No other signature fits into [`LONGEST_WAIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// Waits for the turn of a signature on this thread.
+/// Waits for the turn of a signature check on this thread.
 ///
 /// # Errors
 /// [`Full`], at once.
@@ -41,7 +40,7 @@ pub(super) async fn turn() -> Result<(), Full> {
     Ok(())
 }
 
-/// Does the work that [`turn`] has admitted, and notes how long it took.
+/// Does the work that [`turn`] has admitted, and measures it.
 pub(super) fn work<T>(work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = work();
@@ -57,7 +56,7 @@ struct Share {
 }
 
 impl Share {
-    /// When the next one may be checked; its time is taken. `None`: not soon enough.
+    /// Reserves the time of the next check; `None` if it is too late.
     fn reserve(&mut self, now: Instant) -> Option<Instant> {
         let at = self.free_at.map_or(now, |free_at| free_at.max(now));
         if at.duration_since(now) > LONGEST_WAIT {
@@ -67,7 +66,7 @@ impl Share {
         Some(at)
     }
 
-    /// A slow moment of the machine must not count for long.
+    /// Averages the cost, so that one slow check has little effect.
     fn took(&mut self, cost: Duration) {
         self.cost = (self.cost * 7 + cost) / 8;
     }
@@ -86,7 +85,7 @@ mod tests {
             cost: COST,
             ..Share::default()
         };
-        // Ten thousand at once: those whose turn comes within a second, and no more.
+        // Of ten thousand at once, those with a turn within a second.
         let admitted: Vec<_> = (0..10_000).map_while(|_| share.reserve(began)).collect();
         assert_eq!(admitted.len(), 2501);
         assert!(
@@ -94,7 +93,7 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[1] - pair[0] == COST * 2)
         );
-        // As time goes by, half of it is given away.
+        // Half of the elapsed time is given away.
         let mut more = 0;
         for millis in 1..=1000 {
             while share
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_nobody_waits_and_nothing_was_saved_up() {
+    fn after_a_pause_no_check_waits_and_no_time_is_saved_up() {
         let began = Instant::now();
         let mut share = Share {
             cost: COST,
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_follows_what_signatures_take() {
+    fn the_cost_follows_the_measured_time() {
         let mut share = Share::default();
         (0..100).for_each(|_| share.took(COST));
         assert!(share.cost > COST * 9 / 10 && share.cost <= COST);
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn turns_are_waited_for_and_beyond_a_second_there_is_none() {
+    async fn a_turn_that_would_wait_for_more_than_a_second_is_refused() {
         SHARE.with_borrow_mut(|share| {
             *share = Share {
                 cost: Duration::from_millis(50),
@@ -154,7 +153,7 @@ mod tests {
         );
         assert!(
             turns[11..].iter().all(|turn| *turn == (Err(Full), 0)),
-            "told at once"
+            "refused at once"
         );
         SHARE.with_borrow_mut(|share| *share = Share::default());
     }

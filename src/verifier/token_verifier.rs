@@ -16,7 +16,7 @@ use crate::jose::key_set::Fingerprint;
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::{InvalidJws, Jws};
 
-/// What a verifier accepts, and what it keeps of a token.
+/// The tokens that a verifier accepts, and the claims that it keeps.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
     /// The accepted `aud` values.

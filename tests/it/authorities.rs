@@ -55,7 +55,7 @@ async fn metrics(sidecar: &Sidecar) -> String {
     get(sidecar.address("probes"), "/metrics", &[]).await.text()
 }
 
-fn judged(answer: &RawAnswer) -> (u16, &str) {
+fn outcome(answer: &RawAnswer) -> (u16, &str) {
     (answer.status, answer.header("x-m2m-reason").unwrap_or("-"))
 }
 
@@ -76,9 +76,9 @@ async fn a_rotated_key_is_accepted_under_traffic_and_the_removed_one_no_more() {
     // Traffic with the old key goes on meanwhile.
     until("the new key is fetched", async || {
         let (fresh, stale) = tokio::join!(ask(&sidecar, &new), ask(&sidecar, &old));
-        match judged(&fresh) {
+        match outcome(&fresh) {
             (401, "unknown_kid") | (503, "keys_unavailable") => {
-                assert_eq!(judged(&stale), (200, "-"));
+                assert_eq!(outcome(&stale), (200, "-"));
                 false
             }
             (200, _) => true,
@@ -92,7 +92,7 @@ async fn a_rotated_key_is_accepted_under_traffic_and_the_removed_one_no_more() {
         "one fetch for one rotation"
     );
     // The remembered verification does not outlive its key.
-    assert_eq!(judged(&ask(&sidecar, &old).await), (401, "unknown_kid"));
+    assert_eq!(outcome(&ask(&sidecar, &old).await), (401, "unknown_kid"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,20 +102,20 @@ async fn a_flood_of_unknown_key_ids_causes_a_few_fetches_and_a_rotation_in_it_is
     let good = authority.token().sign();
     assert_eq!(ask(&sidecar, &good).await.status, 200);
     let before = authority.fetches(Endpoint::Jwks);
-    let stranger = TestKey::generate("stranger", Alg::ES256);
+    let impostor = TestKey::generate("impostor", Alg::ES256);
     let floods = (0..200).map(|n| {
         let bad = authority
             .token()
-            .signed_by(&stranger)
+            .signed_by(&impostor)
             .header("kid", format!("kid-{n}"))
             .sign();
         let sidecar = &sidecar;
         async move {
             let answer = ask(sidecar, &bad).await;
-            let judged = judged(&answer);
+            let outcome = outcome(&answer);
             assert!(
-                matches!(judged, (401, "unknown_kid") | (503, "keys_unavailable")),
-                "{judged:?}"
+                matches!(outcome, (401, "unknown_kid") | (503, "keys_unavailable")),
+                "{outcome:?}"
             );
             assert_eq!(answer.header("retry-after").is_some(), answer.status == 503);
         }
@@ -125,7 +125,7 @@ async fn a_flood_of_unknown_key_ids_causes_a_few_fetches_and_a_rotation_in_it_is
     for n in 0..20 {
         let bad = authority
             .token()
-            .signed_by(&stranger)
+            .signed_by(&impostor)
             .header("kid", format!("later-{n}"))
             .sign();
         ask(&sidecar, &bad).await;
@@ -136,9 +136,9 @@ async fn a_flood_of_unknown_key_ids_causes_a_few_fetches_and_a_rotation_in_it_is
     authority.rotate();
     let fresh = ask(&sidecar, &authority.token().sign()).await;
     assert!(
-        matches!(judged(&fresh), (200, _) | (503, "keys_unavailable")),
+        matches!(outcome(&fresh), (200, _) | (503, "keys_unavailable")),
         "{:?}",
-        judged(&fresh)
+        outcome(&fresh)
     );
 }
 
@@ -166,16 +166,16 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
     // nobody can tell.
     assert!(
         matches!(
-            judged(&unknown),
+            outcome(&unknown),
             (401, "unknown_kid") | (503, "keys_unavailable")
         ),
         "{:?}",
-        judged(&unknown)
+        outcome(&unknown)
     );
     // Beyond `maxStale` even known keys serve no more: they may have been withdrawn long ago.
     clock.forward(Duration::from_secs(700));
     let stale = ask(&sidecar, &token).await;
-    assert_eq!(judged(&stale), (503, "keys_unavailable"));
+    assert_eq!(outcome(&stale), (503, "keys_unavailable"));
     assert!(stale.header("retry-after").is_some());
 }
 
@@ -192,7 +192,7 @@ async fn a_dead_authority_blocks_no_start_and_says_503_until_it_is_back() {
     assert_eq!(ready.status, 200);
     let token = authority.token().sign();
     assert_eq!(
-        judged(&ask(&sidecar, &token).await),
+        outcome(&ask(&sidecar, &token).await),
         (503, "keys_unavailable")
     );
     authority.up();
@@ -238,7 +238,7 @@ async fn a_broken_answer_never_replaces_nothing_by_something_wrong() {
         let sidecar = sidecar(&authority, &upstream).await;
         let token = authority.token().sign();
         assert_eq!(
-            judged(&ask(&sidecar, &token).await),
+            outcome(&ask(&sidecar, &token).await),
             (503, "keys_unavailable"),
             "case {number}"
         );
@@ -264,13 +264,13 @@ async fn a_hanging_authority_costs_a_request_one_second_at_most() {
     let token = authority.token().sign();
     let answers = futures_util::future::join_all((0..50).map(|_| ask(&sidecar, &token)));
     for answer in answers.await {
-        assert_eq!(judged(&answer), (503, "keys_unavailable"));
+        assert_eq!(outcome(&answer), (503, "keys_unavailable"));
     }
     assert_eq!(authority.fetches(Endpoint::OpenidConfiguration), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metadata_of_another_issuer_is_not_believed() {
+async fn metadata_of_another_issuer_is_not_used() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.behave(Endpoint::OpenidConfiguration, Behave::WrongIssuer);
     authority.behave(Endpoint::AuthorizationServer, Behave::WrongIssuer);
@@ -283,7 +283,7 @@ async fn metadata_of_another_issuer_is_not_believed() {
         .wait_for_fetches(Endpoint::AuthorizationServer, 1)
         .await;
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (503, "keys_unavailable")
     );
     assert_eq!(authority.fetches(Endpoint::Jwks), 0);
@@ -340,7 +340,7 @@ async fn a_private_authority_is_trusted_by_its_ca_and_by_nothing_else() {
     assert_eq!(ask(&sidecar, &token).await.status, 200);
     let other = Sidecar::start(&yaml(&format!("{{ issuer: \"{issuer}\" }}"), &upstream)).await;
     assert_eq!(
-        judged(&ask(&other, &token).await),
+        outcome(&ask(&other, &token).await),
         (503, "keys_unavailable")
     );
 }
@@ -374,7 +374,7 @@ async fn a_restart_during_an_outage_serves_with_the_kept_keys_of_this_authority_
     );
     let third = state.start(&other).await;
     assert_eq!(
-        judged(&ask(&third, &token).await),
+        outcome(&ask(&third, &token).await),
         (503, "keys_unavailable")
     );
 }
@@ -424,21 +424,21 @@ inbound:
     let mut foreign = two.key(two.jwks()["keys"][0]["kid"].as_str().expect("a kid"));
     foreign.kid = kid;
     let forged = one.token().signed_by(&foreign).sign();
-    assert_eq!(judged(&ask(&sidecar, &forged).await), (401, "signature"));
+    assert_eq!(outcome(&ask(&sidecar, &forged).await), (401, "signature"));
     let other = get(
         sidecar.address("only-one"),
         "/",
         &[("Authorization", &format!("Bearer {}", two.token().sign()))],
     )
     .await;
-    assert_eq!(judged(&other), (401, "unknown_issuer"));
-    // One authority's death is no trouble for the other's tokens.
+    assert_eq!(outcome(&other), (401, "unknown_issuer"));
+    // The outage of one authority does not affect the other's tokens.
     two.down().await;
     assert_eq!(ask(&sidecar, &one.token().sign()).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn time_is_judged_on_every_request_also_of_a_remembered_token() {
+async fn time_is_checked_on_every_request_also_of_a_cached_token() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let clock = MovableClock::now();
     let start = yaml(
@@ -451,5 +451,5 @@ async fn time_is_judged_on_every_request_also_of_a_remembered_token() {
     clock.forward(Duration::from_secs(95));
     assert_eq!(ask(&sidecar, &token).await.status, 200);
     clock.forward(Duration::from_secs(6));
-    assert_eq!(judged(&ask(&sidecar, &token).await), (401, "expired"));
+    assert_eq!(outcome(&ask(&sidecar, &token).await), (401, "expired"));
 }

@@ -62,7 +62,7 @@ impl World {
         .await
     }
 
-    async fn judge(&self, token: TokenBuilder) -> (u16, String) {
+    async fn outcome_of(&self, token: TokenBuilder) -> (u16, String) {
         let answer = self.send("GET", "/any", &token.sign()).await;
         (
             answer.status,
@@ -121,7 +121,7 @@ async fn without_a_token_there_is_a_challenge_without_an_error_code() {
 async fn every_bad_token_is_refused_for_its_own_reason() {
     let world = world("").await;
     let token = || world.authority.token();
-    let stranger = TestKey::generate("stranger", Alg::ES256);
+    let impostor = TestKey::generate("impostor", Alg::ES256);
     let known_kid = world.authority.jwks()["keys"][0]["kid"]
         .as_str()
         .unwrap()
@@ -185,7 +185,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         (token().header("b64", false), "critical_header"),
         (token().unsigned(), "malformed_token"),
         (token().hmac(b"secret"), "algorithm"),
-        // What a verifier would take for the secret that mistakes a public key for one.
+        // The public key in the forms that a mistaken verifier would use as a shared secret.
         (token().hmac(published.to_string().as_bytes()), "algorithm"),
         (
             token().hmac(published["x"].as_str().unwrap_or_default().as_bytes()),
@@ -193,13 +193,13 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         ),
         (token().signed_by(&impostor), "signature"),
         (
-            token().header("kid", "unheard-of").signed_by(&stranger),
+            token().header("kid", "unheard-of").signed_by(&impostor),
             "unknown_kid",
         ),
     ];
     for (number, (bad, reason)) in cases.into_iter().enumerate() {
         assert_eq!(
-            world.judge(bad).await,
+            world.outcome_of(bad).await,
             (401, reason.to_owned()),
             "case {number}"
         );
@@ -233,7 +233,7 @@ async fn what_is_good_in_an_unusual_way_is_accepted() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(world.judge(good).await.0, 200, "case {number}");
+        assert_eq!(world.outcome_of(good).await.0, 200, "case {number}");
     }
 }
 
@@ -388,7 +388,7 @@ async fn two_authorization_headers_or_a_broken_one_are_bad_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_sees_the_path_that_was_judged() {
+async fn the_upstream_sees_the_path_that_was_checked() {
     let world = world("").await;
     let token = world.authority.token().sign();
     for (sent, seen) in [

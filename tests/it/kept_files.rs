@@ -15,8 +15,8 @@ store: { url: "sqlite:@DIR@/store/m2m.db" }
 issuer: { url: "http://issuer.test", listen: "127.0.0.1:0" }
 admin: { listen: "127.0.0.1:0" }
 "#;
-/// Nobody in particular.
-const STRANGER: u32 = 4_000_000;
+/// An unused user id.
+const OTHER_USER: u32 = 4_000_000;
 
 /// A directory that a sidecar has used before.
 async fn used() -> SidecarBuilder {
@@ -27,7 +27,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("a file of ours");
 }
 
-/// What the start says instead of waiting or starting.
+/// The error of the start.
 async fn refused(builder: SidecarBuilder) -> String {
     let start = tokio::time::timeout(Duration::from_secs(30), builder.try_start(YAML));
     start
@@ -61,7 +61,7 @@ async fn a_file_or_directory_that_others_may_write_is_refused_with_the_command_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_somebody_else_is_refused_with_the_command_that_mends_it() {
+async fn a_file_of_another_user_is_refused_with_the_repairing_command() {
     for name in [
         "state/admin-token",
         "state",
@@ -75,7 +75,7 @@ async fn what_belongs_to_somebody_else_is_refused_with_the_command_that_mends_it
             fs::write(&path, "planted").expect("a writable directory");
         }
         // Only root can give a file away.
-        if chown(&path, Some(STRANGER), None).is_err() {
+        if chown(&path, Some(OTHER_USER), None).is_err() {
             return;
         }
         let said = refused(builder).await;

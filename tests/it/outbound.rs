@@ -529,7 +529,7 @@ async fn redirects_and_refusals_are_the_callers_business() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_https_upstream_is_verified_by_certificate_and_name() {
     let (authority, upstream) = (Authority::start(), Upstream::start_tls());
-    let stranger = Upstream::start_tls_as(&["other.example"]);
+    let impostor = Upstream::start_tls_as(&["other.example"]);
     authority.register_client("legacy", SECRET);
     let start = async |upstream: &Upstream, ca: &str, tls: &str| {
         let url = format!("https://localhost:{}", upstream.address().port());
@@ -557,8 +557,8 @@ async fn an_https_upstream_is_verified_by_certificate_and_name() {
 
     let untrusted = start(&upstream, upstream.ca_pem(), "").await;
     let wrong_name = start(
-        &stranger,
-        stranger.ca_pem(),
+        &impostor,
+        impostor.ca_pem(),
         "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n",
     )
     .await;
@@ -573,13 +573,13 @@ async fn an_https_upstream_is_verified_by_certificate_and_name() {
         );
     }
     assert_eq!(
-        upstream.received().len() + stranger.received().len(),
+        upstream.received().len() + impostor.received().len(),
         1,
         "no token left for an unverified upstream"
     );
     let named = start(
-        &stranger,
-        stranger.ca_pem(),
+        &impostor,
+        impostor.ca_pem(),
         "    upstreamTls: { caFile: \"@DIR@/ca.pem\", serverName: other.example }\n",
     )
     .await;

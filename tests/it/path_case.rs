@@ -17,7 +17,7 @@ impl World {
     }
 }
 
-fn judged(answer: &RawAnswer) -> (u16, &str) {
+fn outcome(answer: &RawAnswer) -> (u16, &str) {
     (answer.status, answer.header("x-m2m-reason").unwrap_or("-"))
 }
 
@@ -53,13 +53,13 @@ async fn a_path_that_in_another_letter_case_meets_an_earlier_rule_is_refused() {
     let mark = logs::mark();
     for target in OTHER_CASE.iter().chain(FORMATS) {
         assert_eq!(
-            judged(&world.read(target).await),
+            outcome(&world.read(target).await),
             (400, "ambiguous_path"),
             "{target}"
         );
         let answer = get(world.sidecar.address("api"), target, &[]).await;
         assert_eq!(
-            judged(&answer),
+            outcome(&answer),
             (400, "ambiguous_path"),
             "{target} without a token"
         );
@@ -94,7 +94,7 @@ async fn a_path_that_in_another_letter_case_meets_an_earlier_rule_is_refused() {
         ("/pkg.Devices/Get", (200, "-")),
         ("/files/%C3%A9/x.json", (403, "scope")),
     ] {
-        assert_eq!(judged(&world.read(target).await), expected, "{target}");
+        assert_eq!(outcome(&world.read(target).await), expected, "{target}");
     }
     let targets: Vec<_> = world
         .upstream
@@ -126,7 +126,7 @@ async fn insensitive_rules_match_in_any_letter_case_and_the_path_is_sent_as_it_c
         "/FILES/%c3%a9/x",
     ] {
         assert_eq!(
-            judged(&world.read(target).await),
+            outcome(&world.read(target).await),
             (403, "scope"),
             "{target}"
         );
@@ -139,21 +139,21 @@ async fn insensitive_rules_match_in_any_letter_case_and_the_path_is_sent_as_it_c
         "/REPORTS.JSON",
     ] {
         assert_eq!(
-            judged(&world.read(target).await),
+            outcome(&world.read(target).await),
             (400, "ambiguous_path"),
             "{target}"
         );
     }
     let admin = world.token().claim("scope", "admin");
     assert_eq!(
-        judged(&world.send_token("GET", "/ADMIN/%55sers?Q=X", admin).await),
+        outcome(&world.send_token("GET", "/ADMIN/%55sers?Q=X", admin).await),
         (200, "-")
     );
     assert_eq!(
-        judged(&world.send("GET", "/OPEN/Door", &[]).await),
+        outcome(&world.send("GET", "/OPEN/Door", &[]).await),
         (200, "-")
     );
-    assert_eq!(judged(&world.read("/Devices/7").await), (200, "-"));
+    assert_eq!(outcome(&world.read("/Devices/7").await), (200, "-"));
     let targets: Vec<_> = world
         .upstream
         .received()
@@ -164,14 +164,14 @@ async fn insensitive_rules_match_in_any_letter_case_and_the_path_is_sent_as_it_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sensitive_rules_match_exactly_and_format_endings_are_refused_all_the_same() {
+async fn sensitive_rules_match_exactly_and_format_endings_are_refused() {
     let world = world("    pathCase: sensitive", RULES).await;
     for target in OTHER_CASE {
-        assert_eq!(judged(&world.read(target).await), (200, "-"), "{target}");
+        assert_eq!(outcome(&world.read(target).await), (200, "-"), "{target}");
     }
     for target in FORMATS.iter().filter(|target| !target.starts_with("/R")) {
         assert_eq!(
-            judged(&world.read(target).await),
+            outcome(&world.read(target).await),
             (400, "ambiguous_path"),
             "{target}"
         );
@@ -181,7 +181,7 @@ async fn sensitive_rules_match_exactly_and_format_endings_are_refused_all_the_sa
 #[tokio::test(flavor = "multi_thread")]
 async fn in_shadow_mode_a_path_with_two_readings_passes_and_is_counted() {
     let world = world("    mode: shadow", RULES).await;
-    assert_eq!(judged(&world.read("/ADMIN/users").await), (200, "-"));
+    assert_eq!(outcome(&world.read("/ADMIN/users").await), (200, "-"));
     let seen = &world.upstream.received()[0];
     assert_eq!(
         (seen.target.as_str(), seen.header("x-m2m-scope")),
@@ -196,9 +196,9 @@ async fn a_rule_of_another_method_is_no_earlier_one() {
       - { paths: [/things], methods: [PUT], scopes: [write] }
       - { paths: ["/**"], scopes: [read] }"#;
     let world = world("", rules).await;
-    assert_eq!(judged(&world.read("/Things").await), (200, "-"));
+    assert_eq!(outcome(&world.read("/Things").await), (200, "-"));
     let answer = world
         .send_token("PUT", "/Things", world.token().claim("scope", "read"))
         .await;
-    assert_eq!(judged(&answer), (400, "ambiguous_path"));
+    assert_eq!(outcome(&answer), (400, "ambiguous_path"));
 }

@@ -83,7 +83,7 @@ impl World {
     }
 }
 
-fn judged(answer: &RawAnswer) -> (u16, &str) {
+fn outcome(answer: &RawAnswer) -> (u16, &str) {
     (answer.status, answer.header("x-m2m-reason").unwrap_or("-"))
 }
 
@@ -108,11 +108,11 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
         let answer = world
             .send_token("GET", "/one", world.token().claim("tenant", tenant.clone()))
             .await;
-        assert_eq!(judged(&answer), expected, "{tenant}");
+        assert_eq!(outcome(&answer), expected, "{tenant}");
     }
     let answer = world.send_token("GET", "/one", world.token()).await;
     assert_eq!(
-        (judged(&answer), answer.json()["error"].as_str()),
+        (outcome(&answer), answer.json()["error"].as_str()),
         ((403, "claim"), Some("insufficient_scope"))
     );
     let challenge = answer
@@ -132,7 +132,7 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
         token.claim("level", 3).claim("staff", true)
     };
     assert_eq!(
-        judged(&world.send_token("GET", "/both", good()).await),
+        outcome(&world.send_token("GET", "/both", good()).await),
         (200, "-")
     );
     for bad in [
@@ -143,7 +143,7 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
         good().claim("staff", false),
     ] {
         let answer = world.send_token("GET", "/both", bad).await;
-        assert_eq!(judged(&answer), (403, "claim"));
+        assert_eq!(outcome(&answer), (403, "claim"));
         let challenge = answer
             .header("www-authenticate")
             .expect("a challenge")
@@ -153,7 +153,7 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
     let answer = world
         .send_token("GET", "/both", good().claim("scope", "other"))
         .await;
-    assert_eq!(judged(&answer), (403, "scope"));
+    assert_eq!(outcome(&answer), (403, "scope"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,11 +167,11 @@ async fn claims_are_asked_of_remembered_tokens_too_and_by_each_listener_its_own(
     let headers = [("Authorization", bearer.as_str())];
     for _ in 0..3 {
         assert_eq!(
-            judged(&world.send("GET", "/any", &headers).await),
+            outcome(&world.send("GET", "/any", &headers).await),
             (200, "-")
         );
         assert_eq!(
-            judged(&world.send("GET", "/blue", &headers).await),
+            outcome(&world.send("GET", "/blue", &headers).await),
             (403, "claim")
         );
     }
@@ -196,7 +196,7 @@ async fn one_of_any_scope_is_enough_and_all_of_scopes_are_needed() {
         let answer = world
             .send_token("GET", path, world.token().claim("scope", scope))
             .await;
-        assert_eq!(judged(&answer), expected, "{path} {scope}");
+        assert_eq!(outcome(&answer), expected, "{path} {scope}");
         if expected.0 == 403 {
             let named = if path == "/any" {
                 "scope=\"write\""
@@ -222,11 +222,11 @@ async fn in_shadow_mode_what_would_be_refused_passes_is_logged_and_counted() {
     )
     .await;
     logs::wait_for_line(mark, &["WARN", "shadow mode", "api"]).await;
-    let stranger = TestKey::generate("stranger", Alg::ES256);
+    let impostor = TestKey::generate("impostor", Alg::ES256);
     let forged = [("x-m2m-subject", "root"), ("X_M2M_Scope", "admin")];
     let bearer = |token: TokenBuilder| format!("Bearer {}", token.sign());
     let token = || world.token().claim("scope", "other");
-    // Whom the upstream is told of: nobody, unless the token itself is good.
+    // The identity that the upstream sees: none, unless the token is valid.
     for (path, authorization, reason, subject) in [
         ("/read", None, "no_token", None),
         (
@@ -249,7 +249,7 @@ async fn in_shadow_mode_what_would_be_refused_passes_is_logged_and_counted() {
         ),
         (
             "/read",
-            Some(bearer(token().signed_by(&stranger))),
+            Some(bearer(token().signed_by(&impostor))),
             "unknown_kid",
             None,
         ),
@@ -291,7 +291,7 @@ async fn in_shadow_mode_what_would_be_refused_passes_is_logged_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_shadow_mode_keys_that_cannot_be_had_stop_nobody() {
+async fn in_shadow_mode_missing_keys_stop_no_request() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.down().await;
     let yaml = format!(
@@ -326,7 +326,7 @@ async fn shadow_mode_refuses_what_cannot_be_sent_on_in_one_clear_form() {
         ("TRACE", "/read", (405, "method")),
     ] {
         assert_eq!(
-            judged(&world.send(method, target, &[]).await),
+            outcome(&world.send(method, target, &[]).await),
             expected,
             "{method} {target}"
         );
@@ -403,7 +403,7 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
         ],
     );
     assert_eq!(
-        judged(&world.send("OPTIONS", "/api//7/../8", &headers).await),
+        outcome(&world.send("OPTIONS", "/api//7/../8", &headers).await),
         (200, "-")
     );
     let seen = &world.upstream.received()[0];
@@ -419,7 +419,7 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
     );
     logs::wait_for_line(mark, &["decision=\"allow\"", "reason=\"preflight\""]).await;
     assert_eq!(
-        judged(
+        outcome(
             &world
                 .send("OPTIONS", "/open/a", &preflight("GET", &[]))
                 .await
@@ -427,7 +427,7 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
         (200, "-")
     );
     assert_eq!(
-        judged(
+        outcome(
             &world
                 .send("OPTIONS", "/open/a", &preflight("HEAD", &[]))
                 .await
@@ -436,7 +436,7 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
     );
 
     let refused = [
-        // No rule knows what is announced.
+        // No rule matches the announced request.
         ("OPTIONS", "/api/8", preflight("GET", &[])),
         ("OPTIONS", "/elsewhere", preflight("PUT", &[])),
         ("OPTIONS", "/open/a/b", preflight("GET", &[])),
@@ -477,20 +477,20 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
     let before = world.upstream.received().len();
     for (method, target, headers) in &refused {
         assert_eq!(
-            judged(&world.send(method, target, headers).await),
+            outcome(&world.send(method, target, headers).await),
             (401, "no_token"),
             "{method} {target} {headers:?}"
         );
     }
     let headers = preflight("PUT", &[("Authorization", "Bearer a.b.c")]);
     assert_eq!(
-        judged(&world.send("OPTIONS", "/api/8", &headers).await),
+        outcome(&world.send("OPTIONS", "/api/8", &headers).await),
         (401, "malformed_token")
     );
     let answer = world
         .send("OPTIONS", "/api/..%2f", &preflight("PUT", &[]))
         .await;
-    assert_eq!(judged(&answer), (400, "ambiguous_path"));
+    assert_eq!(outcome(&answer), (400, "ambiguous_path"));
     assert_eq!(world.upstream.received().len(), before);
 }
 
@@ -550,7 +550,7 @@ async fn a_preflight_needs_a_token_unless_the_listener_says_otherwise() {
         let answer = world
             .send("OPTIONS", "/api/8", &preflight("PUT", &[]))
             .await;
-        assert_eq!(judged(&answer), (401, "no_token"));
+        assert_eq!(outcome(&answer), (401, "no_token"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
 }

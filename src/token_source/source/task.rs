@@ -9,59 +9,56 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Fuse, FusedFuture};
 use tokio::sync::Notify;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Current, KnownFailure, State, TokenSource};
+use super::TokenSource;
 use crate::files::{Watched, blocking};
-use crate::http_client::HttpError;
-use crate::token_source::access_token::{AccessToken, Grant};
+use crate::token_source::access_token::Grant;
 use crate::token_source::authentication::{Material, UnusableFiles};
 use crate::token_source::error::{Failure, FetchError};
-use crate::token_source::schedule::{self, Held, Pace, Situation};
+use crate::token_source::kept_token;
+use crate::token_source::schedule::{Held, Pace, Situation};
 use crate::token_source::token_client::TokenClient;
-use crate::token_source::{CredentialStatus, Event, TokenEndpoint, kept_token};
 
-/// The pause before unusable files are read again without a change.
+/// The pause before unusable files are read again if none of them changes.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// The longest sleep. The monotonic clock stops while the machine sleeps, so due work is checked at
-/// least this often.
+/// How often due work is checked. Timers use the monotonic clock, which stops while the machine
+/// sleeps.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// The deadline of callers while no task runs.
-const NO_LIMIT: Duration = Duration::from_hours(24);
+/// How long callers get the failure of a stopped task.
+const STOPPED_FOR: Duration = Duration::from_hours(24);
 
 /// A change of a credential's files.
 pub(super) enum Change {
-    /// The identity or the trusted certificates changed. The current token stays in use until a
-    /// token for the new content arrives.
+    /// The credentials or the trusted certificates changed. The current token, from the old content,
+    /// is used until one with the new content arrives.
     Identity,
     /// The same, with a token for the new content.
     Proven(Grant),
-    /// The content changed without effect on the identity; a refused request may succeed now.
+    /// Other content changed; a refused request may be accepted now.
     Content,
 }
 
 impl TokenSource {
-    /// The background task: fetches on demand and before tokens expire, until `shutdown`; then it
-    /// stores the last token where that is configured. Run it once at a time. A later run continues
-    /// where the last one stopped.
+    /// The background task: fetches on demand and before tokens expire, until `shutdown`. Then it
+    /// keeps the last token on disk, if configured. Run it once at a time; it may be run again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let cell = &*self.0;
         let mut shutdown = pin!(shutdown);
         let watched = Watched::new(Material::watched_files(&cell.config));
         let material = tokio::select! {
             biased;
-            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + NO_LIMIT),
+            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + STOPPED_FOR),
             material = self.first_material(&watched) => material,
         };
         self.set_identity(material.identity);
         let kept = self.take_kept(material.identity).await;
         let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
         let fetch = || async {
-            // Waiting for the permit counts as part of the try. The semaphore is never closed.
-            let _permit = self.fetch_permit().acquire().await;
+            // The wait is part of the try. The semaphore is never closed.
+            let _turn = self.turn().acquire().await;
             client.fetch().await
         };
         let ended = Notify::new();
@@ -73,7 +70,7 @@ impl TokenSource {
         tokio::join!(drive, self.keep_tokens(kept, &ended));
     }
 
-    /// Reads the files. While they are unusable, it reads them repeatedly and callers get an error.
+    /// The files' content. Unusable files are read again and again, and callers get the failure.
     async fn first_material(&self, watched: &Arc<Watched>) -> Material {
         loop {
             match self.load(watched).await {
@@ -88,7 +85,7 @@ impl TokenSource {
         }
     }
 
-    /// Waits for changed files and adopts their content, or for a new secret from a rotation.
+    /// Waits for a change of the files, or for the new secret of a rotation, and uses it.
     async fn change(&self, client: &TokenClient<'_>, watched: &Arc<Watched>) -> Change {
         let credential = &self.0.config.name;
         tokio::select! {
@@ -115,7 +112,8 @@ impl TokenSource {
                     if is_other {
                         tracing::info!(
                             credential,
-                            "the credential's files have changed; the current token stays in use until a new one arrives"
+                            "the credential's files have changed; the current token is used until \
+                             one for the new content arrives"
                         );
                     }
                     return if is_other {
@@ -128,7 +126,7 @@ impl TokenSource {
                     let consequence =
                         "a changed file of the credential cannot be used; the old content stays";
                     tracing::warn!(credential, %error, consequence);
-                    // The file may have been read in the middle of a change.
+                    // The file may be in the middle of a change.
                     let _ = timeout(READ_AGAIN, watched.changed()).await;
                 }
             }
@@ -144,7 +142,7 @@ impl TokenSource {
         .await
     }
 
-    /// Starts with the stored token; returns its serial.
+    /// Begins with the token that is kept on disk; gives its serial.
     async fn take_kept(&self, identity: [u8; 32]) -> Option<u64> {
         let (config, now) = (self.0.config.clone(), self.now());
         let at = config.kept_at.clone()?;
@@ -152,15 +150,15 @@ impl TokenSource {
         let current = self.accept(grant).ok()?;
         tracing::info!(
             credential = self.0.config.name,
-            "the stored access token is used"
+            "the kept access token is used"
         );
         let serial = current.token.serial();
         self.put(current);
         Some(serial)
     }
 
-    /// Stores each new token until `ended` is signalled, and then the last one if necessary. Runs
-    /// separately, so that a slow disk delays no token. `kept` is the stored token.
+    /// Keeps each new token on disk until `ended` is notified, and then the last one. A slow disk
+    /// delays no token. `kept` is the token on disk.
     async fn keep_tokens(&self, mut kept: Option<u64>, ended: &Notify) {
         let Some(at) = &self.0.config.kept_at else {
             return;
@@ -185,7 +183,7 @@ impl TokenSource {
         }
     }
 
-    /// [`Self::run`] with the request and the file changes as parameters, for scripted tests.
+    /// [`Self::run`] with scripted requests and file changes, for tests.
     pub(super) async fn drive<F, R, C>(
         &self,
         shutdown: impl Future<Output = ()>,
@@ -199,12 +197,12 @@ impl TokenSource {
         let mut shutdown = pin!(shutdown);
         let mut changes = pin!(changed());
         let mut pace = Pace::new(self.0.config.timeouts.total);
-        // The current try.
+        // The try under way.
         let mut attempt = pin!(Fuse::terminated());
         self.0.state.send_modify(|state| state.failing = None);
         // An earlier run may have ended within a try.
         self.0.fetching.store(false, Ordering::Release);
-        // Callers that an earlier run left waiting, and callers of a first token.
+        // Callers that an earlier run left waiting.
         let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
         let mut refused = false;
         loop {
@@ -221,7 +219,7 @@ impl TokenSource {
                 () = &mut shutdown => break,
                 change = &mut changes => {
                     if !matches!(change, Change::Content) {
-                        // The current try uses an outdated identity.
+                        // The request under way used the old credentials.
                         attempt.set(Fuse::terminated());
                         self.0.fetching.store(false, Ordering::Release);
                         refused = false;
@@ -232,7 +230,7 @@ impl TokenSource {
                     pace.succeeded();
                     self.0.state.send_modify(|state| state.failing = None);
                     if let Change::Proven(grant) = change
-                        && let Ok(current) = self.settle_outcome(Ok(Ok(grant)))
+                        && let Ok(current) = self.resolve(Ok(Ok(grant)))
                     {
                         wanted = false;
                         self.settle_success(current, failures);
@@ -241,7 +239,7 @@ impl TokenSource {
                 }
                 outcome = &mut attempt, if !attempt.is_terminated() => {
                     (wanted, refused) = (false, false);
-                    match self.settle_outcome(outcome) {
+                    match self.resolve(outcome) {
                         Ok(current) => {
                             let failures = pace.failures();
                             pace.succeeded();
@@ -249,8 +247,7 @@ impl TokenSource {
                         }
                         Err(failure) => {
                             let (now, held) = (Instant::now(), self.held());
-                            let told = pace.failed(&failure, now, held, fastrand::f64());
-                            match told {
+                            match pace.failed(&failure, now, held, fastrand::f64()) {
                                 Some(until) => {
                                     self.log_failure(&failure, pace.failures());
                                     self.settle_failure(failure.error, until);
@@ -269,12 +266,12 @@ impl TokenSource {
                     self.0.fetching.store(true, Ordering::Release);
                     attempt.set(timeout(self.0.config.timeouts.total, fetch()).fuse());
                 }
-                // The signal may be outdated, because a token has arrived since.
+                // The token may have come since the notification.
                 () = self.0.demand.notified() => wanted |= self.current().is_none(),
                 () = self.0.refused.notified() => refused = self.is_being_replaced(),
             }
         }
-        self.settle_failure(FetchError::Stopped, Instant::now() + NO_LIMIT);
+        self.settle_failure(FetchError::Stopped, Instant::now() + STOPPED_FOR);
     }
 
     fn held(&self) -> Option<Held> {
@@ -286,14 +283,14 @@ impl TokenSource {
                     .refresh_due
                     .min(now.monotonic + now.wall.until(current.refresh_due_at))
             } else {
-                // The token belongs to older files; the new ones must be tried.
+                // It is from other files: the new ones must prove valid.
                 now.monotonic
             },
             usable_until: now.monotonic + current.token.usable_for(now),
         })
     }
 
-    /// Whether a newer token was requested because the current one was refused.
+    /// Whether the current token is being replaced after a refusal.
     fn is_being_replaced(&self) -> bool {
         let current = self
             .0
@@ -307,134 +304,5 @@ impl TokenSource {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         current.is_some_and(|serial| refusals.is_being_replaced(serial))
-    }
-
-    /// Handles the result of a try.
-    fn settle_outcome(
-        &self,
-        outcome: Result<Result<Grant, Failure>, Elapsed>,
-    ) -> Result<Current, Failure> {
-        let cell = &*self.0;
-        let result = match outcome {
-            Ok(Ok(grant)) => self.accept(grant),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => {
-                let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) =
-                    &cell.config.endpoint;
-                Err(Failure::from(FetchError::Http(HttpError::Timeout)).at(url))
-            }
-        };
-        let credential = &cell.config.name;
-        match &result {
-            Ok(_) => (cell.observer)(Event::Fetched { credential }),
-            Err(failure) => {
-                let (at, error, text) = (
-                    cell.clock.now(),
-                    failure.error,
-                    Arc::<str>::from(failure.text()),
-                );
-                cell.status.rcu(|s| CredentialStatus {
-                    last_error: Some(error),
-                    last_error_text: Some(text.clone()),
-                    last_error_at: Some(at),
-                    failures: s.failures + 1,
-                    ..(**s).clone()
-                });
-                (cell.observer)(Event::Failed { credential, error });
-            }
-        }
-        result
-    }
-
-    /// Turns a grant into the current token, unless the token expired in transit.
-    pub(super) fn accept(&self, grant: Grant) -> Result<Current, Failure> {
-        let Grant {
-            lifetime,
-            requested,
-            ..
-        } = grant;
-        let token = AccessToken::new(grant);
-        if !token.is_usable(self.now()) {
-            return Err(FetchError::Late.into());
-        }
-        let age = requested.monotonic.elapsed();
-        let after = schedule::refresh_after(lifetime, self.0.config.refresh_at, fastrand::f64());
-        Ok(Current {
-            token,
-            refresh_due: requested.monotonic + after,
-            // Later than by the monotonic clock while both run, because wall time is truncated to
-            // seconds at both ends.
-            refresh_due_at: requested.wall.plus(after + Duration::from_millis(1999)),
-            obtained: self.0.clock.uptime().saturating_sub(age),
-        })
-    }
-
-    pub(super) fn put(&self, current: Current) {
-        let expires_at = current.token.expires_at();
-        self.0.status.rcu(|s| CredentialStatus {
-            expires_at: Some(expires_at),
-            ..(**s).clone()
-        });
-        self.0.current.store(Some(Arc::new(current)));
-    }
-
-    fn settle_success(&self, current: Current, failures: u32) {
-        let cell = &*self.0;
-        let (now, serial) = (cell.clock.now(), current.token.serial());
-        self.put(current);
-        let for_refusal = cell
-            .refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .fetched();
-        cell.successor
-            .store(if for_refusal { serial } else { 0 }, Ordering::Release);
-        cell.status.rcu(|s| CredentialStatus {
-            last_refresh: Some(now),
-            fetches: s.fetches + 1,
-            ..(**s).clone()
-        });
-        cell.arrived.notify_one();
-        // Last, so that a woken caller finds the token.
-        self.settle(|state| state.failing = None);
-        let credential = &cell.config.name;
-        if failures > 0 {
-            tracing::info!(credential, failures, "access token fetched again");
-        } else {
-            tracing::info!(credential, "access token fetched");
-        }
-    }
-
-    /// Logs a failure, but not the same one each second.
-    fn log_failure(&self, failure: &Failure, failures: u32) {
-        let told_before = self.0.state.borrow().failing.map(|told| told.error);
-        if told_before != Some(failure.error) || failures.is_power_of_two() {
-            let credential = &self.0.config.name;
-            tracing::warn!(
-                credential,
-                error = failure.text(),
-                failures,
-                "no access token fetched"
-            );
-        }
-    }
-
-    /// Publishes a failure to the callers.
-    fn settle_failure(&self, error: FetchError, until: Instant) {
-        self.settle(|state| state.failing = Some(KnownFailure { error, until }));
-    }
-
-    fn settle(&self, change: impl FnOnce(&mut State)) {
-        // After a success nothing is left to be replaced.
-        self.0
-            .refusals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failed();
-        self.0.fetching.store(false, Ordering::Release);
-        self.0.state.send_modify(|state| {
-            state.settled += 1;
-            change(state);
-        });
     }
 }

@@ -432,7 +432,7 @@ async fn a_refusal_while_a_renewal_is_under_way_waits_for_it_whatever_the_tokens
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_replaced_once_and_stays_in_use_until_then() {
+async fn a_refused_token_is_replaced_once_for_all_and_used_until_then() {
     let world = World::new(|_| {});
     let _task = world.run(|n| (if n == 0 { 0 } else { 500 }, Ok(3_600_000)));
     let old = world.source.token().await.unwrap();
@@ -479,7 +479,7 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
     let world = World::new(|_| {});
     let _task = world.run(|_| (0, Ok(3_600_000)));
     let first = world.source.token().await.unwrap();
-    let ended_early = || world.source.0.refusals.lock().unwrap().ended_early();
+    let died = || world.source.0.refusals.lock().unwrap().short_lived();
     world.source.note_accepted(&first);
     assert_eq!(
         world.source.0.successor.load(Ordering::Relaxed),
@@ -501,7 +501,7 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_during_an_outage_keeps_the_token() {
+async fn a_refusal_while_the_authority_fails_takes_no_token_away() {
     let world = World::new(|_| {});
     let _task = world.run(|n| {
         if n == 0 {

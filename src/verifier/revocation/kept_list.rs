@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::domain::clock::UnixTime;
-use crate::jose::kept_file::{self, KeptAt, Record};
+use crate::jose::kept_record::{self, KeptAt, Record};
 
 /// Room for the largest list that is fetched, and the other members.
 const MAX_FILE: u64 = 9 * 1024 * 1024;
@@ -70,7 +70,7 @@ impl KeptLists {
         url: &Url,
         now: UnixTime,
     ) -> Result<Option<Kept>, String> {
-        kept_file::load(&self.place(issuer, url), MAX_FILE, now).await
+        kept_record::load(&self.place(issuer, url), MAX_FILE, now).await
     }
 
     /// Keeps a list.
@@ -84,7 +84,7 @@ impl KeptLists {
             asked_at: asked_at.0,
             list: list.to_owned(),
         };
-        kept_file::keep(&place, &kept, "the last list of revoked tokens").await;
+        kept_record::keep(&place, &kept, "the last list of revoked tokens").await;
     }
 
     fn place(&self, issuer: &str, url: &Url) -> KeptAt {

@@ -50,7 +50,7 @@ pub struct RevocationConfig {
     pub max_age: Duration,
     /// How old it may be while the source does not answer; `max_age` is its lower bound.
     pub max_stale: Duration,
-    /// What happens to a request without a state.
+    /// Whether a request without a state is refused.
     pub on_failure: OnFailure,
     /// The endpoint, instead of the one in the issuer's metadata.
     pub endpoint: Option<Url>,
@@ -103,7 +103,7 @@ pub struct Revocation {
     config: RevocationConfig,
     issuer: Issuer,
     client: Option<IntrospectionClient>,
-    /// What our own issuer has revoked.
+    /// The revocations of our own issuer.
     own: Option<RevokedNow>,
     /// The method, if the issuer's metadata is not needed to find it.
     fixed: Option<Method>,

@@ -47,7 +47,7 @@ enum Last {
     Refused,
 }
 
-/// What is known of one token.
+/// The cached state of one token.
 #[derive(Default)]
 struct Cached {
     known: Mutex<Option<(State, Instant)>>,

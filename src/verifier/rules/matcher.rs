@@ -1,5 +1,5 @@
-//! All patterns of a listener as one tree of segments, so that a request costs as many steps as its
-//! path is long, however many rules there are.
+//! All patterns of a listener as one tree of segments. The cost of a request depends on the length of
+//! its path, not on the number of rules.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,17 +20,16 @@ pub(super) struct Matcher {
     folding: Folding,
 }
 
-/// What the last segment of a path stands for.
+/// How the last segment of a path is matched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Itself only.
+    /// As it is.
     Whole,
-    /// Also what stands before one of its dots: some servers take `reports.json` for `reports` in
-    /// the format JSON.
+    /// Also without an ending: some servers read `reports.json` as `reports` in the format JSON.
     Format,
 }
 
-/// What has been read of a path at some point.
+/// A position in the tree.
 struct Node {
     named: BTreeMap<String, usize>,
     any: Option<usize>,
@@ -102,17 +101,17 @@ impl Matcher {
     /// The index of the first rule that matches.
     pub fn find(&self, path: &NormalPath<'_>, method: &str, ending: Ending) -> Option<usize> {
         let mut first = usize::MAX;
-        let asked = Asked {
+        let search = Search {
             method: self.methods.bit(method),
             ending,
         };
         if self.folding == Folding::None {
-            self.visit(0, path.segments(), asked, &mut first);
+            self.visit(0, path.segments(), search, &mut first);
         } else {
             self.visit(
                 0,
                 path.segments().map(|segment| self.folding.of(segment)),
-                asked,
+                search,
                 &mut first,
             );
         }
@@ -125,40 +124,40 @@ impl Matcher {
         &self,
         at: usize,
         mut rest: impl Iterator<Item = Cow<'p, str>> + Clone,
-        asked: Asked,
+        search: Search,
         first: &mut usize,
     ) {
         let Some(node) = self.nodes.get(at).filter(|node| node.first < *first) else {
             return;
         };
-        earliest(&node.rest, asked.method, first);
+        earliest(&node.rest, search.method, first);
         let Some(segment) = rest.next() else {
-            return earliest(&node.here, asked.method, first);
+            return earliest(&node.here, search.method, first);
         };
         if let Some(named) = node.named.get(segment.as_ref()) {
-            self.visit(*named, rest.clone(), asked, first);
+            self.visit(*named, rest.clone(), search, first);
         }
-        if asked.ending == Ending::Format && rest.clone().next().is_none() {
+        if search.ending == Ending::Format && rest.clone().next().is_none() {
             for name in without_ending(&segment) {
                 if let Some(named) = node.named.get(name) {
-                    self.visit(*named, rest.clone(), asked, first);
+                    self.visit(*named, rest.clone(), search, first);
                 }
             }
         }
         if let Some(any) = node.any {
-            self.visit(any, rest, asked, first);
+            self.visit(any, rest, search, first);
         }
     }
 }
 
-/// What a visit looks for.
+/// The search of a visit.
 #[derive(Clone, Copy)]
-struct Asked {
+struct Search {
     method: u64,
     ending: Ending,
 }
 
-/// What stands before the dots of a segment.
+/// The parts of a segment before its dots.
 fn without_ending(segment: &str) -> impl Iterator<Item = &str> {
     let dots = segment
         .match_indices('.')

@@ -9,8 +9,8 @@ use crate::domain::pattern::{Pattern, Segment};
 /// How many segments of a path are compared, and how much of each.
 const MOST_SEGMENTS: usize = 32;
 const MOST_CHARACTERS: usize = 64;
-/// What differences cost. Another segment costs more than one too many or too few, unless both have
-/// much in common, and less than one too many and one too few.
+/// The costs of differences. Another segment costs more than an extra or a missing one, unless both
+/// have much in common, and less than the two together.
 const MISSING: f64 = 1.0;
 const EXTRA: f64 = 0.9;
 const OTHER_SEGMENT: f64 = 0.5;
@@ -31,7 +31,7 @@ pub struct Nearest {
     pub rule: usize,
     /// Its pattern that comes nearest.
     pub pattern: String,
-    /// What differs.
+    /// The differences.
     pub differences: Vec<Difference>,
 }
 
@@ -177,7 +177,7 @@ fn cut(text: &str) -> String {
     text.chars().take(MOST_CHARACTERS).collect()
 }
 
-/// What it costs to make a path of the pattern's, and the changes: an edit distance of segments.
+/// The cost and the changes between a pattern and a path: an edit distance of segments.
 fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
     let wanted: Vec<&Segment> = pattern.segments.iter().take(MOST_SEGMENTS).collect();
     // costs[i][j]: from the first i segments of the pattern to the first j of the path.
@@ -218,7 +218,7 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
     }
     let (mut i, mut j) = (wanted.len(), path.len());
     if pattern.any_rest {
-        // Whatever follows belongs to `**`.
+        // `**` takes the rest.
         j = (0..=path.len())
             .min_by(|a, b| at(&costs, i, *a).total_cmp(&at(&costs, i, *b)))
             .unwrap_or(j);
@@ -268,7 +268,7 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
     )
 }
 
-/// What it costs to take one segment for another.
+/// The cost of a different segment.
 fn unlike(wanted: &Segment, is: &str) -> f64 {
     match wanted {
         Segment::Any => WILDCARD,
@@ -282,134 +282,4 @@ fn unlike(wanted: &Segment, is: &str) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::verifier::{Access, Needs};
-
-    fn rule(paths: &[&str], methods: &[&str]) -> RuleConfig {
-        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        let access = Access::Token(Needs::default());
-        RuleConfig {
-            paths: owned(paths),
-            methods: owned(methods),
-            access,
-            timeout: None,
-            line: 1,
-        }
-    }
-
-    fn said(rules: &[RuleConfig], method: &str, path: &str) -> (usize, String) {
-        let found = nearest(
-            rules,
-            &NormalPath::parse(path).unwrap(),
-            method,
-            PathCase::Unset,
-        )
-        .unwrap();
-        let differences: Vec<_> = found.differences.iter().map(ToString::to_string).collect();
-        (found.rule, differences.join("; "))
-    }
-
-    #[test]
-    fn the_nearest_rule_and_what_differs_is_said() {
-        let rules = [
-            rule(&["/healthz"], &["GET"]),
-            rule(&["/devices/**"], &["GET", "PUT"]),
-            rule(&["/users/*/roles"], &[]),
-            rule(&["/"], &["GET"]),
-        ];
-        for (method, path, nearest, difference) in [
-            (
-                "POST",
-                "/healthz",
-                0,
-                "the method is POST, the rule has GET HEAD",
-            ),
-            (
-                "DELETE",
-                "/devices/7",
-                1,
-                "the method is DELETE, the rule has GET PUT HEAD",
-            ),
-            (
-                "GET",
-                "/healtz",
-                0,
-                "segment 1 is `healtz`, the pattern has `healthz`",
-            ),
-            (
-                "GET",
-                "/Devices/7",
-                1,
-                "segment 1 is `Devices`, the pattern has `devices`: upper and lower case differ",
-            ),
-            (
-                "GET",
-                "/device/7/x/y",
-                1,
-                "segment 1 is `device`, the pattern has `devices`",
-            ),
-            ("GET", "/users/roles", 2, "the path has no `*` as segment 2"),
-            ("GET", "/users/7", 2, "the path has no `roles` as segment 3"),
-            (
-                "GET",
-                "/users/7/roles/admin",
-                2,
-                "segment 4, `admin`, is not in the pattern",
-            ),
-            (
-                "GET",
-                "/api/devices/7",
-                1,
-                "segment 1, `api`, is not in the pattern",
-            ),
-            (
-                "POST",
-                "/device/7",
-                1,
-                "segment 1 is `device`, the pattern has `devices`; the method is POST, the rule has GET PUT HEAD",
-            ),
-            ("POST", "/", 3, "the method is POST, the rule has GET HEAD"),
-        ] {
-            assert_eq!(
-                said(&rules, method, path),
-                (nearest, difference.to_owned()),
-                "{method} {path}"
-            );
-        }
-        assert_eq!(
-            nearest(
-                &[],
-                &NormalPath::parse("/").unwrap(),
-                "GET",
-                PathCase::Unset
-            ),
-            None
-        );
-        let path = NormalPath::parse("/Devices/7").unwrap();
-        let found = nearest(&rules, &path, "DELETE", PathCase::Insensitive).unwrap();
-        assert_eq!(
-            (found.rule, found.differences.len()),
-            (1, 1),
-            "the method only: {found:?}"
-        );
-    }
-
-    proptest! {
-        /// Whatever is asked, there is a nearest rule; and it differs exactly where no rule
-        /// matches.
-        #[test]
-        fn a_rule_that_matches_does_not_differ(
-            path in "(/[aAbc]{0,3}){1,40}",
-            pattern in "(/([ab]{1,3}|\\*)){1,4}(/\\*\\*)?",
-        ) {
-            let Ok(path) = NormalPath::parse(&path) else { return Ok(()) };
-            let rules = [rule(&[&pattern], &["GET"])];
-            let found = nearest(&rules, &path, "GET", PathCase::Unset).unwrap();
-            let matches = Pattern::parse(&pattern).unwrap().matches(&path);
-            prop_assert_eq!(found.differences.is_empty(), matches, "{:?}", found);
-        }
-    }
-}
+mod tests;

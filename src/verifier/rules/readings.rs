@@ -1,5 +1,5 @@
-//! The rule that decides about a path, and whether a server could read the path as one that an
-//! earlier rule protects.
+//! The rule that decides about a path, and whether a server could read the path as one of an earlier
+//! rule.
 
 use super::matcher::{Ending, Matched, Matcher};
 use super::{InvalidRules, RuleConfig, patterns};
@@ -7,20 +7,19 @@ use crate::domain::path::NormalPath;
 use crate::domain::pattern::{InvalidPattern, Segment};
 use crate::domain::settings::PathCase;
 
-/// Why no rule can decide: the path meets one rule as it stands, and an earlier one as a server
-/// could read it.
+/// Why no rule can decide: a server could read the path as one of an earlier rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TwoReadings {
-    /// By a server that ignores upper and lower case.
+    /// A server may ignore upper and lower case.
     #[error(
-        "the path differs from that of an earlier rule in upper and lower case only; write it as that rule does, or set \
-         `pathCase` of the listener"
+        "the path differs from that of an earlier rule in upper and lower case only; write it \
+         as that rule does, or set `pathCase` of the listener"
     )]
     LetterCase,
-    /// By a server that takes the ending of the last segment for a format.
+    /// A server may treat the ending of the last segment as a format.
     #[error(
-        "without the ending of its last segment (such as `.json`) the path meets an earlier rule; a rule for the path with its \
-         ending, before that one, allows it"
+        "without the ending of its last segment (such as `.json`) the path meets an earlier \
+         rule; a rule for the path with its ending, before that one, allows it"
     )]
     Ending,
 }
@@ -67,7 +66,7 @@ impl Readings {
         method: &str,
     ) -> Result<Option<usize>, TwoReadings> {
         let found = self.configured.find(path, method, Ending::Whole);
-        // Nearly every path has one reading only.
+        // Nearly every path has only one reading.
         let Some(rule) = found.filter(|_| !(self.names_are_equal && path.is_plain_small())) else {
             return Ok(found);
         };

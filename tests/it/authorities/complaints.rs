@@ -10,7 +10,7 @@ use m2m_sidecar::for_tests::domain::clock::SystemClock;
 use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::{Fetch, Fetched, LiveKeys, Renewal, Source};
 
-use super::{ask, judged, metrics, sidecar};
+use super::{ask, metrics, outcome, sidecar};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::Behave;
 use crate::support::client::{get, post_form, request};
@@ -20,7 +20,7 @@ use crate::support::upstream::Upstream;
 
 // "A fetch on an unknown key id was built, and taken out again for races and dangling references."
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn complaint_02_asking_from_many_threads_while_the_task_dies_and_comes_back_harms_nobody() {
+async fn complaint_02_a_restart_of_the_task_harms_no_concurrent_request() {
     let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(3600));
     let document = Authority::start().jwks().to_string().into_bytes();
     let fetches = Arc::new(AtomicUsize::new(0));
@@ -69,7 +69,7 @@ async fn complaint_02_asking_from_many_threads_while_the_task_dies_and_comes_bac
         assert!(run.await.is_err(), "it ends by its panic, or by ours");
     }
     for asker in askers {
-        asker.await.expect("nobody who asks is harmed");
+        asker.await.expect("no request is harmed");
     }
     // Whatever it was left in, a task that stays serves again.
     let steady = Source {
@@ -164,7 +164,7 @@ async fn complaint_11_twenty_one_dead_authorities_are_no_trouble_for_the_twenty_
     assert_eq!(ask(&sidecar, &good.token().sign()).await.status, 200);
     for authority in &dead {
         assert_eq!(
-            judged(&ask(&sidecar, &authority.token().sign()).await),
+            outcome(&ask(&sidecar, &authority.token().sign()).await),
             (503, "keys_unavailable")
         );
     }
@@ -201,7 +201,7 @@ async fn four_authorities_that_hang_delay_neither_the_start_nor_the_tokens_of_th
     assert!(
         refused
             .iter()
-            .all(|answer| judged(answer) == (503, "keys_unavailable"))
+            .all(|answer| outcome(answer) == (503, "keys_unavailable"))
     );
 }
 
@@ -212,7 +212,7 @@ async fn complaint_14_no_keys_is_503_with_retry_after_and_a_bad_token_is_401() {
     down.down().await;
     let sidecar = Sidecar::start(&many(&[&down, &up], &upstream)).await;
     let unknown = ask(&sidecar, &down.token().sign()).await;
-    assert_eq!(judged(&unknown), (503, "keys_unavailable"));
+    assert_eq!(outcome(&unknown), (503, "keys_unavailable"));
     assert!(
         unknown.header("retry-after").is_some() && unknown.header("www-authenticate").is_none()
     );
@@ -227,7 +227,7 @@ async fn complaint_14_no_keys_is_503_with_retry_after_and_a_bad_token_is_401() {
         (up.token().expires_in(-100).sign(), "expired"),
     ] {
         let refused = ask(&sidecar, &bad).await;
-        assert_eq!(judged(&refused), (401, reason));
+        assert_eq!(outcome(&refused), (401, reason));
         assert!(
             refused
                 .header("www-authenticate")
@@ -240,7 +240,7 @@ async fn complaint_14_no_keys_is_503_with_retry_after_and_a_bad_token_is_401() {
 #[tokio::test(flavor = "multi_thread")]
 async fn complaint_15_the_keys_of_the_sidecars_own_issuer_need_no_connection() {
     let upstream = Upstream::start();
-    // No name server knows this issuer, and nothing listens where it says that it is.
+    // The issuer's name does not resolve, and nothing listens at its address.
     let start = format!(
         r#"
 stateDir: "@DIR@"
@@ -311,7 +311,7 @@ async fn complaint_16_several_tokens_in_a_request_while_fetches_fail_crash_nothi
         } else {
             (400, "two_authorizations")
         };
-        assert_eq!(judged(answer), expected);
+        assert_eq!(outcome(answer), expected);
     }
     one.behave(Endpoint::OpenidConfiguration, Behave::Normal);
     until("it works as soon as the authority does", async || {
@@ -326,8 +326,8 @@ async fn complaint_16_several_tokens_in_a_request_while_fetches_fail_crash_nothi
 #[tokio::test(flavor = "multi_thread")]
 async fn complaint_01_a_token_of_a_new_key_brings_the_key() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
-    let forever = vec![("Cache-Control".to_owned(), "max-age=86400".to_owned())];
-    authority.behave(Endpoint::Jwks, Behave::WithHeaders(forever));
+    let long_lived = vec![("Cache-Control".to_owned(), "max-age=86400".to_owned())];
+    authority.behave(Endpoint::Jwks, Behave::WithHeaders(long_lived));
     let sidecar = sidecar(&authority, &upstream).await;
     let kid = "published-later";
     authority.add_key(kid, crate::support::keys::Alg::ES256);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::{ask, judged, yaml};
+use super::{ask, outcome, yaml};
 use crate::support::authority::Authority;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
@@ -27,7 +27,7 @@ async fn sidecar(authority: &Authority, upstream: &Upstream, file: &str) -> Side
 /// s.
 async fn until_withdrawn(sidecar: &Sidecar, token: &str) {
     until("the change is noticed", async || {
-        judged(&ask(sidecar, token).await) == (401, "unknown_kid")
+        outcome(&ask(sidecar, token).await) == (401, "unknown_kid")
     })
     .await;
 }
@@ -108,7 +108,7 @@ async fn a_broken_empty_or_missing_jwks_file_leaves_the_last_good_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
+async fn a_kept_file_that_others_may_write_is_not_used() {
     let (authority, impostor, upstream) =
         (Authority::start(), Authority::start(), Upstream::start());
     let first = super::sidecar(&authority, &upstream).await;
@@ -129,7 +129,7 @@ async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
         .to_owned();
     authority.down().await;
     let state = first.stop_keeping_state().await;
-    // Somebody writes his own keys into it.
+    // Another user writes his keys into it.
     let file = state.path(name.to_str().expect("UTF-8"));
     let text = fs::read_to_string(&file).expect("a file");
     let mut set: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -144,7 +144,7 @@ async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
     let second = state.start(&start).await;
     let forged = impostor.token().claim("iss", authority.issuer()).sign();
     assert_eq!(
-        judged(&ask(&second, &forged).await),
+        outcome(&ask(&second, &forged).await),
         (503, "keys_unavailable")
     );
     crate::support::logs::wait_for_line(

@@ -13,7 +13,7 @@ use crate::support::keys::base64url;
 use crate::support::upstream::Upstream;
 use crate::support::{AUDIENCE, now};
 
-/// What is wrong with the tokens of a flood.
+/// The defect of the tokens of a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bad {
     /// Each names another key that does not exist.

@@ -1,8 +1,8 @@
-//! Keys of a set that are not used: which ones, and that an operator learns it.
+//! Keys of a set that are left out: which ones, and how they are reported.
 
 use serde_json::{Value, json};
 
-use super::{ask, judged, metrics, yaml};
+use super::{ask, metrics, outcome, yaml};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::Behave;
 use crate::support::client::get;
@@ -54,7 +54,7 @@ async fn members_that_say_nothing_leave_no_key_out_and_spiffe_keys_are_used() {
         );
         let sidecar = builder().start(&format!("{start}{ADMIN}")).await;
         assert_eq!(
-            judged(&ask(&sidecar, &authority.token().sign()).await),
+            outcome(&ask(&sidecar, &authority.token().sign()).await),
             (200, "-"),
             "{name}: {value}"
         );
@@ -103,7 +103,7 @@ async fn a_key_that_is_left_out_is_named_once_in_the_log_and_in_the_status() {
     )
     .await;
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (200, "-")
     );
     let left_out = status(&sidecar).await["keys_left_out"].clone();

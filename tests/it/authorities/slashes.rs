@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ask, judged, yaml};
+use super::{ask, outcome, yaml};
 use crate::commands::{ended, sidecar as command};
 use crate::support::authority::Authority;
 use crate::support::client::get;
@@ -11,7 +11,7 @@ use crate::support::sidecar::{Sidecar, SidecarBuilder};
 use crate::support::upstream::Upstream;
 use crate::support::{logs, now};
 
-/// `members` is what the authority has beside its issuer, which is spelt so.
+/// `members` are the other members of the metadata.
 fn of(issuer: &str, members: &str, upstream: &Upstream) -> String {
     yaml(&format!("{{ issuer: \"{issuer}\"{members} }}"), upstream)
 }
@@ -54,7 +54,7 @@ async fn with_the_plgd_profile_metadata_and_tokens_may_spell_the_issuer_with_and
             for iss in [&bare, &slash, &double] {
                 let token = authority.token().claim("iss", iss.as_str()).sign();
                 assert_eq!(
-                    judged(&ask(&sidecar, &token).await),
+                    outcome(&ask(&sidecar, &token).await),
                     (200, "-"),
                     "{written} {published} {iss}"
                 );
@@ -69,7 +69,7 @@ async fn with_the_plgd_profile_metadata_and_tokens_may_spell_the_issuer_with_and
             ] {
                 let token = authority.token().claim("iss", other.as_str()).sign();
                 assert_eq!(
-                    judged(&ask(&sidecar, &token).await),
+                    outcome(&ask(&sidecar, &token).await),
                     (401, "unknown_issuer"),
                     "{other}"
                 );
@@ -90,7 +90,7 @@ async fn a_rule_that_names_the_issuer_fits_each_spelling_of_it() {
         for iss in [&bare, &slash] {
             let token = authority.token().claim("iss", iss.as_str()).sign();
             assert_eq!(
-                judged(&ask(&sidecar, &token).await),
+                outcome(&ask(&sidecar, &token).await),
                 (200, "-"),
                 "{named} {iss}"
             );
@@ -115,7 +115,7 @@ async fn in_the_standard_profile_metadata_that_differ_by_a_slash_are_refused_and
     ];
     logs::wait_for_line(mark, &said).await;
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (503, "keys_unavailable")
     );
     let last_error = status(&sidecar).await["last_error"].to_string();
@@ -127,12 +127,11 @@ async fn in_the_standard_profile_metadata_that_differ_by_a_slash_are_refused_and
     let token = authority.token().sign();
     let out = explained(&start, &token).await;
     assert!(out.contains("differ by slashes only"), "{out}");
-    // What differs by more does not.
+    // Other differences count.
     let mark = logs::mark();
-    authority.advertise_value("issuer", "https://somebody.else.example/");
+    authority.advertise_value("issuer", "https://other.example/");
     let _other = Sidecar::start(&of(&authority.issuer(), "", &upstream)).await;
-    let line =
-        logs::wait_for_line(mark, &["cannot fetch the key set", "somebody.else.example"]).await;
+    let line = logs::wait_for_line(mark, &["cannot fetch the key set", "other.example"]).await;
     assert!(!line.contains("slashes"), "{line}");
     sidecar.stop().await;
 }
@@ -149,7 +148,7 @@ async fn in_the_standard_profile_tokens_that_differ_by_a_slash_are_refused_and_i
         .claim("iss", "http://elsewhere.test/")
         .sign();
     assert_eq!(
-        judged(&ask(&sidecar, &other).await),
+        outcome(&ask(&sidecar, &other).await),
         (401, "unknown_issuer")
     );
     assert_eq!(
@@ -160,7 +159,7 @@ async fn in_the_standard_profile_tokens_that_differ_by_a_slash_are_refused_and_i
     let mark = logs::mark();
     let token = authority.token().claim("iss", slash.as_str()).sign();
     assert_eq!(
-        judged(&ask(&sidecar, &token).await),
+        outcome(&ask(&sidecar, &token).await),
         (401, "unknown_issuer")
     );
     let said = [
@@ -174,7 +173,7 @@ async fn in_the_standard_profile_tokens_that_differ_by_a_slash_are_refused_and_i
         status(&sidecar).await["refused_issuer"],
         json!({"iss": slash, "tokens": 1})
     );
-    // A flood of them fills no log, and what a stranger writes there is cut.
+    // A flood of them fills no log, and what a impostor writes there is cut.
     for _ in 0..31 {
         ask(&sidecar, &token).await;
     }
@@ -182,7 +181,10 @@ async fn in_the_standard_profile_tokens_that_differ_by_a_slash_are_refused_and_i
         .token()
         .claim("iss", format!("{}{}", authority.issuer(), "/".repeat(3000)))
         .sign();
-    assert_eq!(judged(&ask(&sidecar, &long).await), (401, "unknown_issuer"));
+    assert_eq!(
+        outcome(&ask(&sidecar, &long).await),
+        (401, "unknown_issuer")
+    );
     let refused = status(&sidecar).await["refused_issuer"].clone();
     assert_eq!(refused["tokens"], 33);
     assert!(
@@ -248,7 +250,7 @@ async fn with_the_plgd_profile_kept_keys_serve_under_either_spelling() {
     let (bare, slash) = (authority.issuer(), format!("{}/", authority.issuer()));
     let first = Sidecar::start(&of(&slash, ", profile: plgd", &upstream)).await;
     assert_eq!(
-        judged(&ask(&first, &authority.token().sign()).await),
+        outcome(&ask(&first, &authority.token().sign()).await),
         (200, "-")
     );
     let builder = first.stop_keeping_state().await;
@@ -258,7 +260,7 @@ async fn with_the_plgd_profile_kept_keys_serve_under_either_spelling() {
         .await;
     let token = authority.token().claim("iss", slash.as_str()).sign();
     assert_eq!(
-        judged(&ask(&second, &token).await),
+        outcome(&ask(&second, &token).await),
         (200, "-"),
         "from the kept file"
     );
@@ -284,7 +286,7 @@ async fn a_list_of_revoked_tokens_may_spell_the_issuer_either_way_with_the_plgd_
         );
         let sidecar = Sidecar::start(&start).await;
         let token = authority.token().claim("jti", "gone").sign();
-        assert_eq!(judged(&ask(&sidecar, &token).await), expected, "{profile}");
+        assert_eq!(outcome(&ask(&sidecar, &token).await), expected, "{profile}");
         if profile == "standard" {
             logs::wait_for_line(
                 mark,

@@ -1,8 +1,8 @@
-//! What an operator is told: readiness, metrics, warnings.
+//! Readiness, metrics and warnings.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{ask, judged, metrics, yaml};
+use super::{ask, metrics, outcome, yaml};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::{Behave, Gate};
 use crate::support::client::{RawAnswer, get};
@@ -95,7 +95,7 @@ async fn metadata_of_another_issuer_are_reported_with_both_issuers() {
     );
     let _first = Sidecar::start(&start).await;
     let both = [
-        "`https://somebody.else.example`",
+        "`https://other.example`",
         &format!("`{}`", authority.issuer()),
     ];
     logs::wait_for_line(
@@ -103,7 +103,7 @@ async fn metadata_of_another_issuer_are_reported_with_both_issuers() {
         &["WARN", "cannot fetch the key set", both[0], both[1]],
     )
     .await;
-    // What a stranger wrote cannot forge a line of the log, nor fill it.
+    // Text of an impostor can neither forge a log line nor fill the log.
     let long = format!(
         "{{\"issuer\":\"https://x\\nWARN \\u202e forged {}\"}}",
         "y".repeat(9000)
@@ -143,14 +143,14 @@ async fn the_clock_of_an_authority_is_measured_and_a_wrong_one_is_reported_once(
     // The date stands still while the test runs, and both ends are whole seconds.
     assert!((90..=120).contains(&seconds), "{seconds}");
     // A second fetch, once an unknown key may cause it, finds the same and says nothing.
-    let stranger = TestKey::generate("stranger", Alg::ES256);
+    let impostor = TestKey::generate("impostor", Alg::ES256);
     until("a second fetch", async || {
-        ask(&sidecar, &authority.token().signed_by(&stranger).sign()).await;
+        ask(&sidecar, &authority.token().signed_by(&impostor).sign()).await;
         authority.fetches(Endpoint::Jwks) >= 2
     })
     .await;
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (200, "-")
     );
     assert_eq!(
@@ -178,14 +178,14 @@ async fn an_outage_and_its_end_are_said_once_each_with_url_and_cause() {
     ];
     logs::wait_for_line(mark, &said).await;
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (503, "keys_unavailable")
     );
     authority.up();
     logs::wait_for_line(mark, &["INFO", "fetched the key set again", "users"]).await;
     assert!(logs::lines_since(mark, &said).len() <= 2);
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (200, "-")
     );
 }
@@ -239,7 +239,7 @@ async fn a_self_signed_authority_that_is_the_servers_own_certificate_is_trusted(
         .start(&yaml(&authorities, &upstream))
         .await;
     assert_eq!(
-        judged(&ask(&sidecar, &authority.token().sign()).await),
+        outcome(&ask(&sidecar, &authority.token().sign()).await),
         (200, "-")
     );
 }

@@ -66,11 +66,11 @@ async fn a_private_key_authenticates_at_our_own_issuer_and_another_key_does_not(
         let answer = get(sidecar.address("hub"), "/", &[]).await;
         assert_eq!(answer.status, 200, "{}: {}", alg.name(), answer.text());
         assert!(upstream.received()[0].bearer().is_some());
-        let stranger = Sidecar::builder()
+        let impostor = Sidecar::builder()
             .key_file("key", &other.private_pem())
             .start(&yaml)
             .await;
-        assert_eq!(get(stranger.address("hub"), "/", &[]).await.status, 503);
+        assert_eq!(get(impostor.address("hub"), "/", &[]).await.status, 503);
     }
 }
 
@@ -110,7 +110,7 @@ async fn an_assertion_says_to_the_issuer_that_its_metadata_name_who_we_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_assertion_of_somebody_else_is_read_anew_for_each_request() {
+async fn a_foreign_assertion_is_read_for_each_request() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.answer_tokens(|answer| answer.lifetime = Duration::from_secs(2));
     let yaml = yaml(
@@ -142,7 +142,7 @@ async fn an_assertion_of_somebody_else_is_read_anew_for_each_request() {
             == ["e30.second.c2ln"]
     })
     .await;
-    // What is no JWT, here a key that was put into the wrong place, is never sent.
+    // A file without a JWT, here a misplaced key, is never sent.
     let before = authority.token_requests().len();
     std::fs::write(sidecar.path("jwt"), "-----BEGIN PRIVATE KEY-----\nAAAA\n").unwrap();
     until("there is no token", async || {
@@ -158,7 +158,7 @@ async fn an_assertion_of_somebody_else_is_read_anew_for_each_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_authenticates_over_tls_and_only_the_right_one() {
-    let (client, stranger) = (ClientCertificate::generate(), ClientCertificate::generate());
+    let (client, impostor) = (ClientCertificate::generate(), ClientCertificate::generate());
     let (authority, upstream) = (Authority::start_mtls(&client), Upstream::start());
     let credential = "    authMethod: tls_client_auth\n    certFile: \"@DIR@/cert\"\n    keyFile: \"@DIR@/key\"\n    \
                       caFile: \"@DIR@/ca\"\n";
@@ -176,7 +176,7 @@ async fn a_certificate_authenticates_over_tls_and_only_the_right_one() {
     let asked = &authority.token_requests()[0];
     assert_eq!(asked.all("client_id"), ["legacy"]);
     assert!(asked.client().is_none(), "no secret is sent");
-    let unknown = start(&stranger).await;
+    let unknown = start(&impostor).await;
     assert_eq!(get(unknown.address("hub"), "/", &[]).await.status, 503);
     assert_eq!(authority.token_requests().len(), 1);
 }
@@ -285,7 +285,7 @@ async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_on
     let kept = std::fs::read_to_string(sidecar.path("token-hub")).unwrap();
     assert!(!kept.contains(&token) && kept.len() > 100);
 
-    // The authority is gone: whoever had to fetch would have nothing.
+    // The authority is down: a fetch would fail.
     authority.down().await;
     let restarted = sidecar.stop_keeping_state().await.start(&yaml).await;
     assert_eq!(get(restarted.address("hub"), "/", &[]).await.status, 200);

@@ -25,7 +25,7 @@ enum Sick {
     Tls,
 }
 
-/// What a caller without a token gets.
+/// The response to a caller without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gets {
     /// The upstream's answer, in the end.
@@ -187,8 +187,8 @@ fn recover(authority: &Authority) {
     authority.break_tls(false);
 }
 
-/// What a caller got; anything but the two is a fault.
-fn judge(name: &str, answer: &RawAnswer) -> Gets {
+/// The response to a caller; any other is a fault.
+fn classify(name: &str, answer: &RawAnswer) -> Gets {
     match answer.status {
         200 => Answer,
         _ => {
@@ -219,12 +219,12 @@ async fn at_the_first_fetch(name: &str, sick: &Sick, gets: Gets) {
     let world = world_for(sick, Duration::from_secs(3600)).await;
     fall_sick(&world.authority, sick).await;
     let began = Instant::now();
-    assert_eq!(judge(name, &world.get("/").await), gets, "{name}");
+    assert_eq!(classify(name, &world.get("/").await), gets, "{name}");
     if gets == Unavailable {
         assert!(world.upstream.received().is_empty(), "{name}");
         // Many requests cause no more fetches.
         for _ in 0..100 {
-            assert_eq!(judge(name, &world.get("/").await), Unavailable, "{name}");
+            assert_eq!(classify(name, &world.get("/").await), Unavailable, "{name}");
         }
         let most = began.elapsed().as_secs() + 1;
         assert!(
@@ -238,7 +238,7 @@ async fn at_the_first_fetch(name: &str, sick: &Sick, gets: Gets) {
 
 async fn at_a_refresh(name: &str, sick: &Sick, gets: Gets) {
     let world = world_for(sick, Duration::from_secs(3)).await;
-    assert_eq!(judge(name, &world.get("/").await), Answer, "{name}");
+    assert_eq!(classify(name, &world.get("/").await), Answer, "{name}");
     fall_sick(&world.authority, sick).await;
     // The token in hand serves to its end; then a new one does, or none.
     let first = world
@@ -248,7 +248,7 @@ async fn at_a_refresh(name: &str, sick: &Sick, gets: Gets) {
         .cloned()
         .expect("one was issued");
     until(name, async || {
-        let got = judge(name, &world.get("/").await);
+        let got = classify(name, &world.get("/").await);
         let newest = world
             .upstream
             .received()

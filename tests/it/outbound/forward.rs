@@ -1,4 +1,4 @@
-//! A program that knows only `HTTP_PROXY`.
+//! A program that supports only `HTTP_PROXY`.
 
 use super::SECRET;
 use crate::support::authority::{Authority, Endpoint};
@@ -85,7 +85,7 @@ async fn a_url_of_a_target_goes_there_over_https_with_its_token_and_its_host() {
     let (hub, other) = (&world.hub.received()[0], &world.other.received()[0]);
     assert_eq!(
         hub.target, "/api/v1/x?y=%2F",
-        "the path that was judged, the query as it came"
+        "the path that was outcome, the query as it came"
     );
     assert_eq!(
         hub.header("host"),
@@ -252,7 +252,7 @@ async fn an_answer_passes_piece_by_piece_as_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_header_names_another_path_or_method_than_the_one_that_was_judged() {
+async fn no_header_names_another_path_or_method_than_the_checked_one() {
     let world = world("").await;
     let proxy = world.sidecar.address("proxy");
     let headers = [

@@ -94,7 +94,7 @@ async fn a_program_gets_the_token_that_it_attaches_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_gets_it() {
+async fn other_requests_do_not_get_it() {
     let world = world().await;
     for headers in [
         vec![],
@@ -109,7 +109,7 @@ async fn nobody_else_gets_it() {
     let same = world.token("nothing", &[MARK]).await;
     let hidden = world.token("hidden", &[MARK]).await;
     assert_eq!((hidden.status, same.status), (404, 404));
-    assert_eq!(hidden.text(), same.text(), "who asks learns no names");
+    assert_eq!(hidden.text(), same.text(), "the answer reveals no names");
     for (method, target) in [
         ("POST", "/token/hub"),
         ("GET", "/"),

@@ -27,7 +27,7 @@ async fn revoked(listener: &str) -> (World, String) {
     (world, old)
 }
 
-/// What the upstream saw after the first request, which only fetched the token.
+/// The requests at the upstream after the first one, which only fetched the token.
 fn seen(world: &World) -> Vec<Received> {
     world.upstream.received().split_off(1)
 }

@@ -14,7 +14,7 @@ use crate::support::upstream::{Answer, Received};
 
 const REQUESTS: usize = 10_000;
 const CONNECTIONS: usize = 16;
-/// What can be replayed at most.
+/// The largest request that can be replayed.
 const REPLAYED: usize = 64 * 1024;
 
 /// A stream of numbers that is the same each time.
@@ -42,7 +42,7 @@ impl Random {
     }
 }
 
-/// What the upstream did to each request, by its number: the status, or 0 where it broke off.
+/// The upstream's response to each request, by its number: the status, or 0 for a broken connection.
 type Log = Arc<Mutex<HashMap<usize, Vec<u16>>>>;
 
 fn number(seen: &Received) -> usize {

@@ -154,7 +154,7 @@ async fn an_old_secret_is_replaced_by_a_proven_one_and_no_request_fails_meanwhil
     assert_eq!(
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o640,
-        "for whom it was, it is"
+        "the owner stays"
     );
     assert!(
         std::fs::read_to_string(&path).unwrap().ends_with('\n'),
@@ -197,7 +197,7 @@ async fn the_old_secret_goes_only_when_the_credential_asks_with_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_grace_the_old_secret_lives_on_beside_the_new_one() {
+async fn during_the_grace_the_old_secret_stays_valid() {
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
     let upstream = Upstream::start();
@@ -209,7 +209,7 @@ async fn with_a_grace_the_old_secret_lives_on_beside_the_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
-    // The client is disabled: a new secret can be made, but no token is had with it.
+    // The client is disabled: a new secret can be created, but brings no token.
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
     assert_eq!(
@@ -224,10 +224,7 @@ async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
     let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
     logs::wait_for_line(
         mark,
-        &[
-            "could not be renewed",
-            "no token was had with the new secret",
-        ],
+        &["could not be renewed", "the new secret brings no token"],
     )
     .await;
     assert_eq!(in_file(&sidecar), old);
@@ -248,7 +245,7 @@ async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_sidecars_of_one_file_renew_it_once_and_another_secret_of_the_client_lives_on() {
+async fn two_sidecars_of_one_file_renew_it_once_and_another_secret_stays() {
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
     let made = issuer

@@ -1,5 +1,5 @@
-//! Questions without an answer: whose failure they are, what they cannot bring back, and how many
-//! there are.
+//! Queries without an answer: which requests fail, which refusals stand, and how many queries there
+//! are.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn token(authority: &Authority, jti: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_whose_question_breaks_is_refused_and_no_other_is() {
+async fn only_the_token_with_a_failed_query_is_refused() {
     let upstream = Upstream::start();
     let (authority, sidecar) = introspecting(&upstream, "", "").await;
     let large = authority
@@ -44,13 +44,13 @@ async fn a_token_whose_question_breaks_is_refused_and_no_other_is() {
         ] {
             authority.behave(Endpoint::Introspection, broken);
             assert_eq!(
-                judge(&sidecar, &large).await,
+                outcome_of(&sidecar, &large).await,
                 is(503, "revocation_unavailable")
             );
         }
         authority.behave(Endpoint::Introspection, Behave::Normal);
         assert_eq!(
-            judge(&sidecar, &token(&authority, &format!("good-{n}"))).await,
+            outcome_of(&sidecar, &token(&authority, &format!("good-{n}"))).await,
             is(200, "-"),
             "{n}"
         );
@@ -62,25 +62,25 @@ async fn an_authority_that_cannot_be_reached_is_not_asked_about_each_token() {
     let upstream = Upstream::start();
     let (authority, sidecar) = introspecting(&upstream, "", "").await;
     assert_eq!(
-        judge(&sidecar, &token(&authority, "good")).await,
+        outcome_of(&sidecar, &token(&authority, "good")).await,
         is(200, "-")
     );
     authority.down().await;
     for n in 0..20 {
-        let judged = judge(&sidecar, &token(&authority, &format!("{n}"))).await;
-        assert_eq!(judged, is(503, "revocation_unavailable"));
+        let outcome = outcome_of(&sidecar, &token(&authority, &format!("{n}"))).await;
+        assert_eq!(outcome, is(503, "revocation_unavailable"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_last_answer_refused_is_not_accepted_when_nobody_answers() {
+async fn a_refusal_stands_when_the_authority_does_not_answer() {
     let upstream = Upstream::start();
     let more = ", maxAge: 1s, maxStale: 1s, onFailure: accept";
     let (authority, sidecar) = introspecting(&upstream, more, "").await;
     let (good, bad) = (token(&authority, "good"), token(&authority, "bad"));
     authority.revoke("bad");
-    assert_eq!(judge(&sidecar, &bad).await, is(401, "revoked"));
-    assert_eq!(judge(&sidecar, &good).await, is(200, "-"));
+    assert_eq!(outcome_of(&sidecar, &bad).await, is(401, "revoked"));
+    assert_eq!(outcome_of(&sidecar, &good).await, is(200, "-"));
     let began = Instant::now();
     authority.down().await;
     until("both answers are too old", async || {
@@ -88,17 +88,17 @@ async fn what_the_last_answer_refused_is_not_accepted_when_nobody_answers() {
     })
     .await;
     assert_eq!(
-        judge(&sidecar, &good).await,
+        outcome_of(&sidecar, &good).await,
         is(200, "-"),
         "it is accepted without an answer"
     );
     for _ in 0..3 {
-        assert_eq!(judge(&sidecar, &bad).await, is(401, "revoked"));
+        assert_eq!(outcome_of(&sidecar, &bad).await, is(401, "revoked"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_last_list_refuses_is_not_accepted_however_old_it_is() {
+async fn a_revocation_stands_however_old_the_list_is() {
     let upstream = Upstream::start();
     let authority = Authority::start();
     authority.advertise("revocation_list_uri", "/revocations");
@@ -122,23 +122,23 @@ async fn what_the_last_list_refuses_is_not_accepted_however_old_it_is() {
     })
     .await;
     assert_eq!(
-        judge(&first, &good).await,
+        outcome_of(&first, &good).await,
         is(200, "-"),
         "it is accepted without a list"
     );
-    assert_eq!(judge(&first, &revoked).await, is(401, "revoked"));
-    // The same after a restart, with keys and list that were kept.
+    assert_eq!(outcome_of(&first, &revoked).await, is(401, "revoked"));
+    // The same after a restart, with the kept keys and list.
     let again = first
         .stop_keeping_state()
         .await
         .start(&yaml_of(&authority, revocation, &upstream))
         .await;
-    assert_eq!(judge(&again, &good).await, is(200, "-"));
-    assert_eq!(judge(&again, &revoked).await, is(401, "revoked"));
+    assert_eq!(outcome_of(&again, &good).await, is(200, "-"));
+    assert_eq!(outcome_of(&again, &revoked).await, is(401, "revoked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_counted_before_their_authority_is_asked() {
+async fn requests_are_counted_before_the_query() {
     let upstream = Upstream::start();
     for per in ["client_id", "sub", "address", "listener"] {
         let limits = format!("limits: {{ requestsPerSecond: 5, burst: 5, per: {per} }},");
@@ -146,7 +146,7 @@ async fn requests_are_counted_before_their_authority_is_asked() {
         let began = Instant::now();
         let mut passed = 0;
         for n in 0..100 {
-            // Revoked ones are asked about too.
+            // Revoked tokens are queried too.
             if n % 2 == 0 {
                 authority.revoke(&format!("{n}"));
             }
@@ -159,7 +159,7 @@ async fn requests_are_counted_before_their_authority_is_asked() {
             match answer.status {
                 200 | 401 => passed += 1,
                 _ => {
-                    assert_eq!(judged(&answer), is(429, "rate_limited"), "{per}");
+                    assert_eq!(outcome(&answer), is(429, "rate_limited"), "{per}");
                     assert_eq!(answer.header("retry-after"), Some("1"));
                 }
             }
@@ -178,21 +178,21 @@ async fn requests_are_counted_before_their_authority_is_asked() {
             .claim("sub", "two")
             .sign();
         if ["client_id", "sub"].contains(&per) {
-            assert_eq!(judge(&sidecar, &other).await, is(200, "-"), "{per}");
+            assert_eq!(outcome_of(&sidecar, &other).await, is(200, "-"), "{per}");
         }
     }
 }
 
-/// What is known already costs no question and is counted as ever: once, and only if it passes.
+/// A cached state needs no query. The request is counted once, and only if it passes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_asked_is_counted_once() {
+async fn a_request_with_a_query_is_counted_once() {
     let upstream = Upstream::start();
     let limits = "limits: { requestsPerSecond: 1, burst: 4 },";
     let (authority, sidecar) = introspecting(&upstream, "", limits).await;
     let bearer = token(&authority, "good");
     let mut passed = 0;
     let began = Instant::now();
-    while judge(&sidecar, &bearer).await == is(200, "-") {
+    while outcome_of(&sidecar, &bearer).await == is(200, "-") {
         passed += 1;
     }
     let earned = began.elapsed().as_secs() + 1;

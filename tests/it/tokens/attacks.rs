@@ -34,17 +34,17 @@ async fn every_attack_is_refused_for_its_own_reason_and_good_tokens_pass_between
     let mut wrong = Vec::new();
     let mut passed = 0;
     for (number, (name, token, reason)) in attacks.iter().enumerate() {
-        let judged = world.judge(token).await;
+        let outcome = world.outcome_of(token).await;
         // The authority is asked for a few of the keys that are made up; it may have those that it
         // was not asked for.
         let is_not_asked =
-            *reason == "unknown_kid" && judged == (503, "keys_unavailable".to_owned());
-        if judged != (401, (*reason).to_owned()) && !is_not_asked {
-            wrong.push(format!("{name}: {judged:?}, expected {reason}"));
+            *reason == "unknown_kid" && outcome == (503, "keys_unavailable".to_owned());
+        if outcome != (401, (*reason).to_owned()) && !is_not_asked {
+            wrong.push(format!("{name}: {outcome:?}, expected {reason}"));
         }
         if number % BETWEEN == 0 {
             assert_eq!(
-                world.judge(&world.good().sign()).await.0,
+                world.outcome_of(&world.good().sign()).await.0,
                 200,
                 "after {name}"
             );
@@ -57,7 +57,7 @@ async fn every_attack_is_refused_for_its_own_reason_and_good_tokens_pass_between
     );
     assert!(
         wrong.is_empty(),
-        "{} of {} judged wrong:\n{}",
+        "{} of {} decided wrong:\n{}",
         wrong.len(),
         attacks.len(),
         wrong.join("\n")
@@ -83,6 +83,10 @@ async fn what_only_looks_like_an_attack_passes() {
         .into_iter()
         .chain(claims::unusual(&world))
     {
-        assert_eq!(world.judge(&token).await, (200, "-".to_owned()), "{name}");
+        assert_eq!(
+            world.outcome_of(&token).await,
+            (200, "-".to_owned()),
+            "{name}"
+        );
     }
 }

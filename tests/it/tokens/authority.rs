@@ -31,7 +31,7 @@ impl World {
             sidecar,
         };
         while world
-            .judge(&world.token(&world.authority.key("es256-1")))
+            .outcome_of(&world.token(&world.authority.key("es256-1")))
             .await
             .0
             != 200
@@ -45,7 +45,7 @@ impl World {
         Draft::new(&self.authority.issuer(), key)
     }
 
-    async fn judge(&self, token: &Draft) -> (u16, String) {
+    async fn outcome_of(&self, token: &Draft) -> (u16, String) {
         let bearer = format!("Bearer {}", token.sign());
         let answer = get(
             self.sidecar.address("api"),
@@ -76,28 +76,28 @@ async fn of_two_keys_with_one_id_both_are_tried_if_they_fit() {
     for key in &namesakes {
         authority.publish_jwk(key.public_jwk());
     }
-    // Of the same id, but for no signature.
+    // With the same id, but not for signatures.
     let mut encryption = TestKey::generate("es256-1", Alg::ES384).public_jwk();
     encryption["use"] = "enc".into();
     authority.publish_jwk(encryption);
     let world = World::start(authority).await;
     for key in &namesakes {
-        assert_eq!(world.judge(&world.token(key)).await.0, 200, "{key:?}");
+        assert_eq!(world.outcome_of(&world.token(key)).await.0, 200, "{key:?}");
     }
-    let stranger = TestKey::generate("es256-1", Alg::ES256);
+    let impostor = TestKey::generate("es256-1", Alg::ES256);
     assert_eq!(
-        world.judge(&world.token(&stranger)).await,
+        world.outcome_of(&world.token(&impostor)).await,
         refused("signature")
     );
     assert_eq!(
         world
-            .judge(&world.token(&TestKey::generate("es256-1", Alg::ES384)))
+            .outcome_of(&world.token(&TestKey::generate("es256-1", Alg::ES384)))
             .await,
         refused("algorithm")
     );
     // A signature of the one under the algorithm of the other.
     let mixed = world.token(&namesakes[2]).header("alg", "\"ES256\"");
-    assert_eq!(world.judge(&mixed).await, refused("signature"));
+    assert_eq!(world.outcome_of(&mixed).await, refused("signature"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +115,7 @@ async fn without_a_key_id_two_fitting_keys_are_tried_and_each_gets_its_turn() {
         // tokens.
         let mut refusals = 0;
         loop {
-            let anonymous = world.judge(&world.token(key).no_header("kid")).await;
+            let anonymous = world.outcome_of(&world.token(key).no_header("kid")).await;
             if anonymous.0 == 200 {
                 break;
             }
@@ -123,16 +123,16 @@ async fn without_a_key_id_two_fitting_keys_are_tried_and_each_gets_its_turn() {
             refusals += 1;
             assert!(refusals <= 1000, "key {number}");
         }
-        let again = world.judge(&world.token(key).no_header("kid")).await;
+        let again = world.outcome_of(&world.token(key).no_header("kid")).await;
         assert_eq!(again.0, 200, "key {number} has verified lately");
         assert_eq!(
-            world.judge(&world.token(key)).await.0,
+            world.outcome_of(&world.token(key)).await.0,
             200,
             "key {number}, named"
         );
     }
     for kid in ["ed-1", "rs-1"] {
         let token = world.token(&world.authority.key(kid)).no_header("kid");
-        assert_eq!(world.judge(&token).await.0, 200, "{kid}");
+        assert_eq!(world.outcome_of(&token).await.0, 200, "{kid}");
     }
 }

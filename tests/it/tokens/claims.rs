@@ -1,4 +1,4 @@
-//! What a token's claims can say: times, audiences, issuers, identities, and JSON that two parsers
+//! Claims of a token: times, audiences, issuers, identities, and JSON that two parsers
 //! read differently.
 
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! The `Authorization` header around a token, and places where no token is looked for.
 
-use super::{World, judged};
+use super::{World, outcome};
 use crate::support::client::get;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,10 +73,10 @@ async fn the_header_holds_one_bearer_token_and_nothing_else() {
     ];
     let mut wrong = Vec::new();
     for (value, (status, reason)) in &cases {
-        let judged = world.judge_header(value.as_bytes()).await;
-        if judged != (*status, (*reason).to_owned()) {
+        let outcome = world.outcome_of_header(value.as_bytes()).await;
+        if outcome != (*status, (*reason).to_owned()) {
             wrong.push(format!(
-                "{:?}: {judged:?}, expected {status} {reason}",
+                "{:?}: {outcome:?}, expected {status} {reason}",
                 value.replace(&token, "TOKEN")
             ));
         }
@@ -85,7 +85,7 @@ async fn the_header_holds_one_bearer_token_and_nothing_else() {
     // Bytes that HTTP itself does not allow in a header.
     for byte in [b'\0', b'\x01', b'\x7f', b'\r'] {
         let value = [b"Bearer ", token.as_bytes(), &[byte]].concat();
-        assert_eq!(world.judge_header(&value).await.0, 400, "{byte}");
+        assert_eq!(world.outcome_of_header(&value).await.0, 400, "{byte}");
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_token_is_looked_for_in_one_place_only() {
             (401, "no_token"),
         ),
     ] {
-        let (status, reason) = judged(&world.send(lines.as_bytes()).await);
+        let (status, reason) = outcome(&world.send(lines.as_bytes()).await);
         assert_eq!(
             (status, reason.as_str()),
             judgement,
@@ -138,7 +138,7 @@ async fn a_token_is_looked_for_in_one_place_only() {
     }
     let target = format!("/any?access_token={token}");
     assert_eq!(
-        judged(&get(world.sidecar.address("api"), &target, &[]).await).0,
+        outcome(&get(world.sidecar.address("api"), &target, &[]).await).0,
         401
     );
 }

@@ -1,4 +1,4 @@
-//! What a token's header can claim: algorithm, key, type, extensions.
+//! Claims of a token's header: algorithm, key, type, extensions.
 
 use serde_json::{Value, json};
 
@@ -253,7 +253,7 @@ pub fn keys(world: &World, evil: &Authority) -> Vec<Attack> {
     attacks
 }
 
-/// Tokens that are no access tokens, and extensions that nobody here knows.
+/// Tokens of other types, and unknown extensions.
 pub fn types_and_extensions(world: &World) -> Vec<Attack> {
     let good = || world.good();
     let mut attacks = Vec::new();
@@ -324,7 +324,7 @@ pub fn types_and_extensions(world: &World) -> Vec<Attack> {
     }
     let nested = good().header("cty", "\"JWT\"").payload(good().sign());
     attacks.push(attack("a token in a token", &nested, "malformed_token"));
-    // DEFLATE of `{}` (RFC 1951): no JSON before somebody inflates it.
+    // DEFLATE of `{}` (RFC 1951), which is JSON only after decompression.
     let zipped = good()
         .header("zip", "\"DEF\"")
         .payload([0xab, 0xae, 0x05, 0x00]);

@@ -19,12 +19,12 @@ async fn a_remembered_token_lends_its_memory_to_no_other() {
     let good = world.good();
     let (message, signature) = good.signed();
     let token = written(&message, &signature);
-    assert_eq!(world.judge(&token).await.0, 200);
+    assert_eq!(world.outcome_of(&token).await.0, 200);
     let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else {
         unreachable!("a token")
     };
     let other = world.good().claim("sub", "\"root\"").message();
-    let stranger = world.good().claim("sub", "\"other\"").sign();
+    let impostor = world.good().claim("sub", "\"other\"").sign();
     let mut flipped = signature.clone();
     flipped[40] ^= 1;
     let variants = [
@@ -37,7 +37,7 @@ async fn a_remembered_token_lends_its_memory_to_no_other() {
             "another token's signature",
             format!(
                 "{message}.{}",
-                stranger.rsplit('.').next().expect("three parts")
+                impostor.rsplit('.').next().expect("three parts")
             ),
             "signature",
         ),
@@ -76,15 +76,15 @@ async fn a_remembered_token_lends_its_memory_to_no_other() {
     for _ in 0..2 {
         for (name, variant, reason) in &variants {
             assert_eq!(
-                world.judge(variant).await,
+                world.outcome_of(variant).await,
                 (401, (*reason).to_owned()),
                 "{name}"
             );
-            assert_eq!(world.judge(&token).await.0, 200, "after {name}");
+            assert_eq!(world.outcome_of(&token).await.0, 200, "after {name}");
         }
     }
-    // What was refused once is not good later, nor bad for ever: it was not remembered at all.
-    assert_eq!(world.judge(&stranger).await.0, 200);
+    // A refusal is not cached.
+    assert_eq!(world.outcome_of(&impostor).await.0, 200);
 }
 
 /// The last letter's successor: the same bytes to a careless decoder.
@@ -117,7 +117,7 @@ async fn listeners(
             AUDIENCE,
             "{ paths: [/write], scopes: [\"devices:write\"] }"
         ),
-        listener("stranger", "none", AUDIENCE, "{ paths: [/x] }"),
+        listener("impostor", "none", AUDIENCE, "{ paths: [/x] }"),
         listener("other", "users", "https://other.example", "{ paths: [/x] }"),
     );
     let sidecar = Sidecar::builder().clock(clock.clone()).start(&yaml).await;
@@ -149,7 +149,7 @@ async fn hits(sidecar: &Sidecar) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn time_listener_and_rule_are_judged_of_a_remembered_token_too() {
+async fn time_listener_and_rule_are_checked_for_a_cached_token_too() {
     let (authority, clock) = (Authority::start(), MovableClock::now());
     let (_upstream, sidecar) = listeners(&authority, "", &clock).await;
     let token = Draft::new(&authority.issuer(), &authority.key("es256-1")).sign();
@@ -158,7 +158,7 @@ async fn time_listener_and_rule_are_judged_of_a_remembered_token_too() {
             ("api", "/open", 200, None),
             ("api", "/write", 403, Some("scope")),
             ("api", "/nowhere", 403, Some("no_rule")),
-            ("stranger", "/open", 401, Some("unknown_issuer")),
+            ("impostor", "/open", 401, Some("unknown_issuer")),
             ("other", "/open", 401, Some("audience")),
         ] {
             let answer = ask(&sidecar, listener, path, &token).await;
@@ -179,7 +179,7 @@ async fn time_listener_and_rule_are_judged_of_a_remembered_token_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_never_expires_is_verified_anew_after_30_seconds() {
+async fn a_token_without_exp_is_verified_again_after_30_seconds() {
     let (authority, clock) = (Authority::start(), MovableClock::now());
     authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
     let (_upstream, sidecar) =
@@ -198,13 +198,13 @@ async fn a_token_that_never_expires_is_verified_anew_after_30_seconds() {
         clock.forward(Duration::from_secs(32));
         let before = hits(&sidecar).await;
         assert_eq!(status().await, 200);
-        assert_eq!(hits(&sidecar).await, before, "found out anew");
+        assert_eq!(hits(&sidecar).await, before, "verified again");
         assert_eq!(status().await, 200);
         assert_eq!(hits(&sidecar).await, before + 1, "and remembered");
     }
     clock.forward(Duration::from_secs(20 * 3600));
     assert_eq!(status().await, 200, "it never expires");
-    // One with an end has it all the same, and what stands there must be a time.
+    // An `exp` counts if there is one, and must be a time.
     for (exp, reason) in [
         ("1", "expired"),
         ("null", "malformed_claims"),

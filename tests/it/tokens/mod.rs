@@ -71,7 +71,7 @@ impl World {
         };
         // A token without `kid` may cause a fetch, so the set must have come before the first of
         // them.
-        while world.judge(&world.good().sign()).await.0 != 200 {
+        while world.outcome_of(&world.good().sign()).await.0 != 200 {
             tokio::task::yield_now().await;
         }
         world
@@ -87,14 +87,14 @@ impl World {
         Draft::new(&self.users.issuer(), &self.users.key(kid))
     }
 
-    async fn judge(&self, token: &str) -> (u16, String) {
-        self.judge_header(format!("Bearer {token}").as_bytes())
+    async fn outcome_of(&self, token: &str) -> (u16, String) {
+        self.outcome_of_header(format!("Bearer {token}").as_bytes())
             .await
     }
 
     /// Sends an `Authorization` header of these bytes.
-    async fn judge_header(&self, value: &[u8]) -> (u16, String) {
-        judged(
+    async fn outcome_of_header(&self, value: &[u8]) -> (u16, String) {
+        outcome(
             &self
                 .send(&[b"Authorization: ", value, b"\r\n"].concat())
                 .await,
@@ -112,7 +112,7 @@ impl World {
     }
 }
 
-fn judged(answer: &RawAnswer) -> (u16, String) {
+fn outcome(answer: &RawAnswer) -> (u16, String) {
     (
         answer.status,
         answer.header("x-m2m-reason").unwrap_or("-").to_owned(),

@@ -1,4 +1,4 @@
-//! Signatures that are somebody else's, damaged, or of another form.
+//! Signatures of another key, damaged ones, and other encodings.
 
 use super::World;
 use super::attacks::Attack;
@@ -7,16 +7,16 @@ use crate::support::keys::{Alg, TestKey};
 
 /// Right claims under a wrong signature.
 pub fn attacks(world: &World) -> Vec<Attack> {
-    let stranger = TestKey::generate("es256-1", Alg::ES256);
+    let impostor = TestKey::generate("es256-1", Alg::ES256);
     let mut attacks: Vec<Attack> = vec![
         (
-            "a stranger's".to_owned(),
-            world.good().by(&stranger).sign(),
+            "a impostor's".to_owned(),
+            world.good().by(&impostor).sign(),
             "signature",
         ),
         (
-            "a stranger's, no kid".to_owned(),
-            world.good().by(&stranger).no_header("kid").sign(),
+            "a impostor's, no kid".to_owned(),
+            world.good().by(&impostor).no_header("kid").sign(),
             "signature",
         ),
         (
@@ -131,7 +131,7 @@ fn damages(signature: &[u8]) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// The same r and s, written otherwise (RFC 7518 §3.4 knows one form).
+/// The same r and s, written otherwise (RFC 7518 §3.4 allows one form).
 fn ecdsa_forms(signature: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let half = signature.len() / 2;
     let (r, s) = signature.split_at(half);
@@ -161,7 +161,7 @@ fn ecdsa_forms(signature: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// S + L: the same signature to whoever does not ask for S < L (RFC 8032 §5.1.7).
+/// S + L: the same signature unless S < L is checked (RFC 8032 §5.1.7).
 fn with_order_added(signature: &[u8]) -> Vec<u8> {
     let order = num_bigint::BigUint::from_bytes_be(
         &(0..32)

@@ -3,7 +3,7 @@
 //!
 //! The padding of RSASSA-PKCS1-v1_5 is taken over from the vectors themselves: their private key is
 //! public, so the padded hash of each vector is opened, our token's hash put in the place of the
-//! vector's, and signed again. The other defects are made here anew, under the names that the
+//! vector's, and signed again. The other defects are made again here, under the names that the
 //! vectors have.
 
 use std::collections::BTreeSet;
@@ -84,7 +84,7 @@ impl World {
             upstream,
             sidecar: builder.start(&yaml).await,
         };
-        while world.judge(&world.good().sign()).await.0 != 200 {
+        while world.outcome_of(&world.good().sign()).await.0 != 200 {
             tokio::task::yield_now().await;
         }
         world
@@ -102,7 +102,7 @@ impl World {
             .message()
     }
 
-    async fn judge(&self, token: &str) -> (u16, String) {
+    async fn outcome_of(&self, token: &str) -> (u16, String) {
         let address = self.sidecar.address("api");
         let request =
             format!("GET / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
@@ -141,14 +141,16 @@ async fn no_modified_padding_verifies_over_right_claims() {
         if !valid && exchanged == pkcs1(ours.as_ref()) {
             exchanged[255] ^= 1;
         }
-        let judged = world.judge(&written(&message, &key.sign(&exchanged))).await;
+        let outcome = world
+            .outcome_of(&written(&message, &key.sign(&exchanged)))
+            .await;
         let expected = if valid {
             (200, "-")
         } else {
             (401, "signature")
         };
         assert_eq!(
-            (judged.0, judged.1.as_str()),
+            (outcome.0, outcome.1.as_str()),
             expected,
             "{} {}",
             test["tcId"],
@@ -160,7 +162,7 @@ async fn no_modified_padding_verifies_over_right_claims() {
     assert!(refused > 200, "{refused}");
 }
 
-/// A vector's name, a token with its defect, and how it is to be judged.
+/// A vector's name, a token with its defect, and the expected outcome.
 type Transplant = (&'static str, String, (u16, &'static str));
 const SIGNATURE: (u16, &str) = (401, "signature");
 const MALFORMED: (u16, &str) = (401, "malformed_token");
@@ -351,7 +353,7 @@ fn curves(world: &World) -> Vec<Transplant> {
             ("N", n.clone()),
         ];
         all.push(("valid", written(&message, &wide(&r, &s, 0)), (200, "-")));
-        // ECDSA's other signature: RFC 7518 knows no rule about the size of s. It says the same and
+        // ECDSA's other signature: RFC 7518 has no rule about the size of s. It says the same and
         // no more.
         all.push((
             "valid",
@@ -636,16 +638,16 @@ async fn no_defect_of_the_vectors_passes_over_right_claims() {
     .concat();
     let mut wrong = Vec::new();
     for (number, (name, token, (status, reason))) in all.iter().enumerate() {
-        let judged = world.judge(token).await;
-        if judged != (*status, (*reason).to_owned()) {
+        let outcome = world.outcome_of(token).await;
+        if outcome != (*status, (*reason).to_owned()) {
             wrong.push(format!(
-                "{number} {name}: {judged:?}, expected {status} {reason}"
+                "{number} {name}: {outcome:?}, expected {status} {reason}"
             ));
         }
     }
     assert!(
         wrong.is_empty(),
-        "{} of {} judged wrong:\n{}",
+        "{} of {} decided wrong:\n{}",
         wrong.len(),
         all.len(),
         wrong.join("\n")

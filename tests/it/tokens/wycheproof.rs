@@ -1,4 +1,4 @@
-//! Wycheproof's vectors for JSON Web Signature (`tests/vectors`), judged one by one.
+//! Wycheproof's vectors for JSON Web Signature (`tests/vectors`), one by one.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().expect("a text")
 }
 
-/// Why a valid vector is refused here all the same; `None`: it must verify.
+/// Why a valid vector is refused here; `None` if it must verify.
 fn stricter(group: &Value, test: &Value) -> Option<&'static str> {
     let key = group.get("public").unwrap_or(&group["private"]);
     if key["kty"] == "oct" {
@@ -54,7 +54,7 @@ fn verifies(keys: &KeySet, jws: &str) -> bool {
 }
 
 #[test]
-fn every_vector_is_judged_as_wycheproof_says_or_stricter_for_a_reason() {
+fn every_vector_has_the_result_of_wycheproof_or_a_reason_to_be_stricter() {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     for group in groups() {
@@ -77,7 +77,7 @@ fn every_vector_is_judged_as_wycheproof_says_or_stricter_for_a_reason() {
         }
     }
     println!("{counts:#?}");
-    assert!(wrong.is_empty(), "judged wrong: {wrong:#?}");
+    assert!(wrong.is_empty(), "wrong results: {wrong:#?}");
     let expected = [
         ("ES512 is not offered", 2),
         ("HMAC: a shared secret is never a key of an authority", 10),
@@ -126,7 +126,7 @@ async fn no_vector_passes_as_a_bearer_token() {
     );
     let builder = Sidecar::builder().file("keys.json", json!({ "keys": keys }).to_string());
     let sidecar = builder.start(&yaml).await;
-    let judge = async |token: &str| {
+    let outcome_of = async |token: &str| {
         let address = sidecar.address("api");
         let request =
             format!("GET / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
@@ -139,24 +139,24 @@ async fn no_vector_passes_as_a_bearer_token() {
         )
     };
     let good = || super::draft::Draft::new("https://users.example", &own).sign();
-    while judge(&good()).await.0 != 200 {
+    while outcome_of(&good()).await.0 != 200 {
         tokio::task::yield_now().await;
     }
     let before = upstream.received().len();
     let mut counts: BTreeMap<(u16, String), usize> = BTreeMap::new();
     for test in groups().iter().flat_map(tests) {
-        let judged = judge(text(test, "jws")).await;
-        let expected = match judged.1.as_str() {
+        let outcome = outcome_of(text(test, "jws")).await;
+        let expected = match outcome.1.as_str() {
             // Its characters are no token's (RFC 6750 §2.1), or there are none.
             "malformed_authorization" => 400,
             "malformed_token" | "algorithm" => 401,
             other => panic!("{}: {other}", test["tcId"]),
         };
-        assert_eq!(judged.0, expected, "{}", test["tcId"]);
-        *counts.entry(judged).or_default() += 1;
+        assert_eq!(outcome.0, expected, "{}", test["tcId"]);
+        *counts.entry(outcome).or_default() += 1;
     }
     println!("{counts:?}");
-    assert_eq!(judge(&good()).await.0, 200);
+    assert_eq!(outcome_of(&good()).await.0, 200);
     assert_eq!(
         upstream.received().len(),
         before + 1,
