@@ -1,9 +1,10 @@
-//! A small private file: read only if no other user can have written it, and replaced as a whole, so
-//! that a kill at any moment leaves the old or the new content.
+//! The private files of this program, such as kept tokens and key sets: written by one writer, and
+//! read only when no other user can have written them.
 //!
-//! Kept files decide which tokens are valid. A file is used only if it is an ordinary file of our
-//! user or of root that no other user may write, in a directory of the same kind. Files that the
-//! configuration names are not checked: Kubernetes mounts them as links.
+//! A file is replaced as a whole, so that a kill at any moment leaves the old or the new content.
+//! It is trusted when it is an ordinary file of this user or of root that no other user may write,
+//! in such a directory. Files that the configuration names are not checked: Kubernetes mounts them
+//! as links.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,7 +20,7 @@ const WRITABLE_BY_GROUP: u32 = 0o020;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const PERMISSIONS: u32 = 0o7777;
 
-/// Why a file or a directory is not used, with the command that repairs it.
+/// Why a file or a directory is not trusted, with the command that mends it.
 #[derive(Debug, thiserror::Error)]
 #[error("{} {fault}{}", .path.display(), .fault.cure(.path))]
 pub struct Unusable {
@@ -55,20 +56,20 @@ impl Fault {
             Self::Link | Self::NotAFile | Self::TooLarge(_) => format!(": `rm -r {path}`"),
             Self::Owner { us, .. } => {
                 format!(
-                    ": `chown {us} {path}` if its content is this sidecar's own, else `rm -r {path}`"
+                    ": `chown {us} {path}` if what is in it is this sidecar's own, else `rm -r {path}`"
                 )
             }
             Self::File { .. } => format!(": `chmod go-w {path}`"),
             Self::Directory { .. } => {
                 format!(
-                    ": `chmod go-w {path}`, or name a subdirectory that the sidecar creates itself"
+                    ": `chmod go-w {path}`, or name a directory in it that the sidecar makes itself"
                 )
             }
         }
     }
 }
 
-/// A path quoted for a shell.
+/// A path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
@@ -92,7 +93,7 @@ impl Unusable {
     }
 }
 
-/// The user and groups whose files are used.
+/// The users whose files are trusted.
 #[derive(Clone, Debug)]
 pub struct Trusted {
     user: u32,
@@ -100,7 +101,7 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    /// Files of the user of this process, and of root.
+    /// The user that this process runs as, and root.
     #[must_use]
     pub fn ourselves() -> Self {
         let mut groups: Vec<u32> = getgroups()
@@ -115,11 +116,11 @@ impl Trusted {
         }
     }
 
-    /// Files of a directory's owner, and of root: for a command that runs as another user than the
-    /// sidecar.
+    /// The owner of a directory, and root: for a command that one user runs beside the sidecar of
+    /// another.
     ///
     /// # Errors
-    /// When the directory cannot be inspected.
+    /// When the directory cannot be looked at.
     pub fn owner_of(directory: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(directory)?;
         Ok(Self {
@@ -132,13 +133,14 @@ impl Trusted {
         user == self.user || user == 0
     }
 
-    /// Checks a directory. Gives the group that may write it, if that is allowed: Kubernetes gives a
-    /// pod's volume the pod's group (`fsGroup`) and the set-group-ID bit.
+    /// Checks a directory, and returns the group whose members may write it. That is the group of
+    /// a volume that Kubernetes gives to a pod (`fsGroup`): it has the set-group-ID bit, and is one
+    /// of our own groups.
     ///
-    /// A link of our user or of root is followed: systemd makes one for `DynamicUser`.
+    /// A link of a trusted user is followed: systemd makes one for `DynamicUser`.
     ///
     /// # Errors
-    /// Why files in it are not used. A missing directory is `Ok(None)`, as is one that only its owner
+    /// Why the directory is not trusted. A missing one is `Ok(None)`, as is one that only its owner
     /// may write.
     pub fn directory(&self, directory: &Path) -> Result<Option<u32>, Unusable> {
         let directory = if directory.as_os_str().is_empty() {
@@ -175,7 +177,7 @@ impl Trusted {
         Ok(None)
     }
 
-    /// Checks an open file in a directory that `group` may write.
+    /// Checks an opened file, in a directory that this group may write.
     fn file(
         &self,
         path: &Path,
@@ -200,8 +202,8 @@ impl Trusted {
         Err(Unusable::new(path, fault))
     }
 
-    /// Opens a file and checks it and its directory; `None` when there is no file. A pipe does not
-    /// block.
+    /// Opens a file and checks it and its directory; `None` when there is no file. Does not wait
+    /// for the other end of a pipe.
     fn open(&self, path: &Path) -> Result<Option<File>, Unusable> {
         let group = self.directory(path.parent().unwrap_or(Path::new(".")))?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -209,7 +211,7 @@ impl Trusted {
             Ok(descriptor) => File::from(descriptor),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(rustix::io::Errno::LOOP) => return Err(Unusable::new(path, Fault::Link)),
-            // It is a socket.
+            // The error of a socket.
             Err(rustix::io::Errno::NXIO) => return Err(Unusable::new(path, Fault::NotAFile)),
             Err(error) => return Err(Unusable::new(path, Fault::Unreadable(error.into()))),
         };
@@ -221,7 +223,7 @@ impl Trusted {
     /// The content of `file`, at most `most` bytes; `None` when there is no file. Blocks.
     ///
     /// # Errors
-    /// Why the file is not used.
+    /// Why the file is not trusted.
     pub fn read(&self, file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
         let Some(opened) = self.open(file)? else {
             return Ok(None);
@@ -239,16 +241,16 @@ impl Trusted {
     /// Checks a file that other code reads, and its directory. Blocks.
     ///
     /// # Errors
-    /// Why the file is not used. A missing file is no error.
+    /// Why the file is not trusted. A missing file is no error.
     pub fn check(&self, file: &Path) -> Result<(), Unusable> {
         self.open(file).map(drop)
     }
 }
 
-/// The content of a file of our own, at most `most` bytes; `None` when there is no file. Blocks.
+/// The content of a file of ours, at most `most` bytes; `None` when there is no file. Blocks.
 ///
 /// # Errors
-/// Why the file is not used.
+/// Why the file is not trusted.
 pub fn read(file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
     Trusted::ourselves().read(file, most)
 }
@@ -281,42 +283,94 @@ fn give(file: &File, owner: Option<(u32, u32)>) -> io::Result<()> {
     }
 }
 
-/// Mode and owner of a file.
+/// The mode and the owner of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// The permission bits.
     pub mode: u32,
-    /// User and group; `None` for our own.
+    /// User and group; none: ours.
     pub owner: Option<(u32, u32)>,
 }
 
-/// [`replace`] for a file that other users read.
+/// The same for a file that others read too.
 ///
 /// # Errors
 /// When the directory cannot be written, or the file cannot be given to its owner.
 pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    // A unique name: another writer may be replacing the same file.
-    let next = file.with_extension(format!("{:016x}", fastrand::u64(..)));
-    let mut opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&next)?;
+    // A unique name: other tasks and processes may be replacing the same file.
+    let next = unique_beside(file);
+    let mut opened = new_file(&next)?;
     let replaced = opened
         .write_all(content)
-        // The process's mask would reduce a mode that is given to `open`.
+        // After the opening, whose mode the process's mask limits.
         .and_then(|()| opened.set_permissions(fs::Permissions::from_mode(access.mode)))
         .and_then(|()| give(&opened, access.owner))
         .and_then(|()| opened.sync_all())
         .and_then(|()| fs::rename(&next, file));
     match &replaced {
         Err(_) => drop(fs::remove_file(&next)),
-        // Without it a loss of power could bring the old file back.
+        // Otherwise a power failure could bring the old file back. The new one is in place even
+        // if this fails.
         Ok(()) => {
             drop(File::open(file.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()))
         }
     }
     replaced
+}
+
+/// Writes a new file of mode 0600; one that exists stays as it is. Other processes never see a part
+/// of it. Blocks.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`], or when the directory cannot be written.
+pub fn create(file: &Path, content: &[u8]) -> io::Result<()> {
+    let next = unique_beside(file);
+    let written = new_file(&next)
+        .and_then(|mut opened| opened.write_all(content).and_then(|()| opened.sync_all()))
+        .and_then(|()| fs::hard_link(&next, file));
+    let _ = fs::remove_file(&next);
+    written
+}
+
+/// A new file of mode 0600, open for writing.
+///
+/// # Errors
+/// When it exists, or the directory cannot be written.
+pub fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A file, open for reading and writing: a new one has mode 0600, an existing one stays as it is.
+/// Blocks.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A name that no other file has, in the same directory.
+#[must_use]
+pub fn unique_beside(file: &Path) -> PathBuf {
+    file.with_extension(format!("{:016x}", fastrand::u64(..)))
+}
+
+/// Makes a directory and those above it, of mode 0700; existing ones stay as they are. Blocks.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 #[cfg(test)]

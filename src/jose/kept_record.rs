@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::kept_file::{read, replace};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256_parts;
+use crate::files::private::{read, replace};
 
 /// A kept file, and the source whose state it holds.
 #[derive(Clone, Debug)]

@@ -13,7 +13,6 @@ use super::key_set::KeySet;
 use super::source::{Edition, Fetched};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
-use crate::files::private;
 
 /// Room for the largest document and its metadata, both escaped.
 const MAX_FILE: u64 = 8 * 1024 * 1024;

@@ -5,7 +5,6 @@
 //! aws-lc-rs, reached through the jsonwebtoken provider of [`provider`], which parses every key
 //! once.
 
-pub mod kept_file;
 pub mod kept_record;
 mod kept_set;
 pub mod key_set;

@@ -121,7 +121,7 @@ async fn without_a_token_there_is_a_challenge_without_an_error_code() {
 async fn every_bad_token_is_refused_for_its_own_reason() {
     let world = world("").await;
     let token = || world.authority.token();
-    let impostor = TestKey::generate("impostor", Alg::ES256);
+    let unknown_key = TestKey::generate("unknown", Alg::ES256);
     let known_kid = world.authority.jwks()["keys"][0]["kid"]
         .as_str()
         .unwrap()
@@ -193,7 +193,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         ),
         (token().signed_by(&impostor), "signature"),
         (
-            token().header("kid", "unheard-of").signed_by(&impostor),
+            token().header("kid", "unheard-of").signed_by(&unknown_key),
             "unknown_kid",
         ),
     ];

@@ -1,11 +1,8 @@
 //! Notes in the state directory about secrets that must be deleted.
 
-use std::os::unix::fs::DirBuilderExt;
-
 use super::{RotationConfig, RotationError};
 use crate::domain::clock::UnixTime;
-use crate::files::{self, blocking};
-use crate::jose::kept_file;
+use crate::files::{self, blocking, private};
 
 /// A secret that must be deleted, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +15,7 @@ impl Note {
     /// All notes; malformed lines are skipped.
     pub async fn read_all(rotation: &RotationConfig) -> Vec<Self> {
         let file = rotation.note_file.clone();
-        let text = match blocking(move || kept_file::read(&file, files::MAX_SECRET)).await {
+        let text = match blocking(move || private::read(&file, files::MAX_SECRET)).await {
             Ok(text) => text.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(%error, "the old secrets to delete are unknown");
@@ -46,16 +43,13 @@ impl Note {
                 return std::fs::remove_file(&file);
             }
             if let Some(dir) = file.parent() {
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(dir)?;
+                private::make_dir(dir)?;
             }
             let lines: String = notes
                 .iter()
                 .map(|note| format!("{} {}\n", note.until.0, note.id))
                 .collect();
-            kept_file::replace(&file, lines.as_bytes())
+            private::replace(&file, lines.as_bytes())
         };
         blocking(write).await.map_err(RotationError::Note)
     }

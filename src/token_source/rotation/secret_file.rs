@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::RotationError;
 use crate::domain::secret::{self, ExposeSecret, SecretString};
+use crate::files::private::{self, Access};
 use crate::files;
-use crate::jose::kept_file::{self, Access};
 
 /// The secret's file behind all links, with its content and access. While it is locked, no other
 /// sidecar rotates the secret.
@@ -47,9 +47,9 @@ impl SecretFile {
         // Read under the lock, because it may have been replaced before.
         let secret = files::read_secret(&file).map_err(|_| RotationError::Files)?;
         // A unique name, because other files beside the secret are not ours.
-        let trial = file.with_extension(format!("{:016x}", fastrand::u64(..)));
+        let trial = private::unique_beside(&file);
         let tried =
-            kept_file::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
+            private::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
         tried.map_err(RotationError::NotReplaced)?;
         Ok(Self {
             file,
@@ -69,7 +69,7 @@ impl SecretFile {
         let end = if self.newline { "\n" } else { "" };
         let content = SecretString::from([secret.expose_secret(), end].concat());
         let replaced =
-            kept_file::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
+            private::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
         replaced.map_err(RotationError::NotReplaced)
     }
 }
