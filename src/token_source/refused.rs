@@ -126,9 +126,9 @@ mod tests {
             let now = start + COOL_DOWN * u32::try_from(serial).unwrap();
             assert_eq!(refusals.decide(serial, start, now), Replacement::Fetch);
             assert!(refusals.fetched());
-            told.extend(refusals.short_lived());
+            logged.extend(refusals.short_lived());
         }
-        assert_eq!(told, [3, 6, 12, 24]);
+        assert_eq!(logged, [3, 6, 12, 24]);
         // A token that is used until its refresh ends the series.
         assert!(!refusals.fetched());
         assert_eq!(

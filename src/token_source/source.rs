@@ -47,7 +47,7 @@ struct Cell {
     /// Whether a try is in progress.
     fetching: AtomicBool,
     /// Held during a token request, so that there is never more than one.
-    turn: Semaphore,
+    fetch_permit: Semaphore,
     /// The identity of the files' content in use.
     identity: Mutex<[u8; 32]>,
     /// The result of a secret rotation until the task takes it over, and its notification.
@@ -98,7 +98,7 @@ impl TokenSource {
             successor: AtomicU64::new(0),
             arrived: Notify::new(),
             fetching: AtomicBool::new(false),
-            turn: Semaphore::new(1),
+            fetch_permit: Semaphore::new(1),
             identity: Mutex::default(),
             handed_over: Mutex::default(),
             handover: Notify::new(),
@@ -300,8 +300,8 @@ impl TokenSource {
     }
 
     /// The exclusive right to request a token.
-    pub(super) fn turn(&self) -> &Semaphore {
-        &self.0.turn
+    pub(super) fn fetch_permit(&self) -> &Semaphore {
+        &self.0.fetch_permit
     }
 
     fn now(&self) -> Moment {

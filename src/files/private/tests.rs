@@ -116,9 +116,9 @@ fn links_pipes_sockets_directories_and_large_files_are_refused_and_nothing_waits
     for (name, words) in [
         ("link", "is a link"),
         ("loose", "is a link"),
-        ("pipe", "is no ordinary file"),
-        ("socket", "is no ordinary file"),
-        ("directory", "is no ordinary file"),
+        ("pipe", "is not an ordinary file"),
+        ("socket", "is not an ordinary file"),
+        ("directory", "is not an ordinary file"),
     ] {
         let said = refused(&at(name));
         assert!(said.contains(words), "{name}: {said}");
@@ -145,7 +145,7 @@ fn a_directory_behind_a_link_of_ours_is_judged_itself() {
             .directory(&file)
             .unwrap_err()
             .to_string()
-            .contains("is no directory")
+            .contains("is not a directory")
     );
 }
 

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::RotationError;
 use crate::domain::secret::{self, ExposeSecret, SecretString};
-use crate::files::private::{self, Access};
 use crate::files;
+use crate::files::private::{self, Access};
 
 /// The secret's file behind all links, with its content and access. While it is locked, no other
 /// sidecar rotates the secret.

@@ -58,7 +58,7 @@ impl TokenSource {
         let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
         let fetch = || async {
             // The wait is part of the try. The semaphore is never closed.
-            let _turn = self.turn().acquire().await;
+            let _permit = self.fetch_permit().acquire().await;
             client.fetch().await
         };
         let ended = Notify::new();

@@ -479,7 +479,7 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
     let world = World::new(|_| {});
     let _task = world.run(|_| (0, Ok(3_600_000)));
     let first = world.source.token().await.unwrap();
-    let died = || world.source.0.refusals.lock().unwrap().short_lived();
+    let ended_early = || world.source.0.refusals.lock().unwrap().short_lived();
     world.source.note_accepted(&first);
     assert_eq!(
         world.source.0.successor.load(Ordering::Relaxed),
