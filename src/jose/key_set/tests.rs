@@ -51,7 +51,7 @@ fn other_documents_are_refused() {
     for (bad, why) in [
         ("", "it is empty"),
         ("{}", "it has no list `keys`"),
-        ("[]", "JSON, but no object"),
+        ("[]", "JSON, but not an object"),
         (r#"{"keys":{}}"#, "it has no list `keys`"),
         (r#"{"keys":null}"#, "it has no list `keys`"),
         (r#"{"keys":[],"keys":[]}"#, "repeats the member `keys`"),
