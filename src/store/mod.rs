@@ -9,7 +9,10 @@ pub mod clients;
 #[cfg(test)]
 mod contract;
 pub mod keys;
+mod refresh_tokens;
+mod revocations;
 mod sqlite;
+mod times;
 pub mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +22,9 @@ use async_trait::async_trait;
 
 pub use clients::{ClientStore, DeletedSecret, SecretsOf, StoredClient, StoredSecret};
 pub use keys::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey, StoredKeys};
+pub use refresh_tokens::RefreshTokenStore;
+pub use revocations::RevocationStore;
+pub use times::TimeStore;
 pub use tokens::{RevokedToken, TokenStore};
 
 /// Where the store is.
@@ -43,7 +49,9 @@ impl Config {
 
 /// What the issuer keeps.
 #[async_trait]
-pub trait Store: KeyStore + ClientStore + TokenStore + Send + Sync {
+pub trait Store:
+    KeyStore + ClientStore + TokenStore + RevocationStore + RefreshTokenStore + TimeStore + Send + Sync
+{
     /// How often each kind of content was changed, by whatever process. Also tells whether the
     /// store answers.
     async fn revisions(&self) -> Result<Revisions, StoreError>;

@@ -15,10 +15,7 @@ pub const MAX_FAMILIES: u32 = 100;
 /// How many used refresh tokens of a family are kept whose access tokens have expired.
 pub const MAX_USED: u32 = 100;
 
-/// Keeps what must be remembered of tokens.
-///
-/// What revokes anything raises [`Revisions::revocations`](super::Revisions::revocations) in the
-/// same transaction.
+/// Keeps the access tokens that must be found or counted later.
 #[async_trait]
 pub trait TokenStore {
     /// Keeps an issued access token; as a revoked one, when everything of its client that was
@@ -37,26 +34,6 @@ pub trait TokenStore {
         proven: UnixTime,
     ) -> Result<Ended, StoreError>;
 
-    /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked
-    /// already stays as it is.
-    async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
-
-    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh
-    /// tokens all. The later of two times holds, with the mark of the newer end.
-    async fn end_client_tokens(&self, end: &ClientNotBefore) -> Result<(), StoreError>;
-
-    /// What is revoked and need not be forgotten yet at `now`.
-    async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
-
-    /// What was revoked after the revision `after` of
-    /// [`Revisions::revocations`](super::Revisions::revocations), with the revision up to which
-    /// that is everything.
-    async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError>;
-
-    /// Lets [`Revisions::revocations`](super::Revisions::revocations) begin at a revision, where
-    /// nothing was ever revoked.
-    async fn begin_revocations(&self, revision: i64) -> Result<(), StoreError>;
-
     /// How many kept tokens an owner has of a client that have not expired at a time. The owner is
     /// a name, and the issuer that gave it in each spelling under which it may have been stored.
     async fn count_tokens(
@@ -65,65 +42,6 @@ pub trait TokenStore {
         owner: (&str, &[String]),
         now: UnixTime,
     ) -> Result<TokenCount, StoreError>;
-
-    /// Keeps a refresh token, the first of its family, and with `keep_access` the access token
-    /// issued with it: both or none. Of more than [`MAX_FAMILIES`] of its client and owner, those
-    /// that were not used for longest are deleted; their access tokens live on. When the access
-    /// token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
-    /// refresh token is not kept: it would outlive the end.
-    async fn insert_refresh_token(
-        &self,
-        token: &RefreshToken,
-        access: &TokenRecord,
-        keep_access: bool,
-    ) -> Result<(), StoreError>;
-
-    /// A refresh token, used or not.
-    async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
-
-    /// Uses a refresh token and keeps its successor, and the access token issued with that if it is
-    /// to be kept, in one transaction.
-    ///
-    /// A token may be used a second time within `grace_until` as long as its successor was not: the
-    /// answer was lost, and the new successor takes the old one's place. Any other second use
-    /// deletes the family and revokes the access tokens issued with it, as
-    /// [`delete_refresh_family`](Self::delete_refresh_family) does. Of the family's used tokens,
-    /// beyond the last [`MAX_USED`], those whose access token has expired are forgotten: who shows
-    /// one later is told that there is none.
-    async fn rotate_refresh_token(
-        &self,
-        hash: &[u8; 32],
-        successor: &RefreshToken,
-        access: Option<&TokenRecord>,
-        (now, proven): (UnixTime, UnixTime),
-        grace: Duration,
-    ) -> Result<Rotation, StoreError>;
-
-    /// Deletes a refresh token's family and revokes at `now` the access tokens issued with it that
-    /// have not expired at `proven`. `false`: there is no such token.
-    async fn delete_refresh_family(
-        &self,
-        family_id: &str,
-        now: UnixTime,
-        proven: UnixTime,
-    ) -> Result<bool, StoreError>;
-
-    /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion
-    /// was used before.
-    async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError>;
-
-    /// Notes that tokens may be signed up to a time. An earlier time than the one that is noted
-    /// changes nothing.
-    async fn note_signed_until(&self, at: UnixTime) -> Result<(), StoreError>;
-
-    /// The time that was noted.
-    async fn signed_until(&self) -> Result<UnixTime, StoreError>;
-
-    /// Keeps the proven time. It never becomes an earlier one than was kept before.
-    async fn note_proven_time(&self, noted: &NotedTime) -> Result<(), StoreError>;
-
-    /// The proven time that was kept; none in a new store.
-    async fn proven_time(&self) -> Result<Option<NotedTime>, StoreError>;
 
     /// Deletes what expired before a time, at most `most` rows of each kind; how many it were.
     async fn purge(&self, before: UnixTime, most: u32) -> Result<u64, StoreError>;

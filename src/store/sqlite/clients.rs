@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::tokens::end_client;
+use super::revocations::end_client;
 use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{ExposeSecret, SecretString};
