@@ -1,6 +1,7 @@
 //! `client`: the management API from a shell.
 
 mod api;
+mod options;
 pub(super) mod shown;
 
 use std::io::ErrorKind;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Ended;
 use crate::domain::secret::ExposeSecret;
 use api::{Api, path};
+use options::{Create, DeleteSecret, Named, Revoke, Rotate, Update};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
@@ -97,7 +99,7 @@ impl Management {
     }
 }
 
-/// What stands below a client, whatever its id holds: ids such as `..` are no path segments.
+/// The target below a client, by a parameter: an id such as `..` cannot be a path segment.
 fn of_client(below: &str, client_id: &str) -> String {
     format!(
         "/client{below}?client_id={}",
@@ -119,240 +121,26 @@ enum Action {
     /// List the clients
     List,
     /// Show a client
-    Show(Whose),
+    Show(Named),
     /// Change what is registered of a client
     Update(Update),
     /// Refuse a client from now on, and end its tokens
-    Disable(Whose),
-    /// Let a disabled client in again
-    Enable(Whose),
+    Disable(Named),
+    /// Accept a disabled client again
+    Enable(Named),
     /// Delete a client, and end its tokens
-    Delete(Whose),
-    /// Give a client a new secret and print it, this once; the old ones live on for a while
+    Delete(Named),
+    /// Give a client a new secret and print it, this once; the old ones stay valid for a while
     RotateSecret(Rotate),
-    /// List a client's secrets, without themselves
-    Secrets(Whose),
+    /// List a client's secrets, without the secrets themselves
+    Secrets(Named),
     /// Delete a secret of a client
     DeleteSecret(DeleteSecret),
     /// End every token that a client was issued so far, or up to a time
     Revoke(Revoke),
 }
 
-#[derive(Args)]
-struct Whose {
-    /// The client's id
-    #[arg(value_name = "CLIENT_ID")]
-    client_id: String,
-}
-
-#[derive(Args)]
-struct Revoke {
-    #[command(flatten)]
-    whose: Whose,
-    /// Only the access tokens that were issued up to this time (RFC 3339); refresh tokens end all
-    /// the same
-    #[arg(long, value_name = "TIME")]
-    before: Option<String>,
-}
-
-#[derive(Args)]
-struct Create {
-    /// The client's id; a generated one when left out
-    #[arg(long, value_name = "CLIENT_ID")]
-    id: Option<String>,
-    #[command(flatten)]
-    metadata: Metadata,
-    /// A file with the client's secret, at least 16 bytes; a generated one when left out
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    secret_file: Option<PathBuf>,
-    /// Print the secret and nothing else
-    #[arg(long, conflicts_with = "json")]
-    secret_only: bool,
-}
-
-#[derive(Args)]
-struct Update {
-    #[command(flatten)]
-    whose: Whose,
-    #[command(flatten)]
-    metadata: Metadata,
-    /// Take a member of the registration away, such as `owner` (repeatable)
-    #[arg(long, value_name = "MEMBER")]
-    unset: Vec<String>,
-}
-
-#[derive(Args)]
-struct Rotate {
-    #[command(flatten)]
-    whose: Whose,
-    /// How long the old secrets live on; a day when left out
-    #[arg(long, value_name = "DURATION")]
-    grace: Option<String>,
-    /// How long the new secret lives; for ever when left out
-    #[arg(long, value_name = "DURATION")]
-    expires_in: Option<String>,
-    /// A file with the new secret, at least 16 bytes; a generated one when left out
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    secret_file: Option<PathBuf>,
-    /// Print the secret and nothing else
-    #[arg(long, conflicts_with = "json")]
-    secret_only: bool,
-}
-
-#[derive(Args)]
-struct DeleteSecret {
-    #[command(flatten)]
-    whose: Whose,
-    /// The secret's id, as `client secrets` shows it
-    #[arg(value_name = "SECRET_ID")]
-    secret_id: String,
-    /// Also when no other secret of the client lives
-    #[arg(long)]
-    force: bool,
-}
-
-/// What is registered of a client.
-#[derive(Args)]
-struct Metadata {
-    /// What people call the client
-    #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-    /// The scopes it may ask for, with commas or spaces between them (repeatable)
-    #[arg(long, value_name = "SCOPES")]
-    scope: Vec<String>,
-    /// An audience it may ask for (repeatable, or with commas between them)
-    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
-    audience: Vec<String>,
-    /// The `typ` header of its tokens for these audiences: at+jwt or JWT
-    #[arg(long, value_name = "TYPE", requires = "audience")]
-    token_type: Option<String>,
-    /// The algorithm that signs its tokens for these audiences, such as RS256
-    #[arg(long, value_name = "ALGORITHM", requires = "audience")]
-    algorithm: Option<String>,
-    /// A claim that carries the scopes of its tokens for these audiences: scope or scp (repeatable)
-    #[arg(long, value_name = "CLAIM", requires = "audience")]
-    scope_claim: Vec<String>,
-    /// How long its tokens for these audiences live at most
-    #[arg(long, value_name = "DURATION", requires = "audience")]
-    audience_lifetime: Option<String>,
-    /// A grant it may use (repeatable, or with commas between them)
-    #[arg(long, value_name = "GRANT", value_delimiter = ',')]
-    grant_type: Vec<String>,
-    /// The owner claim's value in its tokens
-    #[arg(long, value_name = "TEXT")]
-    owner: Option<String>,
-    /// How long its access tokens live: seconds, or a duration such as 15m
-    #[arg(long, value_name = "DURATION")]
-    lifetime: Option<String>,
-    /// Whether it may introspect every token of this issuer, not only its own and those made for it
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    allow_introspection: Option<bool>,
-    /// From this time on it is refused, such as 2027-01-01T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    expiry: Option<String>,
-    /// A further claim of its tokens: a JSON value or a text (repeatable)
-    #[arg(long, value_name = "NAME=VALUE")]
-    claim: Vec<String>,
-    /// A file with its public keys (JWKS): it then has no secret
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "jwks_uri")]
-    jwks_file: Option<PathBuf>,
-    /// Where its public keys are: it then has no secret
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
-    jwks_uri: Option<String>,
-}
-
-impl Metadata {
-    fn members(&self) -> anyhow::Result<Map<String, Value>> {
-        let mut members = Map::new();
-        let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
-        let texts = [
-            ("client_name", &self.name),
-            ("owner", &self.owner),
-            ("access_token_lifetime", &self.lifetime),
-            ("expiry", &self.expiry),
-            ("jwks_uri", &self.jwks_uri),
-        ];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                set(name, text.as_str().into());
-            }
-        }
-        if !self.scope.is_empty() {
-            set("scope", scopes(&self.scope).into());
-        }
-        if let Some(allowed) = self.allow_introspection {
-            set("allow_introspection", allowed.into());
-        }
-        for (name, list) in [
-            ("audience", &self.audience),
-            ("grant_types", &self.grant_type),
-        ] {
-            if !list.is_empty() {
-                set(name, list.clone().into());
-            }
-        }
-        if let Some(settings) = self.audience_settings() {
-            let of_each = self
-                .audience
-                .iter()
-                .map(|audience| (audience.clone(), settings.clone().into()));
-            set("audience_settings", Value::Object(of_each.collect()));
-        }
-        if !self.claim.is_empty() {
-            set("claims", Value::Object(self.claims()?));
-        }
-        if let Some(file) = &self.jwks_file {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
-            let keys = serde_json::from_str(&text)
-                .with_context(|| format!("{} is not JSON", file.display()))?;
-            set("jwks", keys);
-        }
-        Ok(members)
-    }
-
-    /// What the verifiers of the audiences need; `None` when no option says it.
-    fn audience_settings(&self) -> Option<Map<String, Value>> {
-        let mut settings = Map::new();
-        let texts = [
-            ("token_type", &self.token_type),
-            ("algorithm", &self.algorithm),
-            ("access_token_lifetime", &self.audience_lifetime),
-        ];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                settings.insert(name.to_owned(), text.as_str().into());
-            }
-        }
-        if !self.scope_claim.is_empty() {
-            settings.insert("scope_claims".to_owned(), self.scope_claim.clone().into());
-        }
-        (!settings.is_empty()).then_some(settings)
-    }
-
-    fn claims(&self) -> anyhow::Result<Map<String, Value>> {
-        let claims = self.claim.iter().map(|claim| {
-            let usage = || Ended::Usage(format!("`--claim {claim}`: it must be NAME=VALUE"));
-            let (name, value) = claim.split_once('=').ok_or_else(usage)?;
-            Ok((
-                name.to_owned(),
-                serde_json::from_str(value).unwrap_or_else(|_| value.into()),
-            ))
-        });
-        claims.collect()
-    }
-}
-
-/// A comma may stand in a scope (RFC 6749 §3.3), but on a command line it stands between two.
-fn scopes(options: &[String]) -> String {
-    let scopes = options
-        .iter()
-        .flat_map(|option| option.split([',', ' ']))
-        .filter(|scope| !scope.is_empty());
-    scopes.collect::<Vec<_>>().join(" ")
-}
-
-/// Does what is asked for.
+/// Runs the command.
 pub fn client(options: &Options) -> anyhow::Result<()> {
     let api = Management::open(&options.connection)?;
     let as_json = options.connection.json;
@@ -360,9 +148,9 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
         match &options.action {
             Action::Create(create) => create_client(&api, create, as_json).await,
             Action::List => list(&api, as_json).await,
-            Action::Show(whose) => {
+            Action::Show(named) => {
                 let client = api
-                    .call(Method::GET, &of_client("", &whose.client_id), None)
+                    .call(Method::GET, &of_client("", &named.client_id), None)
                     .await?;
                 print(&client, as_json)
             }
@@ -373,7 +161,7 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                     .iter()
                     .find(|member| patch.contains_key(*member))
                 {
-                    bail!(Ended::Usage(format!("`{both}` is both set and taken away")));
+                    bail!(Ended::Usage(format!("`{both}` is both set and removed")));
                 }
                 patch.extend(
                     update
@@ -386,21 +174,21 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                         "there is nothing to change: no option names a member".to_owned()
                     ));
                 }
-                change(&api, &update.whose, patch, as_json).await
+                change(&api, &update.client, patch, as_json).await
             }
-            Action::Disable(whose) => change(&api, whose, disabled(true), as_json).await,
-            Action::Enable(whose) => change(&api, whose, disabled(false), as_json).await,
-            Action::Delete(whose) => {
-                api.call(Method::DELETE, &of_client("", &whose.client_id), None)
+            Action::Disable(named) => change(&api, named, disabled(true), as_json).await,
+            Action::Enable(named) => change(&api, named, disabled(false), as_json).await,
+            Action::Delete(named) => {
+                api.call(Method::DELETE, &of_client("", &named.client_id), None)
                     .await?;
                 done(
                     as_json,
-                    &json!({ "client_id": whose.client_id, "deleted": true }),
+                    &json!({ "client_id": named.client_id, "deleted": true }),
                 )
             }
             Action::RotateSecret(rotate) => rotate_secret(&api, rotate, as_json).await,
-            Action::Secrets(whose) => {
-                let secrets = of_client("/secrets", &whose.client_id);
+            Action::Secrets(named) => {
+                let secrets = of_client("/secrets", &named.client_id);
                 let secrets = api.call(Method::GET, &secrets, None).await?;
                 if as_json {
                     print(&secrets, true)
@@ -409,7 +197,7 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                 }
             }
             Action::DeleteSecret(delete) => {
-                let client_id = &delete.whose.client_id;
+                let client_id = &delete.client.client_id;
                 let target = of_client(&path(&["secrets", &delete.secret_id]), client_id);
                 let target = if delete.force {
                     format!("{target}&force=true")
@@ -422,8 +210,11 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                     &json!({ "client_id": client_id, "id": delete.secret_id, "deleted": true }),
                 )
             }
-            Action::Revoke(Revoke { whose, before }) => {
-                let target = of_client("/revoke", &whose.client_id);
+            Action::Revoke(Revoke {
+                client: named,
+                before,
+            }) => {
+                let target = of_client("/revoke", &named.client_id);
                 let body: Map<_, _> = before
                     .iter()
                     .map(|time| ("before".to_owned(), time.as_str().into()))
@@ -467,11 +258,11 @@ async fn create_client(api: &Management, create: &Create, as_json: bool) -> anyh
 
 async fn change(
     api: &Management,
-    whose: &Whose,
+    named: &Named,
     patch: Map<String, Value>,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let target = of_client("", &whose.client_id);
+    let target = of_client("", &named.client_id);
     let client = api
         .call(Method::PATCH, &target, Some(&Value::Object(patch)))
         .await?;
@@ -488,11 +279,11 @@ async fn rotate_secret(api: &Management, rotate: &Rotate, as_json: bool) -> anyh
     if let Some(file) = &rotate.secret_file {
         body.insert("client_secret".to_owned(), secret(file)?);
     }
-    let target = of_client("/secrets", &rotate.whose.client_id);
+    let target = of_client("/secrets", &rotate.client.client_id);
     let secret = api
         .call(Method::POST, &target, Some(&Value::Object(body)))
         .await?;
-    let id = &rotate.whose.client_id;
+    let id = &rotate.client.client_id;
     print_new_secret(
         &secret,
         id,
@@ -525,7 +316,7 @@ fn print(answer: &Value, as_json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Of a command whose success is all there is to say: only JSON says more.
+/// Prints the result of a command without output: only JSON shows it.
 pub(super) fn done(as_json: bool, result: &Value) -> anyhow::Result<()> {
     if as_json {
         super::print_json(result)
@@ -534,9 +325,9 @@ pub(super) fn done(as_json: bool, result: &Value) -> anyhow::Result<()> {
     }
 }
 
-/// Prints an answer that shows a secret this once. The client or secret was made: a reader that is
-/// gone makes it no failure, but a generated secret is lost then, so that standard error says how
-/// to get another.
+/// Prints an answer that shows a secret this once. A closed standard output is no failure, because
+/// the client or secret exists. A generated secret is then lost: standard error says how to make
+/// another one.
 fn print_new_secret(
     answer: &Value,
     client_id: &str,
@@ -576,7 +367,7 @@ fn print_new_secret(
     }
 }
 
-/// A text as a shell takes it for one word.
+/// A text, quoted as one word for a shell.
 fn shell_word(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
     if !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain) {

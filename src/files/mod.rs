@@ -47,7 +47,7 @@ pub enum ReadError {
     )]
     SeveralLines,
     /// No header and no form can carry it.
-    #[error("contains a NUL character")]
+    #[error("has a NUL character in it")]
     Nul,
 }
 

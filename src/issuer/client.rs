@@ -1,4 +1,4 @@
-//! A registered client, wherever it is registered.
+//! A registered client, of the configuration or of the store.
 
 use std::time::Duration;
 
@@ -16,21 +16,20 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{self, ExposeSecret, LineEnd, SecretString};
 
-/// A client: who it is and what it may have.
+/// A client, as the token endpoint uses it.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The client id.
     pub id: String,
-    /// What people call it.
+    /// A name for people.
     pub name: Option<String>,
-    /// How it proves who it is; in no other way.
+    /// The only way in which it authenticates itself.
     pub authentication: Authentication,
-    /// Its secrets; any of those that have not expired will do, if it is to authenticate itself by
-    /// one.
+    /// Its secrets, for [`Authentication::Secret`]; each is valid until it expires.
     pub secrets: Vec<Secret>,
     /// The owner claim's value.
     pub owner: Option<String>,
-    /// The issuer that says who the owner is; none where the operator does.
+    /// The issuer of the owner's name; none where the operator gave it.
     pub owner_issuer: Option<String>,
     /// Overrides the issuer's lifetime.
     pub access_token_lifetime: Option<Duration>,
@@ -38,7 +37,7 @@ pub struct Client {
     pub allowed_grant_types: Vec<GrantType>,
     /// The audiences it may ask for; none: tokens carry the issuer's URL.
     pub allowed_audiences: Vec<String>,
-    /// What the verifiers of its audiences need, before what the issuer says of them.
+    /// The needs of the verifiers of its audiences; precede the issuer's settings.
     pub audience_settings: ByAudience,
     /// The scopes it may ask for.
     pub allowed_scopes: ScopeSet,
@@ -61,9 +60,9 @@ impl Client {
 }
 
 impl Client {
-    /// Whether a client that proved who it is when it was registered like this may still act as
-    /// `now_registered`, which has its id: not when that is another client under the id of a
-    /// deleted one, or proves itself in another way by now.
+    /// Whether a client that was authenticated by this registration may act by `now_registered`,
+    /// which has its id. It may not if that is a new client of a deleted one's id, or authenticates
+    /// itself in another way.
     #[must_use]
     pub(super) fn is_still(&self, now_registered: &Self) -> bool {
         let is_kept = |secret: &Secret| {
@@ -79,7 +78,7 @@ impl Client {
     }
 }
 
-/// How a client proves who it is.
+/// How a client authenticates itself.
 #[derive(Clone, Debug)]
 pub enum Authentication {
     /// By one of its secrets, in the header or in the body.
@@ -124,12 +123,12 @@ impl CopyClaims {
 pub struct Secret {
     /// Its id in the store; none for one of the configuration.
     pub id: Option<String>,
-    /// What a presented secret is compared with.
+    /// The value that a presented secret is compared with.
     pub expected: ExpectedSecret,
     /// From this time on it is refused.
     pub expires_at: Option<UnixTime>,
-    /// What follows it in its file. A client that sends this too has read the same file as it is,
-    /// and is let in.
+    /// The line end after it in its file. A client that reads the same file may send it too, and is
+    /// accepted.
     pub line_end: LineEnd,
 }
 
@@ -145,8 +144,7 @@ impl Secret {
         }
     }
 
-    /// What tells this secret from every other one, and what the same secret is hashed to with its
-    /// file's line end; equal where there is none.
+    /// The digest of the secret, and of the secret with its file's line end; equal without one.
     #[must_use]
     pub fn digests(&self) -> [client_secret::Digest; 2] {
         match &self.expected {
@@ -159,7 +157,7 @@ impl Secret {
         }
     }
 
-    /// Whether a presented secret is this one, as far as that can be told without a slow hash.
+    /// Whether a presented secret is this one, without a slow hash.
     #[must_use]
     pub fn is_at_once(&self, presented: &SecretString) -> bool {
         let is_slow = matches!(self.expected, ExpectedSecret::Argon2(..));
@@ -176,7 +174,7 @@ impl Secret {
     }
 }
 
-/// What a presented secret is compared with.
+/// The value that a presented secret is compared with.
 #[derive(Clone, Debug)]
 pub enum ExpectedSecret {
     /// The secret itself: one of the configuration.
@@ -188,14 +186,14 @@ pub enum ExpectedSecret {
 }
 
 impl ExpectedSecret {
-    /// Whether it is this secret of the configuration.
+    /// Whether it is this plain secret.
     #[must_use]
     pub fn is_plain(&self, secret: &SecretString) -> bool {
         matches!(self, Self::Plain(plain) if secret::matches(plain, secret))
     }
 
-    /// Whether both stand for the same secret: two that were stored on their own have different
-    /// salts or random bits.
+    /// Whether both are the same stored secret: separately stored ones have different salts or
+    /// bits.
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Plain(one), Self::Plain(other)) => secret::matches(one, other),

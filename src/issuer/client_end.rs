@@ -72,10 +72,10 @@ impl ClientEnds {
     pub(super) fn end_of(
         &self,
         client_id: &str,
-        lives: Duration,
+        lifetime: Duration,
         now: UnixTime,
     ) -> ClientNotBefore {
-        let is_endless = lives.is_zero() || self.profile.endless;
+        let is_endless = lifetime.is_zero() || self.profile.endless;
         let latest = self.revocations.latest(now);
         ClientNotBefore {
             client_id: client_id.to_owned(),
@@ -84,7 +84,7 @@ impl ClientEnds {
             expires_at: if is_endless {
                 UnixTime::NEVER
             } else {
-                latest.plus(lives)
+                latest.plus(lifetime)
             },
             revoked_at: now,
             mark: EndMark::of(uuid::Uuid::new_v4().as_bytes()),
@@ -99,11 +99,11 @@ impl ClientEnds {
     /// Ends what this process issued to clients while another process disabled or deleted them.
     pub(super) async fn end_departed(&self) -> Result<(), StoreError> {
         while let Some(client) = self.clients.departed() {
-            let lives = client
+            let lifetime = client
                 .access_token_lifetime
                 .unwrap_or_default()
                 .max(LONGEST_DEFAULT);
-            let end = self.end_of(&client.id, lives, self.clock.now());
+            let end = self.end_of(&client.id, lifetime, self.clock.now());
             if let Err(error) = self.store(&end).await {
                 self.clients.departs(client);
                 return Err(error);
@@ -193,8 +193,8 @@ impl ClientEnds {
         if self.revocations.ended_since(client_id, expired.expiry) {
             return Ok(false);
         }
-        let lives = self.longest_lifetime(client_id).await?;
-        Ok(lives.is_zero() || self.forgetting.time() <= expired.expiry.plus(lives))
+        let lifetime = self.longest_lifetime(client_id).await?;
+        Ok(lifetime.is_zero() || self.forgetting.time() <= expired.expiry.plus(lifetime))
     }
 
     async fn longest_lifetime(&self, client_id: &str) -> Result<Duration, StoreError> {

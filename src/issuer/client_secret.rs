@@ -1,9 +1,9 @@
-//! Secrets of the clients in the store: how they are made, and the forms they are stored in.
+//! Secrets of the clients in the store: their generation, and their stored forms.
 //!
-//! A secret that we generate has 256 random bits, which nobody guesses, so that SHA-256 is enough.
-//! One that was supplied may be a password: it is stored as Argon2id (RFC 9106), which makes each
-//! guess cost memory and time. All supplied secrets of a client share one salt, so that a presented
-//! secret is hashed once, however many there are to compare.
+//! A generated secret has 256 random bits and cannot be guessed, so SHA-256 is enough. A supplied
+//! one may be a password: it is stored as Argon2id (RFC 9106), which makes each guess cost memory
+//! and time. All supplied secrets of a client share one salt, so that a presented secret is hashed
+//! once.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
@@ -14,23 +14,23 @@ use crate::domain::hash::sha256;
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::store::StoredSecret;
 
-/// By which people and scanners recognise a generated secret.
+/// The prefix by which people and scanners recognise a generated secret.
 const PREFIX: &str = "m2m_";
-/// A supplied secret has at least so many bytes.
+/// The least length of a supplied secret.
 pub const MIN_BYTES: usize = 16;
 /// Memory in KiB, passes and lanes: the first choice of OWASP's list for Argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// What every stored Argon2id secret begins with: the PHC string format. Other costs are not read,
-/// so that every evaluation costs the same.
+/// The beginning of every stored Argon2id secret, in the PHC string format. Other costs are
+/// refused, so that every evaluation costs the same.
 const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 const SHA256: &str = "sha256:";
 
 /// The salt of a client's supplied secrets.
 pub type Salt = [u8; 16];
-/// What a secret is hashed to, by SHA-256 or by Argon2id.
+/// A digest by SHA-256 or Argon2id.
 pub type Digest = [u8; 32];
 
-/// Why a supplied secret is not taken.
+/// Why a supplied secret is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableSecret {
     /// It could be guessed.
@@ -61,9 +61,9 @@ pub fn is_generated(text: &SecretString) -> bool {
     })
 }
 
-/// Whether a text has exactly the form of what this program generates for clients and
-/// administrators: a prefix and 256 bits in base64url, also with the line end of a file. Such a
-/// text cannot be found by guessing, so that no delay needs to protect it.
+/// Whether a text has exactly the form of a generated secret or admin token: a prefix and 256 bits
+/// in base64url, possibly with the line end of a file. It cannot be guessed, so no delay needs to
+/// protect it.
 #[must_use]
 pub fn is_beyond_guessing(text: &SecretString) -> bool {
     let text = text.expose_secret();
@@ -77,7 +77,7 @@ pub fn is_beyond_guessing(text: &SecretString) -> bool {
     bits.is_some_and(|bits| bits.len() == 43 && bits.bytes().all(is_base64url))
 }
 
-/// A new secret of 256 random bits, and what is to be stored of it.
+/// A new secret of 256 random bits, and its stored part.
 #[must_use]
 pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, StoredSecret) {
     let secret = secret::generate(PREFIX);
@@ -94,7 +94,7 @@ pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, S
     (secret, stored)
 }
 
-/// What is to be stored of a supplied secret, beside those that its client has already.
+/// The stored part of a supplied secret, beside the client's other secrets.
 ///
 /// # Errors
 /// [`UnusableSecret`].
@@ -137,7 +137,7 @@ fn stored(hash: String, now: UnixTime, expires_at: Option<UnixTime>) -> StoredSe
     }
 }
 
-/// Reads the stored form of a secret. `None`: it is none that this program writes.
+/// Reads the stored form of a secret. `None`: this program does not write such a form.
 #[must_use]
 pub fn parse(hash: &str) -> Option<Stored> {
     if let Some(digest) = hash.strip_prefix(SHA256) {
@@ -165,7 +165,7 @@ pub fn argon2id(secret: &SecretString, salt: &Salt) -> Option<Digest> {
     Some(digest)
 }
 
-/// A salt that nothing else has.
+/// A new random salt.
 #[must_use]
 pub fn random_salt() -> Salt {
     let mut salt = Salt::default();

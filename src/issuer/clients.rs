@@ -1,5 +1,4 @@
-//! The registered clients: those of the configuration, and those of the store as they were last
-//! read.
+//! The registered clients of the configuration, and of the store as last read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,20 +15,19 @@ use crate::domain::secret::{ExposeSecret, LineEnd, SecretString};
 use crate::jose::Algorithm;
 use crate::store::{Store, StoreError};
 
-/// So many earlier secrets of a file count at most.
+/// The most earlier secrets of a file that stay valid.
 const MOST_OLD_SECRETS: usize = 10;
 
 /// All clients, by id.
 pub(super) struct Clients {
-    /// Those of the configuration. One of the store with the same id is never looked at.
+    /// The clients of the configuration. They hide clients of the store with the same id.
     configured: ArcSwap<HashMap<String, Arc<Client>>>,
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
-    /// Those of the store that are being disabled or deleted just now, and by how many requests.
+    /// The clients of the store that are being disabled or deleted, and by how many requests.
     closed: ArcSwap<HashMap<String, usize>>,
-    /// Is told when one of them is closed no more.
+    /// Notified when one of them is open again.
     opens: Notify,
-    /// Those of the store that were let in, and that somebody disabled or deleted: their tokens are
-    /// to end.
+    /// Clients of the store that another process disabled or deleted, and whose tokens must end.
     departed: Mutex<Vec<Arc<Client>>>,
     /// Held while the store is read, so that an older reading never replaces a newer one.
     reading: tokio::sync::Mutex<()>,
@@ -67,7 +65,7 @@ impl Clients {
         })
     }
 
-    /// Reads the clients of the store anew.
+    /// Reads the clients of the store.
     pub(super) async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
         let _reading = self.reading.lock().await;
         let mut clients = HashMap::new();
@@ -76,7 +74,7 @@ impl Clients {
             let Some(client) = registration::client(&stored) else {
                 tracing::error!(
                     client_id,
-                    "what is stored of this client cannot be read; it is refused"
+                    "the stored document of this client cannot be read; the client is refused"
                 );
                 continue;
             };
@@ -95,7 +93,7 @@ impl Clients {
         self.have_supplied_secrets.store(any, Ordering::Relaxed);
         let clients = Arc::new(clients);
         let earlier = self.stored.swap(clients.clone());
-        // Who closed a client ends its tokens too.
+        // The request that closed a client also ends its tokens.
         let closed = self.closed.load();
         let is_open = |client: &Client| !client.disabled && !closed.contains_key(&client.id);
         let is_left = |id: &str| clients.get(id).is_some_and(|client| !client.disabled);
@@ -114,7 +112,7 @@ impl Clients {
             .push(client);
     }
 
-    /// Takes one of those that were noted.
+    /// Takes one of the noted clients.
     pub(super) fn departed(&self) -> Option<Arc<Client>> {
         self.departed
             .lock()
@@ -122,7 +120,7 @@ impl Clients {
             .pop()
     }
 
-    /// The clients that exchange JWTs: their tokens are those of many users.
+    /// The clients that exchange JWTs: they get the tokens of many users.
     pub(super) fn shared(&self) -> HashSet<String> {
         let clients = self.configured.load();
         let exchanges =
@@ -134,7 +132,7 @@ impl Clients {
             .collect()
     }
 
-    /// How long the tokens of the client of the store live whose tokens live longest.
+    /// The longest lifetime of tokens of the clients of the store.
     pub(super) fn longest_lifetime(&self) -> Option<Duration> {
         self.stored
             .load()
@@ -172,13 +170,13 @@ impl Clients {
         self.configured.load().get(client_id).cloned()
     }
 
-    /// Every client of the configuration, by id. Another map after [`Clients::replace_secret`].
+    /// Every client of the configuration, by id. [`Clients::replace_secret`] replaces the map.
     pub(super) fn all_configured(&self) -> Arc<HashMap<String, Arc<Client>>> {
         self.configured.load_full()
     }
 
-    /// Gives a client of the configuration a new secret; those it has count on until `until`. Gives
-    /// whether that is a change.
+    /// Gives a client of the configuration a new secret; its present ones stay valid until `until`.
+    /// Returns whether that is a change.
     pub(super) fn replace_secret(
         &self,
         client_id: &str,
@@ -229,9 +227,8 @@ impl Clients {
             .collect()
     }
 
-    /// Lets a client of the store in no more, as long as what is given lives: so that nothing is
-    /// issued between the time up to which its tokens end and the moment at which its end is known
-    /// here.
+    /// Refuses a client of the store until the guard is dropped. Nothing is then issued between the
+    /// time of its end and the moment at which this process has read it.
     pub(super) fn close<'a>(&'a self, client_id: &'a str) -> Closed<'a> {
         self.closed.rcu(|closed| {
             let mut closed = HashMap::clone(closed);
@@ -244,8 +241,7 @@ impl Clients {
         }
     }
 
-    /// Waits until nothing closes a client: one of the same id as another that is just being
-    /// deleted is let in when this returns.
+    /// Waits until no request closes a client: then a new client of a deleted one's id is accepted.
     pub(super) async fn opened(&self, client_id: &str) {
         loop {
             let opens = self.opens.notified();
@@ -256,14 +252,14 @@ impl Clients {
         }
     }
 
-    /// Whether a presented secret may have to be hashed slowly: whoever presents it, or timing
-    /// would tell who is known.
+    /// Whether presented secrets are hashed slowly: for every client, or the time would reveal
+    /// which clients exist.
     pub(super) fn have_supplied_secrets(&self) -> bool {
         self.have_supplied_secrets.load(Ordering::Relaxed)
     }
 }
 
-/// A client of the store that is let in no more; see [`Clients::close`].
+/// The guard of [`Clients::close`].
 pub(super) struct Closed<'a> {
     clients: &'a Clients,
     client_id: &'a str,

@@ -1,8 +1,8 @@
-//! Secrets of the configuration's clients whose files change while we run.
+//! Secret files of the configuration's clients that change while the sidecar runs.
 //!
-//! The files are looked at every second, and when a client shows a secret that is wrong: a program
-//! that reads the same file may have been faster. The secret that stood in the file before counts
-//! on for a while, for programs that are slower.
+//! The files are checked every second, and when a client presents a wrong secret: it may have read
+//! the changed file first. The earlier secret stays valid for a while, for clients that read the
+//! file later.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub struct SecretFiles {
     /// Client id and file.
     pub files: Vec<(String, PathBuf)>,
-    /// How long the secret counts that stood in a file before it changed.
+    /// How long the earlier secret of a changed file stays valid.
     pub grace: Duration,
 }
 
@@ -37,7 +37,7 @@ struct Looks {
     ended: u64,
 }
 
-/// The files, and what was seen of them.
+/// The watched files.
 pub(super) struct LiveSecretFiles {
     config: SecretFiles,
     watched: Arc<Watched>,
@@ -48,7 +48,7 @@ pub(super) struct LiveSecretFiles {
 }
 
 impl LiveSecretFiles {
-    /// The files are read already; a change since then is seen by the first look.
+    /// The files are already read; the first look finds a later change.
     pub(super) fn new(config: SecretFiles, clients: Arc<Clients>, clock: SharedClock) -> Self {
         let watched = Watched::new(config.files.iter().map(|(_, file)| file.clone()));
         Self {
@@ -61,8 +61,7 @@ impl LiveSecretFiles {
         }
     }
 
-    /// Waits for a look that begins after this call. Nothing to wait for where no client has a
-    /// file.
+    /// Waits for a look that begins after this call, if any client has a file.
     pub(super) async fn look(&self) {
         if self.config.files.is_empty() {
             return;

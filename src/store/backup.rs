@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, sqlite};
 
-/// What a copy of the store holds, counted in the copy itself.
+/// The content of a copy, counted in the copy itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// Clients of the management API.
@@ -45,7 +45,7 @@ pub enum BackupError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
     /// The file system refuses.
@@ -53,7 +53,7 @@ pub enum BackupError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -81,8 +81,7 @@ pub async fn backup(
     sqlite::copy::copy(source, target).await
 }
 
-/// Puts a copy in the place of the store, or where there is no store yet. What the store held
-/// before is gone, its `-wal` included.
+/// Replaces the store with a copy, or creates it. The earlier content is lost, its `-wal` included.
 ///
 /// # Errors
 /// When a sidecar has the store open, `copy` is no whole store of this or an earlier version, or
@@ -91,8 +90,8 @@ pub async fn restore(config: &Config, copy: &Path) -> Result<Contents, BackupErr
     sqlite::copy::replace(copy, file_of(config)?).await
 }
 
-/// Reads a copy: whether every page of it is sound and this program knows its tables, and what is
-/// in it. Changes nothing.
+/// Checks that every page of a copy is intact and that this program supports its tables, and counts
+/// its content. Changes nothing.
 ///
 /// # Errors
 /// When it is not there, or no usable store.

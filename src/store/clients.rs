@@ -10,7 +10,7 @@ use crate::domain::secret::SecretString;
 
 /// Keeps the clients that the management API makes.
 ///
-/// What changes a client raises [`Revisions::clients`](super::Revisions::clients) in the same
+/// Every change of a client raises [`Revisions::clients`](super::Revisions::clients) in the same
 /// transaction.
 #[async_trait]
 pub trait ClientStore {
@@ -20,14 +20,13 @@ pub trait ClientStore {
     /// One client with its secrets.
     async fn client(&self, client_id: &str) -> Result<Option<StoredClient>, StoreError>;
 
-    /// Keeps a new client with its secrets. `false`: there is one of this id already, and nothing
-    /// was changed.
+    /// Keeps a new client with its secrets. `false`: the id is taken, and nothing was written.
     async fn insert_client(&self, client: &StoredClient) -> Result<bool, StoreError>;
 
-    /// Replaces a client's document, if it still has the version `client.version`, which is then
-    /// one higher. Its secrets stay, or are all deleted, whichever they are then. With `end`,
-    /// everything the client was issued so far is ended in the same transaction. `false`: it is
-    /// gone or was changed meanwhile, and nothing was changed.
+    /// Replaces a client's document if it still has the version `client.version`, and raises the
+    /// version. Its secrets stay or are all deleted. With `end`, everything the client was issued
+    /// so far ends in the same transaction. `false`: the client was deleted or changed meanwhile,
+    /// and nothing was written.
     async fn update_client(
         &self,
         client: &StoredClient,
@@ -36,12 +35,12 @@ pub trait ClientStore {
     ) -> Result<bool, StoreError>;
 
     /// Deletes a client with its secrets and ends everything it was issued, if it still has this
-    /// version. `false`: it is gone or was changed meanwhile, and nothing was changed.
+    /// version. `false`: the client was deleted or changed meanwhile, and nothing was written.
     async fn delete_client(&self, version: i64, end: &ClientNotBefore) -> Result<bool, StoreError>;
 
     /// Keeps a further secret of a client, if it still has the version and the secrets of `client`.
-    /// With `others_end_at`, those expire then at the latest. `false`: it is gone, or was changed
-    /// meanwhile, and nothing was changed.
+    /// With `others_end_at`, the others expire then at the latest. `false`: the client was deleted
+    /// or changed meanwhile, and nothing was written.
     async fn insert_secret(
         &self,
         client: &StoredClient,
@@ -49,7 +48,7 @@ pub trait ClientStore {
         others_end_at: Option<UnixTime>,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes a secret; with `unless_last_at`, not the last one that lives at that time.
+    /// Deletes a secret; with `unless_last_at`, not the last one that is valid at that time.
     async fn delete_secret(
         &self,
         client_id: &str,
@@ -57,11 +56,12 @@ pub trait ClientStore {
         unless_last_at: Option<UnixTime>,
     ) -> Result<DeletedSecret, StoreError>;
 
-    /// Notes when secrets were last used: pairs of secret id and time. Not a change of a client.
+    /// Stores when secrets were last used: pairs of secret id and time. This is no change of the
+    /// client.
     async fn touch_secrets(&self, used: &[(String, UnixTime)]) -> Result<(), StoreError>;
 }
 
-/// What becomes of a client's secrets when it is changed.
+/// Whether a change of a client deletes its secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretsOf {
     /// They stay.
@@ -70,14 +70,14 @@ pub enum SecretsOf {
     Deleted,
 }
 
-/// What became of a secret that was to be deleted.
+/// The result of deleting a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeletedSecret {
     /// It is deleted.
     Done,
     /// This client has no such secret.
     Unknown,
-    /// It is the last one that lives, and stays.
+    /// It is the last valid one, and stays.
     Last,
 }
 
@@ -86,7 +86,7 @@ pub enum DeletedSecret {
 pub struct StoredClient {
     /// The client id.
     pub client_id: String,
-    /// What is registered of it: a JSON object whose members are the issuer's business.
+    /// Its metadata: a JSON object that only the issuer interprets.
     pub document: Value,
     /// One higher with each change of the document; 1 at first.
     pub version: i64,
@@ -103,10 +103,10 @@ pub struct StoredClient {
 pub struct StoredSecret {
     /// Its id, unique among all secrets.
     pub secret_id: String,
-    /// What the secret is compared with, in a form that names its own kind.
+    /// The hash of the secret, with the name of the algorithm.
     pub hash: SecretString,
-    /// The last four characters of a generated secret, by which people tell secrets apart. None of
-    /// a supplied one: they would help to guess it.
+    /// The last four characters of a generated secret, so that people can distinguish secrets.
+    /// Absent for a supplied one: they would help to guess it.
     pub last_four: Option<String>,
     /// When it was made.
     pub created_at: UnixTime,
@@ -117,7 +117,7 @@ pub struct StoredSecret {
 }
 
 impl PartialEq for StoredSecret {
-    /// By everything but the hash, which is not to be compared like this.
+    /// Compares everything except the hash, whose comparison must take constant time.
     fn eq(&self, other: &Self) -> bool {
         let shown = |it: &Self| {
             let times = (it.created_at, it.expires_at, it.last_used_at);

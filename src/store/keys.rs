@@ -11,15 +11,15 @@ use crate::domain::secret::SecretString;
 /// Keeps the issuer's signing keys.
 #[async_trait]
 pub trait KeyStore {
-    /// Every signing key, and by what to recognise that one of them was changed.
+    /// Every signing key, and the revision at which they were read.
     async fn signing_keys(&self) -> Result<StoredKeys, StoreError>;
 
-    /// Changes keys, if nobody has changed any since they were read as of `revision`; then
-    /// [`Revisions::keys`](super::Revisions::keys) is one higher. `false`: somebody has, and
-    /// nothing was changed.
+    /// Changes keys if the revision of the keys is still `revision`, and raises
+    /// [`Revisions::keys`](super::Revisions::keys). `false`: another process changed them first,
+    /// and nothing was written.
     ///
-    /// What is replaced or deleted leaves no trace in the database's files, as far as that is in
-    /// the store's power.
+    /// Replaced or deleted keys leave no trace in the database's files, as far as the store
+    /// controls them.
     async fn change_signing_keys(
         &self,
         revision: i64,
@@ -36,26 +36,26 @@ pub struct StoredKeys {
     pub keys: Vec<StoredKey>,
 }
 
-/// What is to become of some keys, all of it or nothing.
+/// A change of keys, which is applied as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct KeyChange {
-    /// Keys that are new, or take the place of those with the same id.
+    /// New keys, and replacements of keys with the same id.
     pub put: Vec<StoredKey>,
-    /// The ids of keys that go.
+    /// The ids of the keys to delete.
     pub delete: Vec<String>,
 }
 
 /// A signing key as it is stored.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
-    /// What is known of it.
+    /// Its metadata.
     pub record: KeyRecord,
-    /// PKCS#8 PEM, or what an [`EncryptionKey`](crate::domain::encryption::EncryptionKey) made of
-    /// it.
+    /// PKCS#8 PEM, possibly encrypted with an
+    /// [`EncryptionKey`](crate::domain::encryption::EncryptionKey).
     pub private_key: SecretString,
 }
 
-/// What is known of a signing key, without the key.
+/// The metadata of a signing key, without the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     /// The key id.
@@ -64,26 +64,27 @@ pub struct KeyRecord {
     pub algorithm: String,
     /// When it was made, and published.
     pub created_at: UnixTime,
-    /// What it is used for.
+    /// Its use.
     pub state: KeyState,
-    /// From when on it is to sign; once it does, since when.
+    /// The time from which it signs.
     pub signs_from: UnixTime,
-    /// When it ceased to sign: with [`KeyState::Retired`], and only then.
+    /// When it stopped signing; only with [`KeyState::Retired`].
     pub retired_at: Option<UnixTime>,
-    /// How long the longest token lives that it may have signed, in whole seconds.
+    /// The longest lifetime of a token that it may have signed, in whole seconds.
     pub longest_token: Duration,
-    /// Since when a process runs that signs with another key or algorithm; none while none does.
+    /// Since when another process signs with another key or algorithm; none while there is no such
+    /// process.
     pub foreign_since: Option<UnixTime>,
 }
 
-/// What a signing key is used for.
+/// The use of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// It is published, so that verifiers know it before it signs.
+    /// It is published, so that verifiers have it before it signs.
     Next,
     /// It signs.
     Active,
-    /// It is only published, for tokens that are still alive.
+    /// It is only published, for tokens that are still valid.
     Retired,
 }
 

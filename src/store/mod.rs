@@ -1,8 +1,8 @@
-//! Persistence: what must outlive the process, behind one trait.
+//! Persistence behind one trait.
 //!
-//! SQL stays in the implementations. Every call answers within five seconds, with
-//! [`StoreError::Unavailable`] when the database does not, so that nothing above needs a time-out
-//! of its own. No error carries a stored value.
+//! SQL stays in the implementations. Every call returns within five seconds, with
+//! [`StoreError::Unavailable`] when the database does not answer, so that callers need no time-out.
+//! No error contains a stored value.
 
 pub mod backup;
 pub mod clients;
@@ -47,24 +47,23 @@ impl Config {
     }
 }
 
-/// What the issuer keeps.
+/// The issuer's store.
 #[async_trait]
 pub trait Store:
     KeyStore + ClientStore + TokenStore + RevocationStore + RefreshTokenStore + TimeStore + Send + Sync
 {
-    /// How often each kind of content was changed, by whatever process. Also tells whether the
-    /// store answers.
+    /// How often any process changed each kind of content. Also shows whether the store answers.
     async fn revisions(&self) -> Result<Revisions, StoreError>;
 
-    /// Ends the use of the store: what is in its file is whole and needs no file beside it, unless
-    /// other processes have it open. Every later call fails.
+    /// Closes the store. Its file is then complete and needs no file beside it, unless other
+    /// processes have it open. Every later call fails.
     async fn close(&self);
 
     /// Why the last write was not kept; none when it was.
     fn write_fault(&self) -> Option<&'static str>;
 }
 
-/// Counters that only rise: who sees the same one twice has missed nothing between.
+/// Counters that only rise: an equal value means that nothing was changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revisions {
     /// Of signing keys.
@@ -75,7 +74,7 @@ pub struct Revisions {
     pub revocations: i64,
 }
 
-/// Why the store did not do what was asked.
+/// Why a call of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database does not answer, or not in time.
@@ -89,7 +88,7 @@ pub enum StoreError {
     Open {
         /// The file or directory.
         path: PathBuf,
-        /// The system's word on it.
+        /// The system's error.
         cause: std::io::ErrorKind,
     },
     /// The database cannot be opened.
@@ -97,10 +96,10 @@ pub enum StoreError {
     NotOpened {
         /// Its file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         cause: String,
     },
-    /// The database has tables of a version that this program does not know.
+    /// The tables are of a version that this program does not support.
     #[error("the store was made by another version of this program")]
     OtherVersion,
     /// A row cannot be read.
@@ -108,14 +107,14 @@ pub enum StoreError {
     Unreadable,
 }
 
-/// Opens the store, making it when it is not there, and brings its tables up to date.
+/// Opens the store, or creates it, and migrates its tables.
 ///
 /// # Errors
 /// When it cannot be opened or was made by a later version. The error names the file.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     match config {
         Config::SqliteFile(path) => {
-            // Looked for first: a failed opening may empty the file.
+            // Before the opening, which may empty the file when it fails.
             let hint = leftover_wal(path);
             match sqlite::Sqlite::open_file(path).await {
                 Ok(store) => Ok(Arc::new(store)),
@@ -126,8 +125,7 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-/// An error of a store that was just opened, with the name of its file: what is damaged is often
-/// seen by the first reading only.
+/// An error of the first reading, with the name of the file: often only this reading finds damage.
 #[must_use]
 pub fn unreadable_at_start(config: &Config, error: StoreError) -> StoreError {
     match config {
@@ -148,8 +146,8 @@ fn not_opened(path: &Path, error: StoreError, hint: &str) -> StoreError {
     }
 }
 
-/// What to say about a `-wal` file beside the store. A backup that was copied over a store fails on
-/// the `-wal` of the old one.
+/// A hint for an error when a `-wal` file is beside the store. A backup that is copied over a store
+/// fails on the `-wal` of the old one.
 fn leftover_wal(path: &Path) -> String {
     let wal = backup::beside(path, "-wal");
     match std::fs::metadata(&wal) {

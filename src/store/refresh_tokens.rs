@@ -11,11 +11,11 @@ use crate::domain::clock::UnixTime;
 /// Keeps refresh tokens and used assertions.
 #[async_trait]
 pub trait RefreshTokenStore {
-    /// Keeps a refresh token, the first of its family, and with `keep_access` the access token
-    /// issued with it: both or none. Of more than [`MAX_FAMILIES`] of its client and owner, those
-    /// that were not used for longest are deleted; their access tokens live on. When the access
-    /// token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
-    /// refresh token is not kept: it would outlive the end.
+    /// Keeps the first refresh token of a family, and with `keep_access` the access token issued
+    /// with it: both or none. Beyond [`MAX_FAMILIES`](super::tokens::MAX_FAMILIES) of its client
+    /// and owner, the families unused for longest are deleted; their access tokens stay valid. If
+    /// the client's tokens have ended meanwhile, the refresh token is not kept: it would outlive
+    /// the end.
     async fn insert_refresh_token(
         &self,
         token: &RefreshToken,
@@ -26,15 +26,14 @@ pub trait RefreshTokenStore {
     /// A refresh token, used or not.
     async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
 
-    /// Uses a refresh token and keeps its successor, and the access token issued with that if it is
-    /// to be kept, in one transaction.
+    /// Uses a refresh token and keeps its successor, with the new access token if it is given, in
+    /// one transaction.
     ///
-    /// A token may be used a second time within `grace_until` as long as its successor was not: the
-    /// answer was lost, and the new successor takes the old one's place. Any other second use
-    /// deletes the family and revokes the access tokens issued with it, as
-    /// [`delete_refresh_family`](Self::delete_refresh_family) does. Of the family's used tokens,
-    /// beyond the last [`MAX_USED`], those whose access token has expired are forgotten: who shows
-    /// one later is told that there is none.
+    /// A token may be used a second time within `grace` while its successor is unused: the answer
+    /// was lost, and the new successor replaces the old one. Any other second use deletes the
+    /// family, as [`delete_refresh_family`](Self::delete_refresh_family) does. Beyond the last
+    /// [`MAX_USED`](super::tokens::MAX_USED), used tokens are deleted once their access token has
+    /// expired; a later use of one is [`Rotation::Unknown`].
     async fn rotate_refresh_token(
         &self,
         hash: &[u8; 32],
@@ -53,7 +52,6 @@ pub trait RefreshTokenStore {
         proven: UnixTime,
     ) -> Result<bool, StoreError>;
 
-    /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion
-    /// was used before.
+    /// Keeps an assertion's id until it expires. `false`: the assertion was used before.
     async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError>;
 }

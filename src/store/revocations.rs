@@ -12,23 +12,23 @@ use crate::domain::clock::UnixTime;
 /// transaction.
 #[async_trait]
 pub trait RevocationStore {
-    /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked
-    /// already stays as it is.
+    /// Stores the revocation of a token, also of one that is not kept. An earlier revocation stays
+    /// as it is.
     async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
 
-    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh
-    /// tokens all. The later of two times holds, with the mark of the newer end.
+    /// Ends a client's access tokens up to an `iat`, and all of its refresh tokens. The later of
+    /// two times holds, with the mark of the newer end.
     async fn end_client_tokens(&self, end: &ClientNotBefore) -> Result<(), StoreError>;
 
-    /// What is revoked and need not be forgotten yet at `now`.
+    /// The revocations that have not expired at `now`.
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
-    /// What was revoked after the revision `after` of
+    /// The revocations after the revision `after` of
     /// [`Revisions::revocations`](super::Revisions::revocations), with the revision up to which
-    /// that is everything.
+    /// they are complete.
     async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError>;
 
-    /// Lets [`Revisions::revocations`](super::Revisions::revocations) begin at a revision, where
-    /// nothing was ever revoked.
+    /// Sets the first [`Revisions::revocations`](super::Revisions::revocations) of a store without
+    /// any revocation.
     async fn begin_revocations(&self, revision: i64) -> Result<(), StoreError>;
 }

@@ -6,19 +6,18 @@ use super::StoreError;
 use super::tokens::NotedTime;
 use crate::domain::clock::UnixTime;
 
-/// Keeps the times by which the issuer signs and forgets.
+/// Keeps the times by which the issuer signs and deletes.
 #[async_trait]
 pub trait TimeStore {
-    /// Notes that tokens may be signed up to a time. An earlier time than the one that is noted
-    /// changes nothing.
+    /// Stores the time up to which tokens may be signed, unless a later one is stored.
     async fn note_signed_until(&self, at: UnixTime) -> Result<(), StoreError>;
 
-    /// The time that was noted.
+    /// The stored time.
     async fn signed_until(&self) -> Result<UnixTime, StoreError>;
 
-    /// Keeps the proven time. It never becomes an earlier one than was kept before.
+    /// Stores the proven time, which never moves back.
     async fn note_proven_time(&self, noted: &NotedTime) -> Result<(), StoreError>;
 
-    /// The proven time that was kept; none in a new store.
+    /// The stored proven time; none in a new store.
     async fn proven_time(&self) -> Result<Option<NotedTime>, StoreError>;
 }

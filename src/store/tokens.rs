@@ -10,23 +10,23 @@ use crate::domain::clock::UnixTime;
 use crate::domain::proven_time::ProvenTime;
 use crate::domain::revoked::EndMark;
 
-/// How many families of refresh tokens of one client and owner live at most.
+/// The most families of refresh tokens that one client and owner may have.
 pub const MAX_FAMILIES: u32 = 100;
-/// How many used refresh tokens of a family are kept whose access tokens have expired.
+/// The most used refresh tokens of a family that are kept after their access tokens expired.
 pub const MAX_USED: u32 = 100;
 
 /// Keeps the access tokens that must be found or counted later.
 #[async_trait]
 pub trait TokenStore {
-    /// Keeps an issued access token; as a revoked one, when everything of its client that was
-    /// issued up to its `iat` has ended meanwhile and it does not carry the mark of that end.
+    /// Keeps an issued access token. It is kept as revoked when its client's tokens up to its `iat`
+    /// have ended meanwhile and it does not carry the mark of that end.
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
 
-    /// The access tokens that fit, in the filter's order.
+    /// The access tokens that match, in the filter's order.
     async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError>;
 
-    /// Revokes at `now` what fits and has not expired at `proven`, a time that the clock may be
-    /// ahead of; deletes what fits and has. What is revoked already stays as it is.
+    /// Revokes at `now` the matching tokens that have not expired at `proven`, and deletes those
+    /// that have. The clock may be ahead of `proven`. Revoked tokens stay as they are.
     async fn end_tokens(
         &self,
         filter: &TokenFilter,
@@ -34,8 +34,8 @@ pub trait TokenStore {
         proven: UnixTime,
     ) -> Result<Ended, StoreError>;
 
-    /// How many kept tokens an owner has of a client that have not expired at a time. The owner is
-    /// a name, and the issuer that gave it in each spelling under which it may have been stored.
+    /// Counts the kept tokens of a client and an owner that have not expired. The owner is a name
+    /// with its issuer, in each spelling that may be stored.
     async fn count_tokens(
         &self,
         client_id: &str,
@@ -43,25 +43,25 @@ pub trait TokenStore {
         now: UnixTime,
     ) -> Result<TokenCount, StoreError>;
 
-    /// Deletes what expired before a time, at most `most` rows of each kind; how many it were.
+    /// Deletes what expired before a time, at most `most` rows of each kind, and counts it.
     async fn purge(&self, before: UnixTime, most: u32) -> Result<u64, StoreError>;
 }
 
-/// An access token as it is kept. The token itself is not.
+/// A kept access token, without the token itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenRecord {
     /// Its `jti`.
     pub jti: String,
-    /// Whose it is.
+    /// The client it was issued to.
     pub client_id: String,
     /// The owner claim's value.
     pub owner: Option<String>,
-    /// The issuer that says who the owner is; none where the operator does, or where a row is older
+    /// The issuer of the owner's name; none where the operator gave it, or where the row is older
     /// than this column.
     pub owner_issuer: Option<String>,
     /// Its `sub`.
     pub subject: String,
-    /// What the client calls it.
+    /// The client's name for it.
     pub name: Option<String>,
     /// Its scopes.
     pub scope: Vec<String>,
@@ -69,97 +69,97 @@ pub struct TokenRecord {
     pub audience: Vec<String>,
     /// Its `iat`.
     pub issued_at: UnixTime,
-    /// Its `exp`; never, when none.
+    /// Its `exp`, if it expires.
     pub expires_at: Option<UnixTime>,
     /// When it was revoked.
     pub revoked_at: Option<UnixTime>,
     /// The claims of the assertion it was exchanged for.
     pub original_claims: Option<Map<String, Value>>,
-    /// The mark it carries of an end that it was issued after. Judged when the token is kept, not
-    /// kept itself.
+    /// The mark of an end that it was issued after. It is checked when the token is stored, and not
+    /// stored itself.
     pub after_end: Option<EndMark>,
 }
 
-/// Which kept access tokens are meant; every part narrows.
+/// Selects kept access tokens; every part narrows the selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenFilter {
     /// Only this client's.
     pub client_id: Option<String>,
     /// Only this owner's.
     pub owner: Option<OwnerFilter>,
-    /// Only these `jti`s, unless there are none here.
+    /// Only these `jti`s; every one if empty.
     pub jtis: Vec<String>,
-    /// Whether only those that are (or are not) neither revoked nor expired at the time.
+    /// Only the active tokens at this time (neither revoked nor expired), or only the others.
     pub active: Option<(bool, UnixTime)>,
     /// Whether those that are revoked are left out.
     pub without_revoked: bool,
     /// Only those that have not expired at this time.
     pub unexpired_at: Option<UnixTime>,
-    /// Whether the oldest come first, those of the same second in the order in which they were
-    /// kept. Otherwise the newest come first, those of the same second by their `jti`.
+    /// Whether the oldest come first, in the order of storing within a second. Otherwise the newest
+    /// come first, by `jti` within a second.
     pub oldest_first: bool,
-    /// Only those that come after this one, the last of the page before: its `iat` and `jti`.
+    /// Only the tokens after this one, the last of the page before: its `iat` and `jti`.
     pub after: Option<(UnixTime, String)>,
-    /// At most so many; all, when none.
+    /// The most tokens; no limit if absent.
     pub limit: Option<u32>,
 }
 
-/// Whose tokens are meant.
+/// Selects tokens by their owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnerFilter {
-    /// Those of every owner of this name, whichever issuer gave it.
+    /// Every owner of this name, of any issuer.
     Named(String),
-    /// Those of one owner: the name, and the issuer that gave it.
+    /// One owner: a name and its issuer.
     Of {
         /// The name.
         owner: String,
         /// The issuer, in each spelling under which it may have been stored.
         issuers: Vec<String>,
-        /// Whether tokens of that name count too that were kept without an issuer.
+        /// Whether tokens of that name without an issuer match too.
         without_issuer: bool,
     },
 }
 
-/// What ending tokens did.
+/// The result of ending tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// The tokens that were alive, now revoked.
+    /// The tokens that were revoked now.
     pub revoked: Vec<RevokedToken>,
     /// How many had expired and were deleted.
     pub deleted: u64,
 }
 
-/// An access token that was taken back before its time.
+/// An access token that was revoked before it expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevokedToken {
     /// Its `jti`.
     pub jti: String,
-    /// Whose it was.
+    /// The client it was issued to.
     pub client_id: String,
-    /// When it would have expired: from then on it need not be remembered. [`UnixTime::NEVER`] if
-    /// it would not.
+    /// When it expires: from then on the revocation can be deleted. [`UnixTime::NEVER`] if it does
+    /// not expire.
     pub expires_at: UnixTime,
     /// When it was revoked.
     pub revoked_at: UnixTime,
 }
 
-/// Everything of a client issued up to a time is revoked.
+/// The revocation of everything that a client was issued up to a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientNotBefore {
-    /// Whose tokens.
+    /// The client.
     pub client_id: String,
-    /// Up to this `iat`, that second included.
+    /// The last revoked `iat`.
     pub until: UnixTime,
-    /// When the last of them will have expired: from then on it need not be remembered.
+    /// When the last of the tokens expires: from then on the revocation can be deleted.
     pub expires_at: UnixTime,
     /// When they were revoked.
     pub revoked_at: UnixTime,
-    /// What tokens carry that are issued after this end although their `iat` is not: the clock was
-    /// set back.
+    /// The mark in tokens that are issued after this end with an earlier `iat`, because the clock
+    /// was set back.
     pub mark: EndMark,
 }
 
-/// What is revoked.
+/// The revocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
     /// Single tokens, by `jti`.
@@ -168,25 +168,25 @@ pub struct Revocations {
     pub clients: Vec<ClientNotBefore>,
 }
 
-/// The proven time, as it is kept.
+/// The stored proven time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotedTime {
-    /// The time, and what the clock claims.
+    /// The time, and the clock's claim.
     pub proven: ProvenTime,
-    /// The start of the machine; none when it cannot be told from others.
+    /// The id of the machine's boot, if there is one.
     pub boot: Option<String>,
-    /// How long it had been running since that start, in whole seconds.
+    /// The uptime since that boot, in whole seconds.
     pub uptime: Duration,
 }
 
-/// How many tokens there are that have not expired.
+/// The number of tokens that have not expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TokenCount {
-    /// Live and revoked ones.
+    /// All of them.
     pub all: u64,
     /// Revoked ones.
     pub revoked: u64,
-    /// When the first of them expires, if any does.
+    /// When the first of them expires, if one does.
     pub first_end: Option<UnixTime>,
 }
 
@@ -195,11 +195,11 @@ pub struct TokenCount {
 pub struct RefreshToken {
     /// SHA-256 of the token.
     pub hash: [u8; 32],
-    /// What all of its line have in common.
+    /// The id that its successors share.
     pub family_id: String,
     /// Whose it is.
     pub client_id: String,
-    /// What was granted, as the issuer writes it: a JSON object.
+    /// The grant: a JSON object that only the issuer interprets.
     pub grant: Value,
     /// When it ends.
     pub expires_at: UnixTime,
@@ -211,12 +211,12 @@ pub struct RefreshToken {
     pub access_expires_at: UnixTime,
 }
 
-/// How the use of a refresh token ended.
+/// The result of using a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// The successor is kept.
     Done,
-    /// The token is unknown or has expired; nothing was changed.
+    /// The token is unknown or has expired, and nothing was written.
     Unknown,
     /// It was used before: its family is deleted.
     Reused,

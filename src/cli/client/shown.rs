@@ -5,16 +5,16 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::domain::clock::{Clock, SystemClock, UnixTime};
 
-/// Members that say in other words what another one says, and that one.
+/// Members that repeat another one, and that one.
 const SAID_TWICE: [(&str, &str); 3] = [
     ("scopes", "scope"),
     ("client_id_issued_at", "created_at"),
     ("client_secret_expires_at", "client_secret"),
 ];
-/// What stands first: the secret, which is shown this once, and whose it is.
+/// The first members: the secret, which is shown this once, and its client.
 const FIRST: [&str; 3] = ["client_secret", "client_id", "id"];
 
-/// The members of an object, one a line; what is empty or said twice is left out.
+/// The members of an object, one a line, without empty and repeated ones.
 pub(in crate::cli) fn members(object: &Value) -> String {
     let Some(object) = object.as_object() else {
         return String::new();
@@ -140,7 +140,7 @@ fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        // A terminal must not obey what a client is called.
+        // A terminal must not interpret a client's name.
         Value::String(text) if text.chars().any(char::is_control) => {
             text.escape_debug().to_string()
         }
@@ -150,8 +150,8 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// A text and as many spaces as fill a column of a terminal: many characters of Asia take two
-/// places, marks none.
+/// A text, padded to the width of a terminal's column: many Asian characters take two cells,
+/// combining marks none.
 fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }

@@ -22,7 +22,7 @@ use crate::issuer::registration::FieldProblem;
 pub(super) enum Refusal {
     /// This sidecar issues no tokens.
     NoIssuer,
-    /// The `Host` is a name that anybody's DNS could point here.
+    /// The `Host` is a name that any DNS zone could point here.
     Host,
     /// A page of another site asks.
     CrossSite,
@@ -38,7 +38,7 @@ pub(super) enum Refusal {
     BodyUnread(StatusCode),
     /// A parameter of the query is wrong.
     Query(Vec<FieldProblem>),
-    /// What was asked for was not done.
+    /// The change failed.
     Management(ManagementError),
 }
 

@@ -1,4 +1,4 @@
-//! One line per change: who did what to which client, from where, what changed, and how it ended.
+//! One log line per change: the action, the client, the peer, the changed members and the outcome.
 //! Never a secret.
 
 use axum::extract::Request;
@@ -13,14 +13,14 @@ const LONGEST: usize = 128;
 /// How much of the cause is shown: it may name several members.
 const LONGEST_REASON: usize = 512;
 
-/// What was done, or tried.
+/// A change, or an attempt.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Change<'a> {
     pub action: &'static str,
     pub client_id: Option<&'a str>,
     pub secret_id: Option<&'a str>,
     pub jti: Option<&'a str>,
-    /// The names of the members that are others than before.
+    /// The names of the changed members.
     pub changed: Option<&'a [String]>,
     /// Up to when a client's tokens ended.
     pub until: Option<&'a str>,

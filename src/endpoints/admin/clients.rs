@@ -125,7 +125,7 @@ pub(super) async fn show(
     Ok(json(StatusCode::OK, &Client::from(&record)))
 }
 
-/// Change a client by a merge patch (RFC 7396): null takes a member away
+/// Change a client by a merge patch (RFC 7396): null removes a member
 #[utoipa::path(
     patch, path = "/clients/{client_id}", operation_id = "update_client", tag = "clients", params(("client_id" = String, Path)),
     request_body(

@@ -1,7 +1,7 @@
-//! Who may use the management API: whoever has the token, and no web page.
+//! Access to the management API: only with the admin token, and never for a web page.
 //!
-//! The token is asked for on every path. What a browser can be led to send is refused before: names
-//! that a stranger's DNS points here, requests of other sites, and forms.
+//! Every path requires the token. Requests that a web page can cause are refused before: names that
+//! foreign DNS points here, requests of other sites, and forms.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::issuer::client_secret::is_beyond_guessing;
 use crate::limits::guesses::{Allowance, BucketKey, Buckets, neighbourhood, network};
 
 /// Wrong tokens of a network. Beyond it a token is compared only if it cannot be guessed, or was
-/// right from there before.
+/// right from this network before.
 const OF_NETWORK: Allowance = Allowance {
     burst: 10,
     every: Duration::from_secs(1),
@@ -39,8 +39,8 @@ const OF_NEIGHBOURHOOD: Allowance = Allowance {
     burst: 100,
     every: Duration::from_millis(200),
 };
-/// Wrong tokens that are compared, beyond that, with those that were right from there before: a
-/// guesser may share the network.
+/// Beyond that, wrong tokens that are compared with those that were right from this network before:
+/// a guesser may share the network.
 const RECALLED: Allowance = Allowance {
     burst: 200,
     every: Duration::from_secs(10),
@@ -51,21 +51,21 @@ const WITHOUT: Allowance = Allowance {
     every: Duration::from_millis(100),
 };
 
-/// So many buckets are kept at most.
+/// The most buckets that are kept.
 const MOST_BUCKETS: u64 = 20_000;
-/// So many pairs of a token and a network from which it was right.
+/// The most kept pairs of a right token and its network.
 const MOST_PROVEN: u64 = 1000;
 
-/// So many tokens count at most.
+/// The most tokens that are valid at a time.
 const MOST_TOKENS: usize = 10;
 
-/// The tokens that let in: that of the file, and for a while those that stood there before.
+/// The valid tokens: that of the file, and for a while the earlier ones.
 pub struct AdminTokens(ArcSwap<Vec<AdminToken>>);
 
 #[derive(Clone)]
 struct AdminToken {
     token: SecretString,
-    /// When it ceases to count.
+    /// When it becomes invalid.
     ends_at: Option<Instant>,
 }
 
@@ -77,8 +77,8 @@ impl AdminTokens {
         }]))
     }
 
-    /// Lets in with another token; those that let in so far count on for `grace`. Gives whether
-    /// that is a change.
+    /// Makes another token valid; the present ones stay valid for `grace`. Returns whether that is
+    /// a change.
     pub fn replace(&self, token: SecretString, grace: Duration) -> bool {
         let known = self.0.load();
         if known
@@ -106,7 +106,7 @@ impl AdminTokens {
 
     fn contain(&self, presented: &SecretString) -> bool {
         let now = Instant::now();
-        // All are compared, so that the time tells nothing of which one it was.
+        // All are compared, so that the time does not reveal which one matches.
         let known = self.0.load();
         let counting = known.iter().filter(|known| known.counts(now));
         counting.fold(false, |found, known| {
@@ -121,14 +121,14 @@ impl AdminToken {
     }
 }
 
-/// What a request must have.
+/// The conditions on a request.
 pub struct Guard {
     tokens: Arc<AdminTokens>,
     hosts: Vec<String>,
     guesses: Guesses,
 }
 
-/// What was wrong, and what was right, by where it came from.
+/// The wrong and the right tokens, by their origin.
 struct Guesses {
     wrong: Buckets,
     proven: Cache<BucketKey, ()>,
@@ -189,13 +189,13 @@ impl Guesses {
         }
     }
 
-    /// How long no further guess of a place is judged.
+    /// How long no further guess of an origin is compared.
     fn delay(&self, place: &Place) -> Duration {
         let now = self.began.elapsed();
         place
             .wrong()
             .iter()
-            .map(|(whom, of)| self.wrong.wait(whom, *of, now))
+            .map(|(key, of)| self.wrong.wait(key, *of, now))
             .max()
             .unwrap_or_default()
     }
@@ -205,10 +205,10 @@ impl Guesses {
         place
             .wrong()
             .into_iter()
-            .for_each(|(whom, of)| self.wrong.count(whom, of, now));
+            .for_each(|(key, of)| self.wrong.count(key, of, now));
     }
 
-    /// Whether a token was right from this place before.
+    /// Whether a token was right from this origin before.
     fn was_right(&self, token: &SecretString, place: &Place) -> bool {
         let bucket = place.bucket(b"recalled");
         if !self.wrong.take(bucket, RECALLED, self.began.elapsed()) {
@@ -225,7 +225,7 @@ impl Guesses {
         self.proven.insert(place.with(token), ());
     }
 
-    /// How long no further request without a token is answered as such.
+    /// How long further requests without a token are answered with 429.
     fn note_without(&self, place: &Place) -> Duration {
         let (bucket, now) = (place.bucket(b"without"), self.began.elapsed());
         let wait = self.wrong.wait(&bucket, WITHOUT, now);
@@ -235,7 +235,7 @@ impl Guesses {
 }
 
 impl Guard {
-    /// Lets in who has this token and calls this listener by an IP address, `localhost` or one of
+    /// Accepts requests with this token whose `Host` is an IP address, `localhost` or one of
     /// `hosts`.
     #[must_use]
     pub fn new(token: SecretString, hosts: Vec<String>) -> Self {
@@ -252,17 +252,16 @@ impl Guard {
         self.tokens.clone()
     }
 
-    fn judge(&self, request: &Request) -> Result<(), Refusal> {
+    fn admit(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
-        self.judge_host(headers)?;
-        judge_site(headers)?;
-        self.judge_token(request)?;
-        judge_content_type(request.method(), headers)
+        self.check_host(headers)?;
+        check_site(headers)?;
+        self.check_token(request)?;
+        check_content_type(request.method(), headers)
     }
 
-    fn judge_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        // Without `Host` comes only HTTP/1.0, which no browser speaks: no name can have been
-        // rebound.
+    fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        // Only HTTP/1.0 has no `Host`, and no browser uses it: DNS rebinding is impossible.
         let Some(host) = headers.get(HOST) else {
             return Ok(());
         };
@@ -278,9 +277,9 @@ impl Guard {
         }
     }
 
-    /// A right token is let in, unless its place guesses: then only one that cannot be guessed, or
-    /// that was right from there before.
-    fn judge_token(&self, request: &Request) -> Result<(), Refusal> {
+    /// Accepts a right token. From an origin that guesses, only one that cannot be guessed or was
+    /// right from there before.
+    fn check_token(&self, request: &Request) -> Result<(), Refusal> {
         let place = Place::of(request);
         let Some(token) = bearer(request.headers()) else {
             let wait = self.guesses.note_without(&place);
@@ -320,7 +319,7 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
         .then(|| SecretString::from(token.trim_matches(' ')))
 }
 
-fn judge_site(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_site(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     let is_own = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
@@ -335,20 +334,19 @@ fn judge_site(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A shorter token can be guessed, and whoever has it can make clients.
+/// A shorter token can be guessed, and it allows to make clients.
 pub const MIN_ADMIN_TOKEN: usize = 16;
 
-/// Whether a text can be an admin token: long enough, and nothing that an `Authorization` header
-/// cannot carry.
+/// Whether a text can be an admin token: long enough, and allowed in an `Authorization` header.
 #[must_use]
 pub fn is_admin_token(token: &SecretString) -> bool {
     let token = token.expose_secret();
     token.len() >= MIN_ADMIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A form cannot have this type, so no page can send one without asking first (CORS), which nobody
-/// answers here.
-fn judge_content_type(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+/// A form cannot have this type, so a page must send a CORS preflight first, which is never granted
+/// here.
+fn check_content_type(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     let has_body = headers
         .get(http::header::CONTENT_LENGTH)
         .is_some_and(|length| length != "0")
@@ -378,7 +376,7 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut answer = match guard.judge(&request) {
+    let mut answer = match guard.admit(&request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             audit::refused(&refusal, &request);

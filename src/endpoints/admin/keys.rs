@@ -28,7 +28,7 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Response, Refusal
     ))
 }
 
-/// Rotate the signing keys: without members a new one is published, and signs when verifiers know
+/// Rotate the signing keys: without members a new key is published, and signs once verifiers have
 /// it
 #[utoipa::path(
     post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys", request_body = RotateNow,

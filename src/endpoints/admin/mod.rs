@@ -33,7 +33,7 @@ pub use status::{
 
 use crate::issuer::{ClientAdmin, Issuer};
 
-/// What the handlers work on.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Admin {
     issuer: Option<Arc<Issuer>>,
@@ -89,8 +89,8 @@ fn documented() -> OpenApiRouter<Admin> {
         .routes(routes!(openapi::serve))
 }
 
-/// What stands below `/clients/{client_id}`, for ids that programs and proxies do not carry in a
-/// path: `/client?client_id=…`.
+/// The endpoints below `/clients/{client_id}`, for ids that programs and proxies change in a path:
+/// `/client?client_id=…`.
 fn by_parameter() -> Router<Admin> {
     Router::new()
         .route(

@@ -182,7 +182,7 @@ pub(super) async fn serve(State(admin): State<Admin>) -> Answer {
     json_text(admin.description.to_string())
 }
 
-/// What was asked for does not exist.
+/// The requested object does not exist.
 pub(super) enum NotThere {}
 
 impl IntoResponses for NotThere {

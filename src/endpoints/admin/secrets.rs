@@ -34,7 +34,7 @@ pub(super) async fn list(
     ))
 }
 
-/// Give a client a new secret; the others live on for `grace`
+/// Give a client a new secret; the others stay valid for `grace`
 #[utoipa::path(
     post, path = "/clients/{client_id}/secrets", operation_id = "create_secret", tag = "secrets", params(("client_id" = String, Path)),
     request_body = SecretRequest,
@@ -71,7 +71,7 @@ pub(super) async fn create(
     params(
         ("client_id" = String, Path),
         ("secret_id" = String, Path),
-        ("force" = Option<bool>, Query, description = "also when no other secret of the client lives"),
+        ("force" = Option<bool>, Query, description = "also when it is the client's last valid secret"),
     ),
     responses((status = 204, description = "Done"), NotThere, Failed, Refused)
 )]

@@ -14,10 +14,10 @@ use super::openapi::Refused;
 use crate::domain::clock::UnixTime;
 use crate::token_source::{CredentialStatus, TokenSource};
 
-/// Looks at the parts.
+/// Reads the state of the parts.
 pub type StatusOf = Arc<dyn Fn() -> Status + Send + Sync>;
 
-/// How the parts are doing.
+/// The state of the parts.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     /// The sidecar's version.
@@ -30,7 +30,7 @@ pub struct Status {
     pub listeners: Vec<Listener>,
 }
 
-/// How a credential is doing. The token is not here.
+/// The state of a credential, without its token.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Credential {
     name: String,
@@ -60,7 +60,7 @@ pub struct Credential {
     clock_skew_seconds: Option<i64>,
 }
 
-/// How an authority is doing.
+/// The state of an authority.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Authority {
     /// Its name.
@@ -82,7 +82,7 @@ pub struct Authority {
     pub refused_issuer: Option<RefusedIssuer>,
     /// By how many seconds its clock is ahead of ours, negative: behind; null: it has not said.
     pub clock_skew_seconds: Option<i64>,
-    /// How it is found out whether its tokens are revoked.
+    /// How the revocation of its tokens is checked.
     pub revocation: Revocation,
 }
 
@@ -106,13 +106,13 @@ pub struct KeyLeftOut {
     pub why: String,
 }
 
-/// How it is found out whether an authority's tokens are revoked.
+/// How the revocation of an authority's tokens is checked.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Revocation {
     /// `none`, `own`, `list`, `plgd`, `introspection`, or `unknown` as long as the authority's
     /// metadata was not read.
     pub method: &'static str,
-    /// The same for people: where is asked, or why nobody is.
+    /// The same for people: the endpoint that is asked, or why none is.
     pub description: String,
     /// How old the list of revoked tokens is; null: there is no list.
     pub age_seconds: Option<u64>,

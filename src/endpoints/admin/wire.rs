@@ -91,7 +91,7 @@ pub(super) struct Clients {
     pub next_cursor: Option<String>,
 }
 
-/// A secret of a client. Itself is in the answer to the request that makes it, and in no other.
+/// A secret of a client. The secret itself is only in the answer to the request that makes it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Secret {
     id: String,
@@ -103,7 +103,7 @@ pub(super) struct Secret {
     last_four: Option<String>,
     #[schema(format = DateTime)]
     created_at: Option<String>,
-    /// From this time on it is refused; null: never.
+    /// The time from which it is refused; null: never.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Up to a minute late; null: not yet.
@@ -145,11 +145,11 @@ pub(super) struct Secrets {
     pub secrets: Vec<Secret>,
 }
 
-/// What has ended.
+/// The end of a client's tokens.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Revoked {
     pub client_id: String,
-    /// Every access token that was issued up to this time is dead, and every refresh token.
+    /// Access tokens issued up to this time are refused, and every refresh token.
     #[schema(format = DateTime)]
     pub not_before: Option<String>,
 }
@@ -161,7 +161,7 @@ pub(super) struct Token {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
-    /// The issuer that says who the owner is, of a token that was exchanged for a JWT.
+    /// The issuer of the owner's name, for a token that was exchanged for a JWT.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_issuer: Option<String>,
     subject: String,
@@ -217,19 +217,19 @@ pub(super) struct Tokens {
 pub(super) struct Key {
     kid: String,
     algorithm: String,
-    /// `next`: published, and will sign; `active`: signs; `retired`: published until what it signed
-    /// is dead.
+    /// `next`: published, and signs later; `active`: signs; `retired`: published until the tokens
+    /// it signed have expired.
     state: String,
     /// Null for a configured key.
     #[schema(format = DateTime)]
     created_at: Option<String>,
-    /// Since when it signs, or from when on it will.
+    /// The time from which it signs.
     #[schema(format = DateTime)]
     signs_from: Option<String>,
-    /// When it ceased to sign.
+    /// When it stopped signing.
     #[schema(format = DateTime)]
     retired_at: Option<String>,
-    /// Until when a retired key stays published; null: for ever, or not retired.
+    /// Until when a retired key stays published; null: without end, or not retired.
     #[schema(format = DateTime)]
     published_until: Option<String>,
 }
@@ -268,11 +268,11 @@ pub(super) struct ErrorBody {
     pub details: Vec<ErrorDetail>,
 }
 
-/// What is wrong with one member or parameter.
+/// The problem of one member or parameter.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ErrorDetail {
     /// Its name.
     pub field: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: String,
 }

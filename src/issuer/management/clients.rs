@@ -1,4 +1,4 @@
-//! Clients: made, listed, shown, changed, deleted.
+//! Clients: created, listed, shown, changed and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub struct ClientRecord {
     pub client_id: String,
     /// Its metadata.
     pub metadata: ClientMetadata,
-    /// Where.
+    /// Where it is registered.
     pub source: Source,
 }
 
@@ -63,7 +63,7 @@ impl ClientAdmin {
     /// Registers a client: RFC 7591 §2's members and a few of ours.
     ///
     /// # Errors
-    /// When a member is wrong, the id is taken, or the store does not keep it.
+    /// When a member is wrong, the id is taken, or the store fails.
     pub async fn create(
         &self,
         body: &Map<String, Value>,
@@ -95,15 +95,15 @@ impl ClientAdmin {
         if !self.store.insert_client(&client).await? {
             return Err(taken);
         }
-        // It is kept, and its secret is in nobody else's hands: a failure here is for the next
-        // reading to mend.
+        // The client is stored, and only this caller has its secret: after a failure the next
+        // reload reads it.
         let _ = self.take_over().await;
         self.clients.opened(&client.client_id).await;
         let client = record(&client).ok_or(ManagementError::Unavailable)?;
         Ok(CreatedClient { client, secret })
     }
 
-    /// Who is not an owner must not come to look like one by a further claim.
+    /// A further claim must not make a client look like an owner.
     fn check_claims(&self, metadata: &ClientMetadata) -> Result<(), ManagementError> {
         let own = metadata
             .claims
@@ -124,7 +124,7 @@ impl ClientAdmin {
         }
     }
 
-    /// Clients of configuration and store, by id, those that come after `after`.
+    /// The clients of configuration and store after the id `after`, by id.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -135,7 +135,7 @@ impl ClientAdmin {
     ) -> Result<ClientPage, ManagementError> {
         let stored = self.store.clients().await?;
         let stored = stored.iter().filter_map(record);
-        // Those of the configuration come last, because they hide the others.
+        // Clients of the configuration come last, because they hide those of the store.
         let configured = self.clients.all_configured();
         let all = stored.chain(configured.values().map(|client| configured_record(client)));
         let all: BTreeMap<String, ClientRecord> = all
@@ -166,12 +166,12 @@ impl ClientAdmin {
         readable(&self.store.client(client_id).await?.ok_or(NO_CLIENT)?)
     }
 
-    /// Changes a client by a merge patch (RFC 7396). One that is disabled by it has lost its tokens
-    /// when this returns.
+    /// Changes a client by a merge patch (RFC 7396). Disabling it ends its tokens before this
+    /// returns.
     ///
     /// # Errors
-    /// When a member is wrong, the client is not there or is one of the configuration, others
-    /// change it all the time, or the store does not keep it.
+    /// When a member is wrong, the client does not exist or is one of the configuration, other
+    /// requests keep changing it, or the store fails.
     pub async fn update(
         &self,
         client_id: &str,
@@ -188,14 +188,15 @@ impl ClientAdmin {
             let new = read_patched(client_id, &old.metadata, &set, patch, self.clock.now())
                 .map_err(ManagementError::Invalid)?;
             self.check_claims(&new)?;
-            // Its secrets must be good no more, not even when the keys are taken away again.
+            // Its secrets must stay invalid, even when the keys are removed later.
             let secrets = if new.has_keys_only() {
                 SecretsOf::Deleted
             } else {
                 SecretsOf::Kept
             };
             if new == old.metadata && (secrets == SecretsOf::Kept || stored.secrets.is_empty()) {
-                // Another request may have made the change just now: the answer says that it holds.
+                // Another request may have just made the change: the answer promises that it is
+                // effective.
                 self.take_over().await?;
                 return Ok(UpdatedClient {
                     client: old,
@@ -203,12 +204,12 @@ impl ClientAdmin {
                 });
             }
             let members = changed_members(&old.metadata, &new)?;
-            // Also one that is let in again after it had expired: its old tokens do not come back.
+            // Also when an expired client is prolonged: its old tokens must not become valid again.
             let has_expired =
                 |it: &ClientMetadata| it.expiry.is_some_and(|end| end <= self.clock.now());
             let ends = (new.disabled && !old.metadata.disabled)
                 || has_expired(&new) != has_expired(&old.metadata);
-            // Before the time is taken: whoever comes in later gets no token.
+            // Before the time is taken: a later token request is refused.
             let closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
             let end = ends.then(|| {
@@ -244,16 +245,16 @@ impl ClientAdmin {
         Err(CHANGED)
     }
 
-    /// Deletes a client. It has lost its tokens when this returns.
+    /// Deletes a client, whose tokens end before this returns.
     ///
     /// # Errors
-    /// When it is not there or is one of the configuration, or the store does not keep it.
+    /// When it does not exist or is one of the configuration, or the store fails.
     pub async fn delete(&self, client_id: &str) -> Result<(), ManagementError> {
         for _ in 0..TRIES {
             let stored = match self.stored_client(client_id).await {
                 Err(gone @ ManagementError::NotFound(_)) => {
-                    // Another request may have deleted it just now: the answer says that it has
-                    // lost its tokens.
+                    // Another request may have just deleted it: the answer promises that its tokens
+                    // have ended.
                     self.take_over().await?;
                     return Err(gone);
                 }
@@ -265,8 +266,8 @@ impl ClientAdmin {
                     .end_of(client_id, longest_lifetime(Some(&stored)), self.clock.now());
             if self.store.delete_client(stored.version, &end).await? {
                 self.take_over().await?;
-                // From now on the id is free: what a new client of this id is issued carries the
-                // mark of the end.
+                // From now on the id is free: tokens of a new client of this id carry the mark of
+                // the end.
                 drop(closed);
                 self.let_pass(&end).await;
                 return Ok(());
@@ -281,7 +282,7 @@ impl ClientAdmin {
 pub struct UpdatedClient {
     /// The client as it is now.
     pub client: ClientRecord,
-    /// The names of the members that are others than before.
+    /// The names of the changed members.
     pub changed: Vec<String>,
 }
 

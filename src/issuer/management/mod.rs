@@ -1,8 +1,7 @@
-//! The management of clients, their secrets and tokens, and of the signing keys: what the
-//! administrator may do.
+//! The management of clients, their secrets and tokens, and of the signing keys.
 //!
-//! A change is in the store before it is answered, and known to this process: what it ends, no
-//! verifier here accepts any more. Other processes on the same store see it within seconds.
+//! A change is stored, and effective in this process, before it is answered. Other processes on the
+//! same store read it within seconds.
 
 mod clients;
 mod keys;
@@ -31,27 +30,27 @@ pub use clients::{ClientRecord, CreatedClient, Source};
 pub use secrets::{CreatedSecret, SecretRecord, SecretRequest};
 pub use tokens::TokenQuery;
 
-/// What a page holds when nobody says.
+/// The default length of a page.
 pub const DEFAULT_PAGE: u32 = 50;
-/// What a page holds at most.
+/// The greatest length of a page.
 pub const MAX_PAGE: u32 = 200;
 
-/// Why something was not done.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementError {
-    /// What is meant is not there.
+    /// The object does not exist.
     #[error("{0}")]
     NotFound(&'static str),
-    /// The request's members are wrong.
+    /// Members of the request are wrong.
     #[error("the request is not valid")]
     Invalid(Vec<FieldProblem>),
-    /// It contradicts what is there.
+    /// The request contradicts the present state.
     #[error("{0}")]
     Conflict(&'static str),
-    /// The store does not answer, or the change is kept there but not yet taken over here.
+    /// The store does not answer, or the change is stored but not yet read back.
     #[error("the store is not available")]
     Unavailable,
-    /// Nothing can be written to the store, and why.
+    /// Why nothing can be written to the store.
     #[error("the store cannot be written: {0}")]
     Unwritable(&'static str),
 }
@@ -65,7 +64,7 @@ impl From<StoreError> for ManagementError {
     }
 }
 
-/// How often a change is tried whose client others change meanwhile.
+/// How often a change is tried while other requests change the client.
 const TRIES: usize = 10;
 
 const CHANGED: ManagementError =
@@ -93,7 +92,7 @@ impl RevokeRequest {
     }
 }
 
-/// What the administrator may do: with clients, their secrets and tokens, and the signing keys.
+/// The administrator's operations on clients, their secrets and tokens, and the signing keys.
 pub struct ClientAdmin {
     pub(super) policy: Arc<Policy>,
     pub(super) clients: Arc<Clients>,
@@ -117,12 +116,12 @@ impl ClientAdmin {
         self.store.client(client_id).await?.ok_or(NO_CLIENT)
     }
 
-    /// Ends everything a client was issued up to now, or up to the time `before` of the request,
-    /// that second included; and all of its refresh tokens. The client may be one of the store or
-    /// of the configuration. Gives the time.
+    /// Ends everything a client was issued up to now, or up to the request's `before`, and all of
+    /// its refresh tokens. The client may be one of the store or of the configuration. Returns the
+    /// time.
     ///
     /// # Errors
-    /// When a member is wrong, there is no such client, or the store does not keep it.
+    /// When a member is wrong, there is no such client, or the store fails.
     pub async fn end_tokens(
         &self,
         client_id: &str,
@@ -134,8 +133,8 @@ impl ClientAdmin {
             Some(_) => None,
             None => Some(self.store.client(client_id).await?.ok_or(NO_CLIENT)?),
         };
-        let lives = longest_lifetime(stored.as_ref());
-        let mut end = self.ends.end_of(client_id, lives, now);
+        let lifetime = longest_lifetime(stored.as_ref());
+        let mut end = self.ends.end_of(client_id, lifetime, now);
         if let Some(before) = before {
             end.until = before.minus(BACKDATED);
         }
@@ -144,19 +143,19 @@ impl ClientAdmin {
         Ok(before.unwrap_or(now))
     }
 
-    /// Makes a change of the store known to this process, whoever made it.
+    /// Reads the changes of the store into this process.
     async fn take_over(&self) -> Result<(), ManagementError> {
         Ok(self.sync.reload().await?)
     }
 
-    /// Waits until a token that is issued is not ended, by its `iat` alone, which counts in
-    /// seconds: a token that is asked for after the answer must live. This process marks those of
-    /// the same second, others may not know the end yet.
+    /// Waits until the `iat` of new tokens lies after the end: a token that is issued after the
+    /// answer must be valid. `iat` counts in seconds. This process marks tokens of the same second,
+    /// but other processes may not have read the end yet.
     async fn let_pass(&self, end: &ClientNotBefore) {
-        // At most a second, but for a clock that stands still.
+        // At most a second, except while the clock stands still.
         for _ in 0..75 {
             let now = self.clock.now();
-            // The clock was set back, and only the mark helps.
+            // The clock was set back: only the mark distinguishes new tokens.
             let is_far = end.until > now;
             if is_far || now.minus(BACKDATED) > end.until {
                 return;

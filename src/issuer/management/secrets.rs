@@ -1,5 +1,4 @@
-//! A client's secrets: several live ones, so that a new one can be brought out before the old one
-//! goes.
+//! A client's secrets: several can be valid, so that a new one is deployed before the old one ends.
 
 use std::time::Duration;
 
@@ -15,20 +14,20 @@ use crate::issuer::client_secret::UnusableSecret;
 use crate::issuer::registration::{ClientMetadata, FieldProblem, Members, seconds_schema};
 use crate::store::{DeletedSecret, StoredSecret};
 
-/// How many secrets a client has at most.
+/// The most secrets of a client.
 const MAX_SECRETS: usize = 10;
-/// How long the others live on beside a new one, when nobody says.
+/// How long the other secrets stay valid beside a new one by default.
 const DEFAULT_GRACE: Duration = Duration::from_hours(24);
-/// Who has not used a secret for so long has the new one.
+/// A secret that is unused for so long has been replaced everywhere.
 const QUIET: Duration = Duration::from_hours(24);
 
-/// A secret as it is shown: never itself.
+/// The description of a secret, without itself.
 #[derive(Clone, Debug)]
 pub struct SecretRecord {
-    /// What is kept of it.
+    /// The stored part.
     pub stored: StoredSecret,
-    /// Whether nobody seems to need it: it has expired, or was not used for a day while there is
-    /// another one.
+    /// Whether it seems unused: it has expired, or was not used for a day while there is another
+    /// one.
     pub safe_to_delete: bool,
 }
 
@@ -37,7 +36,7 @@ pub struct SecretRecord {
 pub struct CreatedSecret {
     /// Itself, this once.
     pub secret: SecretString,
-    /// What is kept of it.
+    /// The stored part.
     pub record: SecretRecord,
 }
 
@@ -45,7 +44,7 @@ impl ClientAdmin {
     /// A client's secrets, the oldest first.
     ///
     /// # Errors
-    /// When the client is not there or is one of the configuration, or the store does not answer.
+    /// When the client does not exist or is one of the configuration, or the store does not answer.
     pub async fn secrets(&self, client_id: &str) -> Result<Vec<SecretRecord>, ManagementError> {
         let client = self.stored_client(client_id).await?;
         let now = self.clock.now();
@@ -55,12 +54,12 @@ impl ClientAdmin {
             .collect())
     }
 
-    /// Gives a client a further secret, generated unless the request brings one. The others live on
-    /// for `grace`, or stay as they are.
+    /// Gives a client a further secret, generated unless the request brings one. The others stay
+    /// valid for `grace`, or stay as they are.
     ///
     /// # Errors
-    /// When a member is wrong, the client is not there, is one of the configuration, has keys or
-    /// too many secrets, or the store does not keep it.
+    /// When a member is wrong, the client does not exist, is one of the configuration, has keys or
+    /// too many secrets, or the store fails.
     pub async fn create_secret(
         &self,
         client_id: &str,
@@ -102,15 +101,15 @@ impl ClientAdmin {
                 expires_at,
             )
             .await?;
-            // All supplied secrets of a client have one salt, so it must be made beside those that
-            // are there; and a client that was given keys meanwhile gets no secret.
+            // All supplied secrets of a client share one salt, so the client's secrets must be
+            // unchanged. A client that was given keys meanwhile gets no secret.
             if self
                 .store
                 .insert_secret(&client, &stored, others_end_at)
                 .await?
             {
-                // It is kept, and in nobody else's hands: a failure here is for the next reading to
-                // mend.
+                // The secret is stored, and only this caller has it: after a failure the next
+                // reload reads it.
                 let _ = self.take_over().await;
                 return Ok(CreatedSecret {
                     secret,
@@ -124,25 +123,24 @@ impl ClientAdmin {
         Err(CHANGED)
     }
 
-    /// Deletes a secret of a client. The last one that lives only with `force`.
+    /// Deletes a secret of a client; the last valid one only with `force`.
     ///
     /// # Errors
-    /// When it is not there, is the last one, or the store does not keep it.
+    /// When it does not exist, is the last one, or the store fails.
     pub async fn delete_secret(
         &self,
         client_id: &str,
         secret_id: &str,
         force: bool,
     ) -> Result<(), ManagementError> {
-        // It says whether the client is there and may be changed here; the store judges the secret.
+        // Checks that the client exists and can be changed; the store checks the secret.
         self.stored_client(client_id).await?;
         let unless_last_at = (!force).then(|| self.clock.now());
         let deleted = self
             .store
             .delete_secret(client_id, secret_id, unless_last_at)
             .await?;
-        // Also when another request was faster: whatever the answer, a secret that is gone lets in
-        // no more.
+        // Also when another request was faster: a deleted secret is refused after any answer.
         self.take_over().await?;
         match deleted {
             DeletedSecret::Done => Ok(()),
@@ -150,13 +148,13 @@ impl ClientAdmin {
                 Err(ManagementError::NotFound("this client has no such secret"))
             }
             DeletedSecret::Last => Err(ManagementError::Conflict(
-                "this is the client's last live secret; `force=true` deletes it all the same",
+                "this is the client's last valid secret; `force=true` deletes it anyway",
             )),
         }
     }
 }
 
-/// The secret that is wanted, or a generated one; and what is to be stored of it.
+/// The supplied secret or a generated one, and its stored part.
 pub(super) async fn make(
     wanted: Option<SecretString>,
     of_client: &[StoredSecret],
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_safe_to_delete_when_nobody_can_need_it() {
+    fn a_secret_is_safe_to_delete_when_it_is_not_needed() {
         const DAY: i64 = 86_400;
         let now = UnixTime(10 * DAY);
         let safe = |all: &[StoredSecret]| shown(&all[0], all, now).safe_to_delete;

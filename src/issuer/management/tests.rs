@@ -230,7 +230,7 @@ async fn a_client_of_a_deleted_ones_id_is_let_in_as_soon_as_it_is_made() {
     deleted.unwrap();
     assert!(is_let_in);
     assert!(issuer.state.clients.get("client").is_some());
-    // What it is issued in this very second carries the mark of the end of the other's tokens.
+    // Its tokens of this second carry the mark of the other's end.
     let mark = issuer
         .revoked()
         .current()

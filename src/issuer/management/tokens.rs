@@ -1,15 +1,15 @@
-//! The access tokens that the store keeps: listed and revoked.
+//! The kept access tokens: listed and revoked.
 
 use super::{ClientAdmin, ManagementError};
 use crate::domain::clock::UnixTime;
 use crate::store::tokens::{OwnerFilter, TokenFilter, TokenRecord};
 
-/// Which kept tokens are asked for.
+/// A selection of kept tokens.
 #[derive(Clone, Debug, Default)]
 pub struct TokenQuery {
     /// Only this client's.
     pub client_id: Option<String>,
-    /// Only those of owners of this name, whichever issuer gave it.
+    /// Only those of owners of this name, of any issuer.
     pub owner: Option<String>,
     /// Only those that are (or are not) neither revoked nor expired.
     pub active: Option<bool>,
@@ -29,7 +29,7 @@ pub struct TokenPage {
 }
 
 impl ClientAdmin {
-    /// The kept tokens that fit, at most `limit` of them.
+    /// The matching tokens, at most `limit`.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -58,10 +58,10 @@ impl ClientAdmin {
         Ok(TokenPage { tokens, next, now })
     }
 
-    /// Revokes a kept token. One that is revoked already stays as it is. Gives its client's id.
+    /// Revokes a kept token, and returns its client's id. An earlier revocation stays as it is.
     ///
     /// # Errors
-    /// When no such token is kept, or the store does not keep the revocation.
+    /// When no such token is kept, or the store fails.
     pub async fn end_token(&self, jti: &str) -> Result<String, ManagementError> {
         let filter = TokenFilter {
             jtis: vec![jti.to_owned()],

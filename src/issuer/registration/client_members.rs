@@ -56,9 +56,8 @@ impl Members<'_> {
         known
     }
 
-    /// What the authorization endpoint of another server would answer with (RFC 7591 §2). This
-    /// server has none, so the member changes nothing, unless it is all that the request says of
-    /// what the client is to do.
+    /// The response types of an authorization endpoint (RFC 7591 §2). This server has none, so the
+    /// member has no effect, except when it is all that the request says about the client's use.
     pub(super) fn response_types(&mut self) -> Vec<String> {
         let Some(types) = self.list("response_types") else {
             return Vec::new();
@@ -86,7 +85,7 @@ impl Members<'_> {
 
     /// `scope`, as RFC 7591 has it, or `scopes`, a list.
     pub(super) fn scope(&mut self) -> ScopeSet {
-        // Empty is a value of its own here: no scope at all.
+        // An empty text is a value here: no scope.
         let joined = match self.get("scope") {
             None => None,
             Some(Value::String(text)) => Some(ScopeSet::parse(text)),
@@ -204,7 +203,7 @@ impl Members<'_> {
         if let Err(why) = read_key_set(jwks.to_string().as_bytes()) {
             self.problem("jwks", format!("it {why}"));
         }
-        // Other members of the set mean nothing here.
+        // Other members of the set have no effect.
         Some(json!({ "keys": keys }))
     }
 

@@ -8,7 +8,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::duration;
 use crate::domain::name::nearest;
 
-/// Members that answers carry and that only the server sets.
+/// The members of answers that only the server sets.
 pub(super) const READ_ONLY: [&str; 6] = [
     "client_id_issued_at",
     "client_secret_expires_at",
@@ -23,12 +23,12 @@ pub(super) const YEAR: Duration = Duration::from_hours(366 * 24);
 pub(super) const MAX_TEXT: usize = 256;
 pub(super) const MAX_ITEMS: usize = 100;
 
-/// What is wrong with one member of a request. Never with its value, which may be a secret.
+/// A problem of one member of a request, without its value, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldProblem {
     /// The member's name.
     pub field: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: String,
 }
 
@@ -42,7 +42,7 @@ impl FieldProblem {
     }
 }
 
-/// The members of a JSON object, read one by one; what is wrong is gathered.
+/// The members of a JSON object, read one by one, and their problems.
 pub(in crate::issuer) struct Members<'a> {
     object: &'a Map<String, Value>,
     pub(super) problems: Vec<FieldProblem>,
@@ -83,7 +83,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A member; one without a value counts as left out.
+    /// A member; null counts as left out.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.object.get(name).filter(|value| !value.is_null())
     }
@@ -159,8 +159,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A moment that is still to come. One that has passed is only accepted when it is the one that
-    /// is registered already.
+    /// A future time. A past one is accepted only if it is already registered.
     pub(in crate::issuer) fn time_to_come(
         &mut self,
         name: &str,
@@ -177,7 +176,7 @@ impl<'a> Members<'a> {
         Some(time)
     }
 
-    /// A moment, as RFC 3339 writes it.
+    /// A time of RFC 3339.
     pub(in crate::issuer) fn time(&mut self, name: &str) -> Option<UnixTime> {
         let time = self
             .get(name)?
@@ -193,7 +192,7 @@ impl<'a> Members<'a> {
         time
     }
 
-    /// A length of time in whole seconds: a number, the same as a text, or a text such as `1h30m`.
+    /// A duration in whole seconds: a number, the same as a text, or a text such as `1h30m`.
     pub(in crate::issuer) fn seconds(&mut self, name: &str) -> Option<Duration> {
         let value = whole_seconds(self.get(name)?).filter(|value| *value <= YEAR * 100);
         if value.is_none() {
@@ -205,7 +204,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// 3600, 3600.0, "3600", "3600.0" and "1h" are one length of time.
+/// 3600, 3600.0, "3600", "3600.0" and "1h" are the same duration.
 fn whole_seconds(value: &Value) -> Option<Duration> {
     let text = match value {
         // A float is written without an exponent.

@@ -50,8 +50,8 @@ pub struct ClientMetadata {
     #[serde(default)]
     #[schema(required, max_items = 100, example = json!(["https://devices.example"]))]
     pub audience: Vec<String>,
-    /// What the verifiers of its audiences need, by audience. `issuer.audiences` of the
-    /// configuration fills in what is left out. A request for several audiences whose settings
+    /// The needs of the verifiers of its audiences, by audience. `issuer.audiences` of the
+    /// configuration completes them. A request for several audiences whose settings
     /// differ is refused with `invalid_target`.
     #[serde(default, skip_serializing_if = "ByAudience::is_empty")]
     #[schema(

@@ -1,5 +1,4 @@
-//! What a request to the management API says of a client → [`Registration`], with every problem at
-//! once.
+//! Reads a request that registers or changes a client, with every problem at once.
 
 use serde_json::{Map, Value, json};
 
@@ -55,13 +54,13 @@ pub struct ClientRequest {
     pub metadata: ClientMetadata,
 }
 
-/// The members that the server sets for a client, as its answers show them.
+/// The members that the server sets.
 pub(in crate::issuer) struct ServerSet {
     /// When the client was made.
     pub created_at: UnixTime,
     /// When it was last changed.
     pub updated_at: UnixTime,
-    /// How often.
+    /// One higher with each change.
     pub version: i64,
 }
 
@@ -73,14 +72,14 @@ impl ServerSet {
             "updated_at" => self.updated_at.to_rfc3339().map(Value::from),
             "version" => Some(self.version.into()),
             "source" => Some("store".into()),
-            // A secret's end is shown where the secret is.
+            // The end of a secret is shown with the secret.
             "client_secret_expires_at" => Some(0.into()),
             _ => None,
         }
     }
 }
 
-/// Whether two JSON values are the same to a program that writes 1 as 1.0.
+/// Whether two JSON values are equal; 1 and 1.0 are.
 fn is_same(one: &Value, other: &Value) -> bool {
     one == other || one.is_number() && other.is_number() && one.as_f64() == other.as_f64()
 }
@@ -133,8 +132,8 @@ pub(in crate::issuer) fn read_new(
     })
 }
 
-/// Applies a merge patch (RFC 7396) to a registration. What the answers show can be sent back as it
-/// is: members that the server sets are passed over while they are unchanged.
+/// Applies a merge patch (RFC 7396) to a client's metadata. An answer can be sent back as it is:
+/// members that the server sets are ignored while they are unchanged.
 ///
 /// # Errors
 /// Every member that is wrong.
@@ -191,8 +190,7 @@ pub(in crate::issuer) fn read_patched(
     }
 }
 
-/// Takes the members out of a patch that the server sets, and gives those that a patch would
-/// change.
+/// Removes the members that the server sets from a patch, and returns those that it would change.
 fn set_by_the_server(patch: &mut Map<String, Value>, set: &ServerSet) -> Vec<FieldProblem> {
     let mut problems = Vec::new();
     for name in READ_ONLY {
@@ -214,8 +212,7 @@ fn set_by_the_server(patch: &mut Map<String, Value>, set: &ServerSet) -> Vec<Fie
     problems
 }
 
-/// Of two members that say one thing the one that was changed counts, and takes the other one's
-/// place.
+/// Of two members with one meaning, the changed one counts and replaces the other.
 fn unchanged(
     patch: &mut Map<String, Value>,
     document: &mut Map<String, Value>,

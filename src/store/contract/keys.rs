@@ -62,7 +62,7 @@ async fn keys_are_kept_whole_changed_together_and_given_back_newest_first() {
         }];
         let change = KeyChange {
             put,
-            delete: vec!["r".to_owned(), "nobody".to_owned()],
+            delete: vec!["r".to_owned(), "unknown".to_owned()],
         };
         assert!(store.change_signing_keys(1, &change).await.unwrap());
         let stored = store.signing_keys().await.unwrap();

@@ -1,4 +1,4 @@
-//! What every store must do with refresh tokens.
+//! The tests of refresh tokens that every store must pass.
 
 use super::*;
 use crate::store::tokens::{MAX_FAMILIES, MAX_USED};
@@ -90,7 +90,7 @@ async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_
                 .unwrap();
             token.hash
         };
-        let lives = async |hash: &[u8; 32]| store.refresh_token(hash).await.unwrap().is_some();
+        let is_kept = async |hash: &[u8; 32]| store.refresh_token(hash).await.unwrap().is_some();
         let of_bob = insert(1, "bob", &bob, 1000).await;
         let without = insert(2, "without", &json!({}), 1000).await;
         let expired = insert(3, "expired", &ann, 20).await;
@@ -101,7 +101,7 @@ async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_
         for number in 100..usize::try_from(MAX_FAMILIES).unwrap() + 98 {
             insert(number, &format!("family-{number}"), &ann, 1000).await;
         }
-        assert!(lives(&used).await && lives(&unused).await);
+        assert!(is_kept(&used).await && is_kept(&unused).await);
         let successor = numbered(6, "used", ann.clone(), 1000);
         let (now, grace) = (UnixTime(30), Duration::from_secs(30));
         let rotated = store
@@ -110,13 +110,13 @@ async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_
             .unwrap();
         assert_eq!(rotated, Rotation::Done);
         insert(7, "one more", &ann, 1000).await;
-        assert!(!lives(&unused).await, "nobody used it for longest");
-        assert!(lives(&successor.hash).await && lives(&used).await);
+        assert!(!is_kept(&unused).await, "it was unused for longest");
+        assert!(is_kept(&successor.hash).await && is_kept(&used).await);
         assert!(
-            lives(&of_bob).await && lives(&without).await,
+            is_kept(&of_bob).await && is_kept(&without).await,
             "another owner's"
         );
-        assert!(lives(&expired).await, "it is none of the live ones");
+        assert!(is_kept(&expired).await, "it is none of the live ones");
         assert_eq!(
             store.revocations(UnixTime(0)).await.unwrap().tokens,
             [],
@@ -151,7 +151,7 @@ async fn of_a_familys_used_tokens_only_the_last_are_kept_when_their_access_token
         for number in 0..most + 20 {
             assert_eq!(rotate(number, 10).await, Rotation::Done);
         }
-        let lives = async |number| {
+        let is_kept = async |number| {
             store
                 .refresh_token(&token(number).hash)
                 .await
@@ -159,11 +159,16 @@ async fn of_a_familys_used_tokens_only_the_last_are_kept_when_their_access_token
                 .is_some()
         };
         // The access tokens of the first ten have expired.
-        assert!(!lives(0).await && !lives(10).await && lives(11).await && lives(most + 20).await);
+        assert!(
+            !is_kept(0).await
+                && !is_kept(10).await
+                && is_kept(11).await
+                && is_kept(most + 20).await
+        );
         assert_eq!(rotate(most + 20, 5000).await, Rotation::Done);
-        assert!(!lives(20).await && lives(21).await && lives(most + 21).await);
+        assert!(!is_kept(20).await && is_kept(21).await && is_kept(most + 21).await);
         assert_eq!(rotate(0, 5000).await, Rotation::Unknown);
         assert_eq!(rotate(21, 5000).await, Rotation::Reused);
-        assert!(!lives(most + 21).await, "the family has ended");
+        assert!(!is_kept(most + 21).await, "the family has ended");
     }
 }

@@ -17,8 +17,7 @@ use crate::store::{ClientStore, DeletedSecret, SecretsOf, StoreError, StoredClie
 impl ClientStore for Sqlite {
     async fn clients(&self) -> Result<Vec<StoredClient>, StoreError> {
         in_time(async {
-            // One transaction: a client that is made meanwhile comes with its secrets or not at
-            // all.
+            // One transaction: a client that is made meanwhile is read with its secrets or not.
             let mut transaction = self.pool.begin().await?;
             let clients = "SELECT * FROM clients ORDER BY client_id";
             let clients = sqlx::query(clients).fetch_all(&mut *transaction).await?;
@@ -247,7 +246,7 @@ impl ClientStore for Sqlite {
         let used = used.to_vec();
         let work = async move |connection: &mut SqliteConnection| {
             for (secret_id, at) in &used {
-                // A time that is far ahead was noted before the clock was set back.
+                // A time that is far ahead was stored before the clock was set back.
                 let touch = "UPDATE client_secrets SET last_used_at =
                                  CASE WHEN last_used_at BETWEEN ?2 AND ?2 + 600 THEN last_used_at ELSE ?2 END
                              WHERE secret_id = ?1";

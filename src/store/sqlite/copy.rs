@@ -25,7 +25,7 @@ pub(in crate::store) async fn copy(source: &Path, target: &Path) -> Result<Conte
     Ok(contents)
 }
 
-/// Puts a copy of `source` in the place of `target`, which no process may have open.
+/// Replaces `target`, which no process may have open, with a copy of `source`.
 pub(in crate::store) async fn replace(
     source: &Path,
     target: &Path,
@@ -40,7 +40,7 @@ pub(in crate::store) async fn replace(
     }
     made.rename_to(target).await?;
     if let Some(connection) = locked {
-        // The file it had open has no name any more.
+        // Its file no longer has a name.
         let _ = connection.close().await;
     }
     for suffix in ["-wal", "-shm", "-journal"] {
@@ -49,7 +49,7 @@ pub(in crate::store) async fn replace(
     Ok(contents)
 }
 
-/// What a database holds, when it is sound.
+/// The content of an intact database.
 pub(in crate::store) async fn verify(path: &Path) -> Result<Contents, BackupError> {
     let mut connection = open_to_read(path).await?;
     let contents = contents(&mut connection, path).await;
@@ -180,8 +180,8 @@ async fn connect(
     })
 }
 
-/// Locks a database against every other process, and folds its `-wal` into it. `None`: there is
-/// none, or what is there is no database, so nobody has it open.
+/// Locks a database against every other process, and moves its `-wal` into it. `None`: there is no
+/// usable database, so no process has it open.
 async fn lock(path: &Path) -> Result<Option<SqliteConnection>, BackupError> {
     if !fs::try_exists(path)
         .await
@@ -198,7 +198,7 @@ async fn lock(path: &Path) -> Result<Option<SqliteConnection>, BackupError> {
         Err(error) if is_busy(&error) => return Err(BackupError::InUse(path.to_owned())),
         Err(_) => return Ok(None),
     };
-    // A connection in WAL mode holds a lock as long as it is open, and leaving WAL mode needs that
+    // A connection in WAL mode holds a lock while it is open, and leaving WAL mode requires that
     // there is none.
     for sql in [
         "PRAGMA locking_mode = EXCLUSIVE",
@@ -215,7 +215,7 @@ async fn lock(path: &Path) -> Result<Option<SqliteConnection>, BackupError> {
     Ok(Some(connection))
 }
 
-/// A file that gets its name when it is whole. It is removed when it does not.
+/// A file that gets its name when it is complete, and is removed otherwise.
 struct Unfinished {
     path: PathBuf,
 }
@@ -237,7 +237,7 @@ impl Unfinished {
             )
         })?;
         let mut from = open_to_read(source).await?;
-        // One that a crash left behind would be in the way.
+        // A crash may have left one behind.
         remove(path).await?;
         // SQLite fills an empty file, and does not change its mode.
         let new = path.clone();
@@ -284,7 +284,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Gone already when it has its name.
+        // After the rename there is nothing to remove.
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::store::keys::{KeyChange, KeyRecord, StoredKeys};
 use crate::store::{KeyState, KeyStore, StoreError, StoredKey};
 
-/// How long a change may wait for the write-ahead log to be emptied, once it is made.
+/// How long a change waits, after its commit, for the write-ahead log to be emptied.
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 #[async_trait]
@@ -56,9 +56,8 @@ impl KeyStore for Sqlite {
 }
 
 impl Sqlite {
-    /// Moves the write-ahead log into the database and empties it: what a key was before may still
-    /// stand there. When others are at work all the time, it is left to the checkpoints that come
-    /// by themselves.
+    /// Moves the write-ahead log into the database and empties it, because it may still contain an
+    /// earlier key. While other connections are busy, the automatic checkpoints do it later.
     async fn forget_old_pages(&self) {
         let checkpoint = async {
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -75,8 +74,7 @@ impl Sqlite {
     }
 }
 
-/// The counter is at once what is compared and what the change raises: the write lock is held from
-/// here to the commit.
+/// Compares and raises the counter in one statement, which takes the write lock until the commit.
 async fn apply(
     connection: &mut SqliteConnection,
     revision: i64,

@@ -109,19 +109,18 @@ pub(super) struct Sqlite {
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Sqlite {
-    /// Opens a database file, making it (and its directory) readable for this user only when it is
-    /// not there.
+    /// Opens a database file. A new one, and its directory, are readable for this user only.
     pub(super) async fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = create_private(path).await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            // An answer means that a power cut does not take the write back.
+            // A write that was answered survives a power failure.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(DEADLINE)
             .foreign_keys(true);
-        // A connection is never closed for its age: an open one is what tells `store restore` that
-        // the store is in use.
+        // A connection is never closed for its age: an open one shows `store restore` that the
+        // store is in use.
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .max_lifetime(None);
@@ -139,7 +138,8 @@ impl Sqlite {
         let options = SqliteConnectOptions::new()
             .in_memory(true)
             .foreign_keys(true);
-        // The database lives in its connection: exactly one, and never closed for age or idleness.
+        // The database exists only in its connection: there is one, and it is never closed for age
+        // or idleness.
         let pool = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(1)
@@ -153,15 +153,13 @@ impl Sqlite {
         options: SqliteConnectOptions,
         after_failure: AfterFailure,
     ) -> Result<Self, StoreError> {
-        // What is deleted is overwritten: a private key that was withdrawn, or is kept encrypted
-        // from now on.
+        // Deleted content is overwritten, such as a withdrawn private key.
         let options = options.pragma("secure_delete", "ON");
         in_time(async {
             let pool = pool.acquire_timeout(DEADLINE);
             let pool = loop {
                 match pool.clone().connect_with(options.clone()).await {
-                    // The switch to WAL does not wait for other processes, whatever `busy_timeout`
-                    // says.
+                    // The switch to WAL does not wait for other processes, despite `busy_timeout`.
                     Err(error) if is_busy(&error) => {
                         tokio::time::sleep(Duration::from_millis(20)).await
                     }
@@ -210,8 +208,8 @@ impl Store for Sqlite {
         if let Err(error) = in_time(checkpoint).await {
             tracing::warn!(%error, "the store's last changes stay in the file `-wal` beside it");
         }
-        // The last connection takes the files beside it away. One that does not come back is not
-        // waited for.
+        // The last connection removes the files beside the database. A connection that does not end
+        // is not waited for.
         let _ = tokio::time::timeout(DEADLINE, self.pool.close()).await;
     }
 
@@ -250,11 +248,10 @@ fn unix_time(row: &SqliteRow, column: &str) -> Result<Option<UnixTime>, Failure>
     Ok(row.try_get::<Option<i64>, _>(column)?.map(UnixTime))
 }
 
-/// Brings the tables up to date in one transaction.
+/// Migrates the tables in one transaction.
 ///
-/// sqlx takes no lock of its own on SQLite. With the write lock taken first, processes that start
-/// at once on a new file run the migrations one after the other, and the later ones find nothing
-/// left to do.
+/// sqlx takes no lock on SQLite. With the write lock taken first, processes that start at once on a
+/// new file run the migrations one after the other.
 async fn migrate(
     pool: &SqlitePool,
     migrations: &[(i64, &'static str, &'static str)],
@@ -275,7 +272,7 @@ async fn migrate(
     Ok(())
 }
 
-/// Which file a path names: its device and inode.
+/// The device and inode of a file.
 async fn identity(path: &Path) -> Option<(u64, u64)> {
     tokio::fs::metadata(path)
         .await
@@ -320,8 +317,8 @@ fn unwritable(code: &str) -> Option<&'static str> {
     }
 }
 
-/// Runs one piece of work against the clock. The write lock a cut-off transaction may hold ends
-/// with its rollback.
+/// Runs work within the deadline. A transaction that is cut off is rolled back, which frees its
+/// lock.
 async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(Ok(value)) => Ok(value),
@@ -338,7 +335,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code & 0xff == 5)
 }
 
-/// What `?` turns sqlx's errors into.
+/// The error that `?` makes of sqlx's errors.
 struct Failure(StoreError);
 
 impl From<StoreError> for Failure {
@@ -359,7 +356,7 @@ impl From<sqlx::Error> for Failure {
             sqlx::Error::PoolTimedOut => {
                 StoreError::Unavailable("no free connection within 5 s".to_owned())
             }
-            // Those of sqlx may quote what they could not decode.
+            // sqlx's own errors may quote the value that they could not decode.
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Unreadable,
             _ => StoreError::Unavailable("the database driver failed".to_owned()),
         })

@@ -94,14 +94,14 @@ impl RefreshTokenStore for Sqlite {
             if let Some(used_at) = unix_time(&row, "used_at")? {
                 let (reused, unheard): (bool, bool) =
                     (row.try_get("reused")?, row.try_get("unheard")?);
-                // Before its first use is after the clock was set back: how long ago that use was
-                // is not known.
+                // A time before the first use means that the clock was set back: the age of that
+                // use is unknown.
                 let in_time = now >= used_at.minus(grace) && now <= used_at.plus(grace);
                 if reused || !unheard || !in_time {
                     delete_family(connection, row.try_get("family_id")?, now, proven).await?;
                     return Ok(Rotation::Reused);
                 }
-                // Whoever shows the successor that was lost on the way is a stranger.
+                // The lost successor is spent too: a later use of it is not the client's.
                 let spend = "UPDATE refresh_tokens SET used_at = ?2, reused = 1 WHERE hash = ?1 OR predecessor = ?1";
                 sqlx::query(spend)
                     .bind(&hash[..])
@@ -228,8 +228,8 @@ fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, Failure> {
     })
 }
 
-/// Deletes the families of a token's client and owner that are too many. A family has one token
-/// that is not used yet: the later it was made, the later the family was used.
+/// Deletes the excess families of a token's client and owner. A family has one unused token: the
+/// later it was made, the later the family was used.
 pub(super) async fn delete_old_families(
     connection: &mut SqliteConnection,
     token: &RefreshToken,
@@ -245,8 +245,7 @@ pub(super) async fn delete_old_families(
     Ok(())
 }
 
-/// Forgets the used tokens of a family that are too many and whose access tokens need not be
-/// revoked any more.
+/// Deletes the excess used tokens of a family whose access tokens have expired.
 pub(super) async fn forget_used(
     connection: &mut SqliteConnection,
     family_id: &str,

@@ -37,8 +37,8 @@ impl RevocationStore for Sqlite {
     }
 
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError> {
-        // Page by page: however many there are, no page takes long. What is revoked between two of
-        // them has raised the counter, and is read with the next reading.
+        // Page by page, so that no query takes long. A revocation between two pages raises the
+        // counter, and the next reading includes it.
         let mut tokens: Vec<RevokedToken> = Vec::new();
         loop {
             let after = tokens
@@ -80,7 +80,7 @@ impl RevocationStore for Sqlite {
 
     async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError> {
         in_time(async {
-            // One transaction: what is read is all up to this revision.
+            // One transaction: the result is complete up to this revision.
             let mut transaction = self.pool.begin().await?;
             let revision = sqlx::query("SELECT value FROM revisions WHERE of = 'revocations'");
             let revision = revision

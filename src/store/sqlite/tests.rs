@@ -106,7 +106,7 @@ async fn the_ends_of_supplied_secrets_go_and_a_store_that_was_used_has_a_proven_
 }
 
 #[tokio::test]
-async fn keys_of_the_first_version_are_taken_over_and_assumed_to_have_signed_what_lives_longest() {
+async fn keys_of_the_first_version_are_migrated_with_the_longest_token_lifetime() {
     let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
     let mut connection = pool.acquire().await.unwrap();
     for (_, _, sql) in &MIGRATIONS[..3] {
@@ -370,7 +370,7 @@ async fn tokens_of_an_earlier_version_get_the_issuer_that_was_copied_and_no_othe
             Some(r#"{"iss":["https://a"],"sub":"x"}"#),
         ),
         ("damaged", Some("1"), Some("{")),
-        ("nobody's", None, Some(r#"{"iss":"https://a"}"#)),
+        ("ownerless", None, Some(r#"{"iss":"https://a"}"#)),
     ] {
         let insert = "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at, original_claims)
                       VALUES (?1, 'c', ?2, 's', '', '[]', 1, ?3)";

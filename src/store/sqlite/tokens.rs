@@ -12,8 +12,8 @@ use crate::store::tokens::{
     Ended, OwnerFilter, RevokedToken, TokenCount, TokenFilter, TokenRecord, TokenStore,
 };
 
-/// Counts an owner's tokens of a client. In two parts, so that the index leads past those that have
-/// expired: they are kept for a day and more, and each token request counts.
+/// Counts an owner's tokens of a client. In two parts, so that the index skips expired ones: they
+/// are kept for a day or longer, and each token request counts.
 pub(super) const COUNT: &str =
     "SELECT count(*) AS kept, count(revoked_at) AS revoked, min(expires_at) AS first_end FROM
          (SELECT expires_at, revoked_at FROM tokens
@@ -39,8 +39,8 @@ impl TokenStore for Sqlite {
             narrow(&mut query, filter);
             if let Some((issued_at, jti)) = &filter.after {
                 if filter.oldest_first {
-                    // Where the row was deleted meanwhile, those of its second come again: none is
-                    // left out.
+                    // If the row was deleted meanwhile, the tokens of its second are repeated
+                    // rather than left out.
                     query
                         .push(" AND (issued_at, rowid) > (")
                         .push_bind(issued_at.0);
@@ -173,8 +173,8 @@ fn narrow(query: &mut QueryBuilder<Database>, filter: &TokenFilter) {
     if let Some(client_id) = &filter.client_id {
         query.push(" AND client_id = ").push_bind(client_id.clone());
     }
-    // The plus sign keeps SQLite from walking through all tokens of the owner where it can look for
-    // the few that are named.
+    // The plus sign makes SQLite search for the few named tokens instead of all tokens of the
+    // owner.
     let is_owner = if filter.jtis.is_empty() {
         " AND owner = "
     } else {

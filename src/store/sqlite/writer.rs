@@ -2,8 +2,7 @@
 //! its commit.
 //!
 //! SQLite has one writer at a time, and a commit waits for the disk. Together, fifty writes cost
-//! one such wait. Each runs in a savepoint of its own, so that one that fails takes no other with
-//! it.
+//! one such wait. Each runs in its own savepoint, so that a failure affects no other write.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,13 +17,12 @@ use super::{BoxFuture, Failure, StoreError, in_time};
 /// The most writes of one transaction: what a reader may have to wait for on the one connection of
 /// a memory store.
 const MOST_TOGETHER: usize = 128;
-/// The most writes that wait. Whoever comes beyond waits for a place, within the time-out of every
-/// call.
+/// The most writes that wait. Further callers wait for a place, within the time-out of every call.
 const QUEUE: usize = 1024;
 
 /// Gives a write's answer, once it is known whether the commit succeeded.
 type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs a write; how it ended, and how to give its answer. `None`: nobody waits for it any more.
+/// Runs a write, and returns its result and how to deliver it. `None`: its caller no longer waits.
 type Job = Box<
     dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(End, Deliver)>> + Send,
 >;
@@ -37,18 +35,17 @@ struct End {
     fault: Option<&'static str>,
 }
 
-/// What becomes of a connection whose transaction failed.
+/// The treatment of a connection whose transaction failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterFailure {
-    /// It is closed: SQLite may have rolled back by itself (a full disk), and then the driver
-    /// believes to be in a transaction still. Whoever used it next would read what was there long
-    /// ago, and write nothing.
+    /// Close it. After a full disk SQLite may have rolled back by itself while the driver still
+    /// assumes a transaction. The next user would read old content and write nothing.
     Close,
-    /// It is the database itself, in memory.
+    /// Keep it: it is the database itself, in memory.
     Keep,
 }
 
-/// Hands writes to the one task that does them.
+/// Passes writes to the one task that runs them.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
     /// Why the last transaction was not kept.
@@ -66,10 +63,10 @@ impl Writer {
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(MOST_TOGETHER);
             while waiting.recv_many(&mut batch, MOST_TOGETHER).await > 0 {
-                // A panic costs the writes that were waiting with it, not all that come later.
+                // A panic fails only the writes of this batch.
                 let commit = commit(&pool, after_failure, batch.drain(..), &noted);
                 if AssertUnwindSafe(commit).catch_unwind().await.is_err() {
-                    tracing::error!("a write failed in a way that nobody thought of");
+                    tracing::error!("a write of the store panicked");
                 }
             }
         });
@@ -81,8 +78,8 @@ impl Writer {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work` in a transaction and gives what it gave, when that is committed. An error of
-    /// `work` undoes what it did. Who stops waiting before it began leaves nothing behind.
+    /// Runs `work` in a transaction and returns its result after the commit. An error of `work` is
+    /// rolled back. A caller that is cancelled before its write starts leaves no trace.
     pub(super) async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -120,8 +117,8 @@ impl Writer {
     }
 }
 
-/// Runs the jobs in one transaction, then gives every answer. A job that is not reached is dropped,
-/// which its caller takes for a refusal.
+/// Runs the jobs in one transaction, then delivers every result. A job that is not reached is
+/// dropped, and its caller gets an error.
 async fn commit(
     pool: &SqlitePool,
     after_failure: AfterFailure,

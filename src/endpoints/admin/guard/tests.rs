@@ -2,7 +2,7 @@ use axum::body::Body;
 
 use super::*;
 
-fn judged(method: &str, pairs: &[(&'static str, &'static str)]) -> Result<(), String> {
+fn admitted(method: &str, pairs: &[(&'static str, &'static str)]) -> Result<(), String> {
     let guard = Guard::new(
         SecretString::from("right-token"),
         vec!["admin.example".to_owned(), "a:1".to_owned()],
@@ -15,11 +15,11 @@ fn judged(method: &str, pairs: &[(&'static str, &'static str)]) -> Result<(), St
             .append(*name, HeaderValue::from_static(value));
     }
     guard
-        .judge(&request)
+        .admit(&request)
         .map_err(|refusal| format!("{refusal:?}"))
 }
 
-/// What a guard says to a token that comes from an address.
+/// The guard's result for a token from an address.
 fn presented(guard: &Guard, token: &'static str, from: &str) -> Result<(), String> {
     let mut request = Request::new(Body::empty());
     let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
@@ -30,7 +30,7 @@ fn presented(guard: &Guard, token: &'static str, from: &str) -> Result<(), Strin
             from.parse().unwrap(),
             1,
         )));
-    match guard.judge_token(&request) {
+    match guard.check_token(&request) {
         Ok(()) => Ok(()),
         Err(Refusal::Token) => Err("wrong".to_owned()),
         Err(refusal) => Err(format!("{refusal:?}")),
@@ -72,7 +72,7 @@ async fn a_token_that_was_right_elsewhere_is_no_easier_to_guess() {
     assert_eq!(
         presented(&guard, "Admin-Pass-000042", "198.51.100.1"),
         Ok(()),
-        "one in a second is judged"
+        "one in a second is compared"
     );
 }
 
@@ -126,7 +126,7 @@ fn hosts_that_dns_can_point_here_are_refused_unless_listed() {
         "Admin.Example:8",
         "a:1",
     ] {
-        assert_eq!(judged("GET", &[("host", host), TOKEN]), Ok(()), "{host}");
+        assert_eq!(admitted("GET", &[("host", host), TOKEN]), Ok(()), "{host}");
     }
     for host in [
         "evil.example",
@@ -137,12 +137,12 @@ fn hosts_that_dns_can_point_here_are_refused_unless_listed() {
         "",
     ] {
         assert_eq!(
-            judged("GET", &[("host", host), TOKEN]),
+            admitted("GET", &[("host", host), TOKEN]),
             Err("Host".to_owned()),
             "{host}"
         );
     }
-    assert_eq!(judged("GET", &[TOKEN]), Ok(()), "HTTP/1.0");
+    assert_eq!(admitted("GET", &[TOKEN]), Ok(()), "HTTP/1.0");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn other_sites_are_refused_whatever_token_they_have() {
         ("origin", "http://127.0.0.1:9999"),
     ] {
         assert_eq!(
-            judged("GET", &[HERE, TOKEN, (name, value)]),
+            admitted("GET", &[HERE, TOKEN, (name, value)]),
             Err("CrossSite".to_owned()),
             "{value}"
         );
@@ -166,7 +166,7 @@ fn other_sites_are_refused_whatever_token_they_have() {
         ("origin", "http://127.0.0.1:9901"),
     ] {
         assert_eq!(
-            judged("GET", &[HERE, TOKEN, (name, value)]),
+            admitted("GET", &[HERE, TOKEN, (name, value)]),
             Ok(()),
             "{value}"
         );
@@ -177,7 +177,7 @@ fn other_sites_are_refused_whatever_token_they_have() {
 fn only_the_token_lets_in() {
     for value in ["Bearer right-token", "bearer  right-token"] {
         assert_eq!(
-            judged("GET", &[HERE, ("authorization", value)]),
+            admitted("GET", &[HERE, ("authorization", value)]),
             Ok(()),
             "{value}"
         );
@@ -192,16 +192,16 @@ fn only_the_token_lets_in() {
         "right-token",
     ] {
         assert_eq!(
-            judged("GET", &[HERE, ("authorization", value)]),
+            admitted("GET", &[HERE, ("authorization", value)]),
             Err("Token".to_owned()),
             "{value}"
         );
     }
     assert_eq!(
-        judged("GET", &[HERE, TOKEN, TOKEN]),
+        admitted("GET", &[HERE, TOKEN, TOKEN]),
         Err("Token".to_owned())
     );
-    assert_eq!(judged("GET", &[HERE]), Err("Token".to_owned()));
+    assert_eq!(admitted("GET", &[HERE]), Err("Token".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,12 +238,12 @@ fn writes_are_json() {
     let text = ("content-type", "text/plain");
     let body = ("content-length", "2");
     let refused = Err("ContentType".to_owned());
-    assert_eq!(judged("POST", &[HERE, TOKEN, json]), Ok(()));
-    assert_eq!(judged("POST", &[HERE, TOKEN]), refused);
-    assert_eq!(judged("POST", &[HERE, TOKEN, text]), refused);
-    assert_eq!(judged("POST", &[HERE, TOKEN, patch]), refused);
-    assert_eq!(judged("PATCH", &[HERE, TOKEN, patch]), Ok(()));
-    assert_eq!(judged("DELETE", &[HERE, TOKEN]), Ok(()));
-    assert_eq!(judged("DELETE", &[HERE, TOKEN, text, body]), refused);
-    assert_eq!(judged("GET", &[HERE, TOKEN]), Ok(()));
+    assert_eq!(admitted("POST", &[HERE, TOKEN, json]), Ok(()));
+    assert_eq!(admitted("POST", &[HERE, TOKEN]), refused);
+    assert_eq!(admitted("POST", &[HERE, TOKEN, text]), refused);
+    assert_eq!(admitted("POST", &[HERE, TOKEN, patch]), refused);
+    assert_eq!(admitted("PATCH", &[HERE, TOKEN, patch]), Ok(()));
+    assert_eq!(admitted("DELETE", &[HERE, TOKEN]), Ok(()));
+    assert_eq!(admitted("DELETE", &[HERE, TOKEN, text, body]), refused);
+    assert_eq!(admitted("GET", &[HERE, TOKEN]), Ok(()));
 }

@@ -185,7 +185,7 @@ fn asks_for_nothing(value: &Value) -> bool {
     }
 }
 
-/// Whether what is kept of a client is small enough.
+/// Whether the kept members of a client are small enough.
 pub(super) fn is_small(kept: &Map<String, Value>) -> Result<(), FieldProblem> {
     match kept.keys().next() {
         Some(first) if Value::Object(kept.clone()).to_string().len() > MAX_KEPT => {
@@ -232,7 +232,7 @@ pub(super) fn why_no_grant(name: &str) -> &'static str {
     }
 }
 
-/// What is to be added to the methods that there are; empty for a method that is not known.
+/// The reason against a method, for the end of an error; empty for an unknown method.
 pub(super) fn why_no_method(name: &str) -> &'static str {
     match name {
         "none" => {

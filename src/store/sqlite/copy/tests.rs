@@ -74,7 +74,7 @@ async fn a_copy_of_a_store_in_use_holds_what_was_committed_and_is_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_is_put_back_when_nobody_has_the_store_and_no_wal_undoes_it() {
+async fn a_copy_is_restored_when_no_process_has_the_store_and_no_wal_undoes_it() {
     let directory = tempfile::tempdir().unwrap();
     let (path, target) = (
         directory.path().join("m2m.db"),
