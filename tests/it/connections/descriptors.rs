@@ -147,6 +147,10 @@ async fn failed_accepts_are_logged_once_and_then_counted() {
     let mut waiting = Connection::open(process.address("api")).await;
     until("several are counted", async || errors().await > 1).await;
     limit(1000);
+    until("it is logged", async || {
+        !process.lines_with("cannot accept").is_empty()
+    })
+    .await;
     let logged = process.lines_with("cannot accept");
     assert_eq!(logged.len(), 1, "{logged:?}");
     waiting
