@@ -38,9 +38,11 @@ inbound:
     upstream: "{1}"
     authorities: [users]
     audiences: [{AUDIENCE}]
-    rules: [{{ paths: ["/public/**"], access: public }}, {{ paths: ["/admin/**"], scopes: [admin] }}, {{ paths: ["/**"] }}]
+    rules: [{{ paths: ["/public/**"], access: public }},
+      {{ paths: ["/admin/**"], scopes: [admin] }}, {{ paths: ["/**"] }}]
 {inbound}
-  - {{ name: gone, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:1", authorities: [users], audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
+  - {{ name: gone, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:1", authorities: [users],
+      audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
 credentials:
   hub: {{ authority: "{0}", clientID: legacy, clientSecretFile: "@DIR@/secret", localApi: true }}
 outbound:

@@ -28,11 +28,15 @@ issuer:
   listen: 127.0.0.1:0
   {issuer}
   clients:
-    - {{ id: legacy, secretFile: "@DIR@/secret", allowedScopes: [a, b], allowedAudiences: ["{ORDERS}", plain, other], allowedGrantTypes: [client_credentials, refresh_token] }}
-    - {{ id: quick, secretFile: "@DIR@/secret", allowedAudiences: ["{ORDERS}", plain], accessTokenLifetime: 1m }}
+    - {{ id: legacy, secretFile: "@DIR@/secret", allowedScopes: [a, b],
+        allowedAudiences: ["{ORDERS}", plain, other],
+        allowedGrantTypes: [client_credentials, refresh_token] }}
+    - {{ id: quick, secretFile: "@DIR@/secret", allowedAudiences: ["{ORDERS}", plain],
+        accessTokenLifetime: 1m }}
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"], scopes: [a] }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"], scopes: [a] }}] }}
 "#,
         upstream.url()
     )

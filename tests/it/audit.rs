@@ -22,7 +22,8 @@ issuer:
   url: http://issuer.test
   listen: 127.0.0.1:0
   clients:
-    - { id: audited, secretFile: "@DIR@/secret", allowedScopes: [read, write], allowedAudiences: ["urn:a", "urn:b"] }
+    - { id: audited, secretFile: "@DIR@/secret", allowedScopes: [read, write],
+        allowedAudiences: ["urn:a", "urn:b"] }
     - { id: "audited a", secretFile: "@DIR@/secret" }
     - { id: "audited+a", secretFile: "@DIR@/other" }
     - { id: audited-off, secretFile: "@DIR@/secret", disabled: true }

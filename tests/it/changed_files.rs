@@ -130,7 +130,8 @@ async fn one_file_of_a_credential_and_of_a_client_changes_without_a_failed_reque
         r#"
   accessTokenLifetime: 2s
 credentials:
-  hub: {{ tokenUrl: "http://127.0.0.1:PORT/oauth/token", clientID: meter, clientSecretFile: "@DIR@/secret" }}
+  hub: {{ tokenUrl: "http://127.0.0.1:PORT/oauth/token", clientID: meter,
+    clientSecretFile: "@DIR@/secret" }}
 outbound:
   - {{ name: hub, listen: 127.0.0.1:0, upstream: "{}", credential: hub }}
 "#,
@@ -218,10 +219,13 @@ async fn introspection_is_asked_with_the_secret_that_the_file_has_now() {
     let yaml = format!(
         r#"
 stateDir: "@DIR@/state"
-authorities: {{ users: {{ issuer: "{0}", revocation: {{ kind: introspection, credential: asker }} }} }}
-credentials: {{ asker: {{ tokenUrl: "{0}/oauth/token", clientID: meter, clientSecretFile: "@DIR@/secret" }} }}
+authorities: {{ users: {{ issuer: "{0}", revocation: {{ kind: introspection,
+  credential: asker }} }} }}
+credentials: {{ asker: {{ tokenUrl: "{0}/oauth/token", clientID: meter,
+  clientSecretFile: "@DIR@/secret" }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{1}", authorities: [users], audiences: any, rules: [{{ paths: ["/**"] }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{1}", authorities: [users], audiences: any,
+      rules: [{{ paths: ["/**"] }}] }}
 "#,
         authority.issuer(),
         upstream.url()

@@ -62,7 +62,8 @@ issuer:
 authorities: {{ users: {{ issuer: "{}" }} }}
 inbound:
 {}{}
-credentials: {{ dead: {{ tokenUrl: "http://127.0.0.1:1/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+credentials: {{ dead: {{ tokenUrl: "http://127.0.0.1:1/token", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
   - {{ name: hub, listen: 127.0.0.1:0, upstream: "{url}", credential: dead, overwrite: false }}
 "#,

@@ -74,7 +74,9 @@ fn check_reports_every_error_with_line_and_key_and_exits_with_1() {
     let bad = file(
         &dir,
         "bad.yaml",
-        "prob: {}\ninbound:\n  - name: api\n    listen: nowhere\n    upstream: ftp://x\n    audience: [a]\n    tls: {}\noutbound:\n  - { name: hub, listen: 127.0.0.1:0, upstream: \"http://x\", credential: missing }\n",
+        "prob: {}\ninbound:\n  - name: api\n    listen: nowhere\n    upstream: ftp://x\n    \
+        audience: [a]\n    tls: {}\noutbound:\n  - { name: hub, listen: 127.0.0.1:0, \
+        upstream: \"http://x\", credential: missing }\n",
     );
     let (code, out, err) = ended(&run(&["check", "--config", &bad]));
     assert_eq!((code, out.as_str()), (Some(1), ""));
@@ -119,7 +121,8 @@ fn check_prints_its_findings_as_json() {
     let good = file(
         &dir,
         "good.yaml",
-        "probes: { listen: 127.0.0.1:0 }\nissuer: { url: http://127.0.0.1:1, listen: 127.0.0.1:1 }\n",
+        "probes: { listen: 127.0.0.1:0 }\n\
+        issuer: { url: http://127.0.0.1:1, listen: 127.0.0.1:1 }\n",
     );
     let (code, out, _) = ended(&run(&["check", "--json", "--config", &good]));
     let said: serde_json::Value = serde_json::from_str(&out).expect("JSON");
@@ -136,7 +139,10 @@ fn check_warns_of_secrets_and_tokens_that_can_be_read_on_the_way() {
     file(&dir, "secret", "a-secret-of-16-bytes");
     let yaml = |host: &str| {
         format!(
-            "credentials: {{ hub: {{ tokenUrl: \"http://{host}/token\", clientID: a, clientSecretFile: \"@DIR@/secret\" }} }}\noutbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: \"http://{host}\", credential: hub }}]\n"
+            "credentials: {{ hub: {{ tokenUrl: \"http://{host}/token\", clientID: a, \
+            clientSecretFile: \"@DIR@/secret\" }} }}\n\
+            outbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: \"http://{host}\", \
+            credential: hub }}]\n"
         )
     };
     let (code, _, err) = ended(&run(&[
@@ -168,7 +174,8 @@ fn healthcheck_looks_at_nothing_but_the_probes() {
     let config = file(
         &dir,
         "c.yaml",
-        "probes: { listen: 127.0.0.1:1 }\nissuer: { url: http://a, clients: [{ id: x, secretFile: /nowhere }] }\n",
+        "probes: { listen: 127.0.0.1:1 }\n\
+        issuer: { url: http://a, clients: [{ id: x, secretFile: /nowhere }] }\n",
     );
     let (code, out, err) = ended(&run(&["healthcheck", "--config", &config]));
     assert_eq!((code, out.as_str()), (Some(1), ""));
@@ -213,7 +220,11 @@ fn keygen_prints_a_key_that_the_issuer_takes() {
         file(&dir, "key.pem", &pem);
         file(&dir, "secret", "a-secret-of-16-bytes");
         let yaml = format!(
-            "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer: {{ url: http://i.test, listen: 127.0.0.1:0, signing: {{ algorithm: {algorithm}, privateKeyFile: \"@DIR@/key.pem\" }}, clients: [{{ id: a, secretFile: \"@DIR@/secret\", allowedGrantTypes: [client_credentials] }}] }}\n"
+            "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\n\
+            issuer: {{ url: http://i.test, listen: 127.0.0.1:0, \
+            signing: {{ algorithm: {algorithm}, privateKeyFile: \"@DIR@/key.pem\" }}, \
+            clients: [{{ id: a, secretFile: \"@DIR@/secret\", \
+            allowedGrantTypes: [client_credentials] }}] }}\n"
         );
         let config = file(&dir, "issuer.yaml", &yaml);
         let (code, _, err) = ended(&run(&["check", "--config", &config]));
@@ -225,7 +236,8 @@ fn credential(authority: &Authority, dir: &TempDir) -> String {
     authority.register_client("legacy", "secret-of-the-command");
     file(dir, "secret", "secret-of-the-command\n");
     let yaml = format!(
-        "credentials: {{ hub: {{ authority: \"{}\", clientID: legacy, clientSecretFile: \"@DIR@/secret\", scopes: [a] }} }}\n",
+        "credentials: {{ hub: {{ authority: \"{}\", clientID: legacy, \
+        clientSecretFile: \"@DIR@/secret\", scopes: [a] }} }}\n",
         authority.issuer()
     );
     file(dir, "token.yaml", &yaml)
@@ -292,7 +304,10 @@ impl Drop for Running {
 #[test]
 fn run_serves_until_a_signal_and_healthcheck_tells_whether_it_is_ready() {
     let dir = TempDir::new().expect("a directory");
-    let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\nprobes: { listen: 127.0.0.1:0 }\ninbound: [{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{ paths: [/], access: public }] }]\nauthorities: { a: { issuer: \"http://127.0.0.1:9\" } }\n";
+    let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\nprobes: { listen: 127.0.0.1:0 }\n\
+        inbound: [{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", \
+        authorities: [a], audiences: any, rules: [{ paths: [/], access: public }] }]\n\
+        authorities: { a: { issuer: \"http://127.0.0.1:9\" } }\n";
     let config = file(&dir, "run.yaml", yaml);
     let child = sidecar(&["run", "--config", &config])
         .stderr(Stdio::piped())
@@ -337,7 +352,9 @@ fn run_serves_until_a_signal_and_healthcheck_tells_whether_it_is_ready() {
 #[test]
 fn signals_that_are_not_for_the_end_leave_a_warning_and_quit_ends_in_order() {
     let dir = TempDir::new().expect("a directory");
-    let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\ncredentials: { hub: { tokenUrl: \"http://127.0.0.1:9/\", clientID: a, clientSecretFile: \"@DIR@/secret\" } }\nprobes: { listen: 127.0.0.1:0 }\n";
+    let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\n\
+        credentials: { hub: { tokenUrl: \"http://127.0.0.1:9/\", clientID: a, \
+        clientSecretFile: \"@DIR@/secret\" } }\nprobes: { listen: 127.0.0.1:0 }\n";
     file(&dir, "secret", "a-secret-of-16-bytes");
     let config = file(&dir, "run.yaml", yaml);
     let child = sidecar(&["run", "--config", &config])
@@ -391,7 +408,10 @@ fn an_address_in_use_ends_run_with_1_and_a_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let dir = TempDir::new().expect("a directory");
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nprobes: {{ listen: {} }}\ninbound: [{{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]\nauthorities: {{ a: {{ issuer: \"http://127.0.0.1:9\" }} }}\n",
+        "stateDir: \"@DIR@\"\nprobes: {{ listen: {} }}\n\
+        inbound: [{{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", \
+        authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]\n\
+        authorities: {{ a: {{ issuer: \"http://127.0.0.1:9\" }} }}\n",
         taken.local_addr().expect("bound")
     );
     let config = file(&dir, "run.yaml", &yaml);
@@ -505,7 +525,9 @@ fn certificates_that_cannot_be_used_are_said_by_check_and_at_start() {
         std::fs::write(dir.path().join(name), content).expect("a file");
         dir.path().join(name)
     };
-    let yaml = "probes: { listen: 127.0.0.1:0 }\nissuer: { url: \"http://127.0.0.1\", listen: 127.0.0.1:0 }\nstore: { url: \"sqlite::memory:\" }\n";
+    let yaml = "probes: { listen: 127.0.0.1:0 }\n\
+        issuer: { url: \"http://127.0.0.1\", listen: 127.0.0.1:0 }\n\
+        store: { url: \"sqlite::memory:\" }\n";
     write("c.yaml", yaml);
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (file, message) in [

@@ -15,7 +15,8 @@ fn complete(words: &[&str]) -> Vec<String> {
     let (last, before) = words.split_last().expect("a word");
     let previous = before.last().expect("the command");
     let lines = format!(
-        "{}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_m2m__sidecar m2m-sidecar '{last}' '{previous}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+        "{}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_m2m__sidecar m2m-sidecar '{last}' '{previous}'\n\
+        printf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
         script("bash"),
         words
             .iter()

@@ -224,7 +224,8 @@ fn every_commented_out_setting_can_be_uncommented() {
 #[test]
 fn a_wrong_setting_is_noticed() {
     let (code, errors) = Surroundings::new().check(&uncommented(
-        "credentials:\n  a:\n    authority: https://a\n    clientID: a\n    clientSecretFile: /s\n    #tokenUrl: https://b\n",
+        "credentials:\n  a:\n    authority: https://a\n    clientID: a\n    clientSecretFile: \
+        /s\n    #tokenUrl: https://b\n",
         5,
     ));
     assert!(code == Some(1) && errors.contains("not both"), "{errors}");

@@ -544,7 +544,8 @@ async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
             "users: { issuer:",
             &format!("users: {{ revocation: {revocation}, issuer:"),
         ) + &format!(
-            "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, clientSecretFile: \"@DIR@/secret\" }}\n",
+            "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, \
+            clientSecretFile: \"@DIR@/secret\" }}\n",
             authority.token_url()
         );
         let running = Sidecar::builder()
@@ -632,7 +633,8 @@ async fn without_a_matching_rule_the_nearest_one_is_named_with_what_differs() {
         (
             "GET",
             "/Devices/7",
-            "2 of 4, on line 18: /devices/**; segment 1 is `Devices`, the pattern has `devices`: upper and lower \
+            "2 of 4, on line 18: /devices/**; segment 1 is `Devices`, \
+            the pattern has `devices`: upper and lower \
              case differ",
         ),
         (

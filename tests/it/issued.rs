@@ -28,14 +28,18 @@ issuer:
   listen: 127.0.0.1:0
   accessTokenLifetime: 15m
   clients:
-    - { id: plain, secretFile: "@DIR@/secret", owner: "7", allowedScopes: [a, b], allowedAudiences: [devices, hub] }
-    - { id: fresh, secretFile: "@DIR@/secret", owner: "7", allowedScopes: [a, b], allowedAudiences: [devices, hub], allowedGrantTypes: [client_credentials, refresh_token] }
-    - { id: other, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials, refresh_token] }
+    - { id: plain, secretFile: "@DIR@/secret", owner: "7", allowedScopes: [a, b],
+        allowedAudiences: [devices, hub] }
+    - { id: fresh, secretFile: "@DIR@/secret", owner: "7", allowedScopes: [a, b],
+        allowedAudiences: [devices, hub], allowedGrantTypes: [client_credentials, refresh_token] }
+    - { id: other, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials,
+        refresh_token] }
     - { id: devices, secretFile: "@DIR@/secret" }
     - { id: auditor, secretFile: "@DIR@/secret", allowIntrospection: true }
 authorities: { self: { issuer: http://issuer.test } }
 inbound:
-  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self], audiences: any, rules: [{ paths: ["/**"] }] }
+  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self], audiences: any,
+      rules: [{ paths: ["/**"] }] }
 "#;
 
 pub(crate) const SECRET: &str = "a-secret-of-all-clients-here";

@@ -24,8 +24,10 @@ issuer:
   clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
-credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
   - {{ name: hub, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false }}
 {more}
@@ -428,7 +430,9 @@ async fn an_address_in_use_is_an_error_at_start_that_names_listener_and_address(
     let address = taken.local_addr().expect("bound");
     let upstream = Upstream::start();
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nauthorities: {{ a: {{ issuer: \"{0}\" }} }}\ninbound: [{{ name: api, listen: {address}, upstream: \"{0}\", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]\n",
+        "stateDir: \"@DIR@\"\nauthorities: {{ a: {{ issuer: \"{0}\" }} }}\n\
+        inbound: [{{ name: api, listen: {address}, upstream: \"{0}\", authorities: [a], \
+        audiences: any, rules: [{{ paths: [/], access: public }}] }}]\n",
         upstream.url()
     );
     let why = Sidecar::builder()
@@ -491,7 +495,8 @@ stateDir: "@DIR@"
 probes: {{ listen: 127.0.0.1:0, hosts: [metrics.example, "other.example:9900"] }}
 authorities: {{ a: {{ issuer: "{0}" }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any, rules: [{{ paths: [/x] }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any,
+      rules: [{{ paths: [/x] }}] }}
 "#,
         upstream.url()
     );
@@ -548,7 +553,8 @@ stateDir: "@DIR@"
 probes: {{ listen: 127.0.0.1:0 }}
 authorities: {{ a: {{ issuer: "{0}" }} }}
 inbound:
-  - {{ name: probes, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any, rules: [{{ paths: [/x] }}] }}
+  - {{ name: probes, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any,
+      rules: [{{ paths: [/x] }}] }}
 "#,
         upstream.url()
     );
@@ -587,8 +593,10 @@ issuer:
   clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: localhost:0, upstream: "{0}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
-credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret", localApi: true }} }}
+  - {{ name: api, listen: localhost:0, upstream: "{0}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret",
+  localApi: true }} }}
 localApi: {{ listen: localhost:0 }}
 outbound:
   - {{ name: hub, listen: localhost:0, upstream: "{0}", credential: hub, overwrite: false }}
@@ -635,7 +643,8 @@ async fn a_port_of_localhost_that_is_taken_on_one_address_is_an_error_that_names
 stateDir: "@DIR@"
 probes: {{ listen: localhost:{} }}
 authorities: {{ a: {{ issuer: "http://127.0.0.1:1" }} }}
-inbound: [{{ name: api, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:9", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]
+inbound: [{{ name: api, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:9", authorities: [a],
+  audiences: any, rules: [{{ paths: [/], access: public }}] }}]
 "#,
         address.port()
     );

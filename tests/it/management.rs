@@ -42,7 +42,8 @@ issuer:
   clients: [{{ id: configured, secretFile: "@DIR@/configured", allowedScopes: [read] }}]
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"] }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"] }}] }}
 "#,
         upstream.url()
     )

@@ -8,7 +8,9 @@ const SECRET: &str = "a-secret-of-the-opened-store";
 
 fn yaml(store: &str) -> String {
     format!(
-        "stateDir: \"@DIR@/state\"\nstore: {store}\nadmin: {{ listen: 127.0.0.1:0 }}\nissuer: {{ url: http://issuer.test, listen: 127.0.0.1:0, clients: [{{ id: meter, secretFile: \"@DIR@/secret\" }}] }}\n"
+        "stateDir: \"@DIR@/state\"\nstore: {store}\nadmin: {{ listen: 127.0.0.1:0 }}\n\
+        issuer: {{ url: http://issuer.test, listen: 127.0.0.1:0, clients: [{{ id: meter, \
+        secretFile: \"@DIR@/secret\" }}] }}\n"
     )
 }
 

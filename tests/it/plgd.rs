@@ -53,8 +53,10 @@ const YAML: &str = r#"
   deviceIDClaim: https://plgd.dev/deviceId
   authorities: [self, users]
   clients:
-    - { id: serviceClient, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 0s, insertTokenClaims: { hardcodedClaim: true, sub: never } }
-    - { id: dayClient, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h, allowedAudiences: [x, y], allowedScopes: [a, b] }
+    - { id: serviceClient, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 0s,
+        insertTokenClaims: { hardcodedClaim: true, sub: never } }
+    - { id: dayClient, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h,
+        allowedAudiences: [x, y], allowedScopes: [a, b] }
     - { id: twoClient, secretFile: "@DIR@/secret", owner: "2" }
     - id: JWTPrivateKeyClient
       accessTokenLifetime: 24h
@@ -63,7 +65,8 @@ authorities:
   self: { issuer: http://issuer.test/m2m-oauth-server, requireExpiry: false }
   users: { issuer: "@USERS@" }
 inbound:
-  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self], audiences: any, rules: [{ paths: ["/**"] }] }
+  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self], audiences: any,
+      rules: [{ paths: ["/**"] }] }
 "#;
 
 struct World {

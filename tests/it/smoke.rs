@@ -357,7 +357,8 @@ async fn a_server_that_was_down_is_back_on_its_port() {
 #[tokio::test]
 async fn upstream_records_what_was_sent_as_it_was_sent() {
     let upstream = Upstream::start();
-    let bytes = "PUT /a%2Fb?q HTTP/1.1\r\nhOST: x\r\nX-A: 1\r\nx-a:  2 \r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let bytes = "PUT /a%2Fb?q HTTP/1.1\r\nhOST: x\r\nX-A: 1\r\nx-a:  2 \r\n\
+        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     let answer = client::send_raw(upstream.address(), bytes).await;
     assert_eq!(
         answer.json(),

@@ -211,7 +211,8 @@ async fn a_copy_is_proven_without_a_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_open_is_named() {
-    let text = "a text that is no database at all, but longer than the header of one would be, which has 100 bytes";
+    let text = "a text that is no database at all, but longer than the header of one would be, \
+        which has 100 bytes";
     let broken = builder();
     std::fs::create_dir(broken.path("data")).expect("a directory");
     std::fs::write(broken.path("data/m2m.db"), text).expect("a file");

@@ -89,10 +89,13 @@ issuer:
   clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
 authorities: {{ self: {{ issuer: http://issuer.test }} }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any, keepAlive: 1s, rules: [{{ paths: ["/**"], access: public }}] }}
-credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any,
+      keepAlive: 1s, rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
-  - {{ name: hub, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false, keepAlive: 1s }}
+  - {{ name: hub, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false,
+      keepAlive: 1s }}
 "#,
         upstream.url()
     );

@@ -31,10 +31,13 @@ async fn world(timeouts: &str) -> World {
 stateDir: "@DIR@"
 authorities: {{ a: {{ issuer: "{0}" }} }}
 inbound:
-  - {{ name: {inbound}, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any, {timeouts}, rules: [{{ paths: ["/**"], access: public }}] }}
-credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+  - {{ name: {inbound}, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any,
+      {timeouts}, rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy,
+  clientSecretFile: "@DIR@/secret" }} }}
 outbound:
-  - {{ name: {outbound}, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false, {timeouts} }}
+  - {{ name: {outbound}, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false,
+      {timeouts} }}
 "#,
         upstream.url()
     );
@@ -50,7 +53,8 @@ outbound:
 }
 
 /// The head of an upload of ten bytes.
-const UPLOAD: &str = "POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nContent-Length: 10\r\n\r\n";
+const UPLOAD: &str = "POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\n\
+    Content-Length: 10\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_may_pause_for_longer_than_its_upstream() {
@@ -171,7 +175,8 @@ async fn download(world: &World, listener: &str) -> TcpStream {
         .connect(world.sidecar.address(listener))
         .await
         .expect("it listens");
-    let request = "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nConnection: close\r\n\r\n";
+    let request = "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\n\
+        Connection: close\r\n\r\n";
     client
         .write_all(request.as_bytes())
         .await

@@ -81,7 +81,8 @@ authorities:
     jwksUri: "http://{issuer}/.well-known/jwks.json"
     revocation: {{ kind: list, endpoint: "http://{issuer}/oauth/revocations", maxAge: 3s }}
 inbound:
-  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"] }}] }}
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"] }}] }}
 "#,
         upstream.url()
     );

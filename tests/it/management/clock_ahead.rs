@@ -116,7 +116,8 @@ async fn a_token_is_revoked_also_while_a_clock_that_is_ahead_takes_it_for_expire
 
 /// How many rows there are of what is purged.
 async fn rows(database: &mut SqliteConnection) -> Vec<i64> {
-    let count = "SELECT (SELECT count(*) FROM revoked_tokens), (SELECT count(*) FROM client_not_before),
+    let count = "SELECT (SELECT count(*) FROM revoked_tokens), \
+        (SELECT count(*) FROM client_not_before),
                         (SELECT count(*) FROM tokens), (SELECT count(*) FROM refresh_tokens),
                         (SELECT count(*) FROM used_assertions), (SELECT count(*) FROM signing_keys)";
     let (a, b, c, d, e, f): (i64, i64, i64, i64, i64, i64) = sqlx::query_as(count)
@@ -184,11 +185,14 @@ async fn a_clock_that_was_set_is_reported_and_everything_is_read_again() {
         .to_owned();
     let mut database = database(&world.sidecar).await;
     // Without a sign that anything has changed.
-    sqlx::query("INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, 'meter', unixepoch() + 3600, unixepoch())")
-        .bind(&jti)
-        .execute(&mut database)
-        .await
-        .expect("a row");
+    sqlx::query(
+        "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, \
+        'meter', unixepoch() + 3600, unixepoch())",
+    )
+    .bind(&jti)
+    .execute(&mut database)
+    .await
+    .expect("a row");
     look(&world).await;
     assert_eq!(world.judge(&token).await, is(200, "-"));
     let mark = logs::mark();

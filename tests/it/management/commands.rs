@@ -14,7 +14,8 @@ fn config(dir: &TempDir, world: &World) -> String {
     let path = |name: &str| dir.path().join(name).display().to_string();
     std::fs::write(path("admin"), format!("{ADMIN_TOKEN}\n")).expect("a file");
     let yaml = format!(
-        "stateDir: \"{}\"\nadmin: {{ listen: {}, tokenFile: \"{}\" }}\nissuer: {{ url: http://issuer.test, listen: 127.0.0.1:0 }}\n",
+        "stateDir: \"{}\"\nadmin: {{ listen: {}, tokenFile: \"{}\" }}\n\
+        issuer: {{ url: http://issuer.test, listen: 127.0.0.1:0 }}\n",
         path("state"),
         world.admin(),
         path("admin")
@@ -639,7 +640,10 @@ async fn a_file_with_a_secret_means_the_same_to_every_command() {
             b"a-secret-that-came-from-a-file\n\n",
             "has more than one line",
         ),
-        (b"a-secret-that-came\0-from-a-file\n", "contains a NUL character"),
+        (
+            b"a-secret-that-came\0-from-a-file\n",
+            "contains a NUL character",
+        ),
         (b"\n", "is empty"),
     ] {
         let bad = file("bad", content);
@@ -668,7 +672,11 @@ async fn a_file_with_a_secret_means_the_same_to_every_command() {
             assert!(err.contains(&bad) && err.contains(words), "{words}: {err}");
         }
         let yaml = format!(
-            "admin: {{ listen: 127.0.0.1:0, tokenFile: \"{bad}\" }}\nissuer: {{ url: http://issuer.test, listen: 127.0.0.1:0, clients: [{{ id: a, secretFile: \"{bad}\" }}] }}\ncredentials: {{ b: {{ tokenUrl: \"http://127.0.0.1:1/\", clientID: a, clientSecretFile: \"{bad}\" }} }}\n"
+            "admin: {{ listen: 127.0.0.1:0, tokenFile: \"{bad}\" }}\n\
+            issuer: {{ url: http://issuer.test, listen: 127.0.0.1:0, clients: [{{ id: a, \
+            secretFile: \"{bad}\" }}] }}\n\
+            credentials: {{ b: {{ tokenUrl: \"http://127.0.0.1:1/\", clientID: a, \
+            clientSecretFile: \"{bad}\" }} }}\n"
         );
         let (code, _, err) = ended(&run(&[
             "check",
@@ -691,7 +699,12 @@ async fn a_command_reads_of_a_configuration_only_where_the_management_api_is() {
     // Secrets that this user cannot read, a variable that is not set here, a key of a later
     // version.
     let others = format!(
-        "store: {{ url: \"sqlite:{0}/m2m.db\", encryptionKeyFile: \"{0}/none\" }}\nissuer: {{ url: \"http://${{NOT_SET}}\", clients: [{{ id: a, secretFile: \"{0}/none\" }}] }}\nauthorities: {{ a: {{ issuer: \"http://x\", caFile: \"{0}/none\" }} }}\ncredentials: {{ b: {{ tokenUrl: \"http://x\", clientID: a, clientSecretFile: \"{0}/none\" }} }}\nlaterKey: 1\n",
+        "store: {{ url: \"sqlite:{0}/m2m.db\", encryptionKeyFile: \"{0}/none\" }}\n\
+        issuer: {{ url: \"http://${{NOT_SET}}\", clients: [{{ id: a, \
+        secretFile: \"{0}/none\" }}] }}\n\
+        authorities: {{ a: {{ issuer: \"http://x\", caFile: \"{0}/none\" }} }}\n\
+        credentials: {{ b: {{ tokenUrl: \"http://x\", clientID: a, \
+        clientSecretFile: \"{0}/none\" }} }}\nlaterKey: 1\n",
         dir.path().display()
     );
     let write = |name: &str, admin: &str| {

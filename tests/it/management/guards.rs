@@ -163,7 +163,9 @@ async fn a_caller_that_guesses_is_slowed_down_and_one_that_knows_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_issuer_there_are_no_clients_to_manage() {
-    let yaml = "stateDir: \"@DIR@\"\nadmin: { listen: 127.0.0.1:0, tokenFile: \"@DIR@/admin\" }\ncredentials: { hub: { tokenUrl: \"http://127.0.0.1:9/\", clientID: a, clientSecretFile: \"@DIR@/admin\" } }\n";
+    let yaml = "stateDir: \"@DIR@\"\nadmin: { listen: 127.0.0.1:0, tokenFile: \"@DIR@/admin\" }\n\
+        credentials: { hub: { tokenUrl: \"http://127.0.0.1:9/\", clientID: a, \
+        clientSecretFile: \"@DIR@/admin\" } }\n";
     let sidecar = Sidecar::builder()
         .secret_file("admin", "admin", ADMIN_TOKEN)
         .start(yaml)

@@ -8,7 +8,8 @@ use crate::support::sidecar::Sidecar;
 
 /// Why a file with this set is refused; none when it is taken.
 async fn as_file(set: &Value) -> Option<String> {
-    let yaml = "stateDir: \"@DIR@\"\nissuer:\n  url: http://issuer.test\n  listen: 127.0.0.1:0\n  clients: [{ id: robot, jwksFile: \"@DIR@/jwks.json\" }]\n";
+    let yaml = "stateDir: \"@DIR@\"\nissuer:\n  url: http://issuer.test\n  listen: \
+        127.0.0.1:0\n  clients: [{ id: robot, jwksFile: \"@DIR@/jwks.json\" }]\n";
     match Sidecar::builder()
         .file("jwks.json", set.to_string())
         .try_start(yaml)

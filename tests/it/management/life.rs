@@ -169,7 +169,8 @@ async fn a_client_and_the_admin_token_survive_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generated_admin_token_is_kept() {
-    let yaml = "stateDir: \"@DIR@/state\"\nstore: { url: \"sqlite::memory:\" }\nadmin: { listen: 127.0.0.1:0 }\nissuer: { url: http://issuer.test, listen: 127.0.0.1:0 }\n";
+    let yaml = "stateDir: \"@DIR@/state\"\nstore: { url: \"sqlite::memory:\" }\n\
+        admin: { listen: 127.0.0.1:0 }\nissuer: { url: http://issuer.test, listen: 127.0.0.1:0 }\n";
     let ask = async |sidecar: &Sidecar| {
         let token = std::fs::read_to_string(sidecar.path("state/admin-token")).expect("a token");
         logs::remember_secret(token.trim_end());

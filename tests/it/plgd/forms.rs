@@ -30,7 +30,8 @@ async fn world() -> World {
     - { id: lf, secretFile: "@DIR@/lf", owner: "1" }
     - { id: crlf, secretFile: "@DIR@/crlf", owner: "1" }
     - { id: bare, secretFile: "@DIR@/bare", owner: "1" }
-    - { id: chooser, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h, allowedAudiences: [x, y] }
+    - { id: chooser, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h,
+        allowedAudiences: [x, y] }
 "#;
     let yaml = [ISSUER, YAML]
         .concat()

@@ -25,8 +25,11 @@ authorities:
   a: { issuer: "@A@" }
   b: { issuer: "@B@" }
 inbound:
-  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [a, b], audiences: any, rules: [{ paths: ["/**"] }] }
-  - { name: issued, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self], audiences: any, identityHeaders: { x-owner-issuer: owner_iss, x-owner: sub }, rules: [{ paths: ["/**"] }] }
+  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [a, b], audiences: any,
+      rules: [{ paths: ["/**"] }] }
+  - { name: issued, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self],
+      audiences: any, identityHeaders: { x-owner-issuer: owner_iss, x-owner: sub },
+      rules: [{ paths: ["/**"] }] }
 "#;
 
 struct World {

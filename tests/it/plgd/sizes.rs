@@ -18,8 +18,10 @@ authorities:
   users: { issuer: "@USERS@", profile: plgd }
   small: { issuer: "@SMALL@" }
 inbound:
-  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self, small], audiences: any, rules: [{ paths: ["/**"] }] }
-  - { name: ordinary, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [small], audiences: any, rules: [{ paths: ["/**"] }] }
+  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self, small],
+      audiences: any, rules: [{ paths: ["/**"] }] }
+  - { name: ordinary, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [small],
+      audiences: any, rules: [{ paths: ["/**"] }] }
 "#;
 
 struct Large {
