@@ -208,7 +208,7 @@ impl State {
     fn metadata(&self, wrong_issuer: bool) -> Value {
         let issuer = &self.issuer;
         let mut metadata = json!({
-            "issuer": if wrong_issuer { "https://another.example" } else { issuer },
+            "issuer": if wrong_issuer { "https://other.example" } else { issuer },
             "jwks_uri": format!("{issuer}/jwks.json"),
             "token_endpoint": format!("{issuer}/oauth/token"),
             "grant_types_supported": ["client_credentials"],
