@@ -1,7 +1,7 @@
 //! An authority's public keys (RFC 7517 §5), each parsed and bound to the algorithms it may verify.
 //!
-//! A key that is broken, symmetric or of an unknown kind is left out, with its reason; the others are
-//! used. A set without a usable key is an error, so that it never replaces a good one.
+//! A key that is broken, symmetric or of an unknown kind is left out, with its reason; the others
+//! are used. A set without a usable key is an error, so that it never replaces a good one.
 
 mod jwk;
 
@@ -187,8 +187,8 @@ impl KeySet {
         Ok(fitting)
     }
 
-    /// Keeps the keys that verified lately, the last first, and fills up with random other ones. Now
-    /// and then a random one takes the second place.
+    /// Keeps the keys that verified lately, the last first, and fills up with random other ones.
+    /// Now and then a random one takes the second place.
     fn choose(&self, fitting: &mut Vec<&VerifyingKey>) {
         let lately = self.lately.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = |key: &VerifyingKey| lately.iter().position(|known| *known == key.fingerprint);

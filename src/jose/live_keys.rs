@@ -1,8 +1,8 @@
 //! The keys of an authority, kept fresh in the background.
 //!
 //! One task per authority ([`LiveKeys::run`]) fetches. Requests read one atomic pointer
-//! ([`LiveKeys::current`]), and may request a fetch ([`LiveKeys::renew`]). A closure fetches, so this
-//! module is independent of HTTP.
+//! ([`LiveKeys::current`]), and may request a fetch ([`LiveKeys::renew`]). A closure fetches, so
+//! this module is independent of HTTP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,8 +168,8 @@ impl LiveKeys {
         self.edition.attempts().last_error.clone()
     }
 
-    /// By how many seconds the authority's clock was ahead of ours at the last good fetch; negative:
-    /// behind.
+    /// By how many seconds the authority's clock was ahead of ours at the last good fetch;
+    /// negative: behind.
     #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
         self.edition.value()?.clock_skew

@@ -1,8 +1,8 @@
 //! The jsonwebtoken crypto provider: aws-lc-rs with keys that are parsed once.
 //!
-//! jsonwebtoken's own providers parse the key at every operation. That adds half of the cost of an RSA
-//! verification, and several times the cost of a signature. This one caches the parsed key under a
-//! digest of algorithm and bytes. The cache is bounded, because keys come from outside.
+//! jsonwebtoken's own providers parse the key at every operation. That adds half of the cost of an
+//! RSA verification, and several times the cost of a signature. This one caches the parsed key
+//! under a digest of algorithm and bytes. The cache is bounded, because keys come from outside.
 
 use std::sync::{Arc, LazyLock, Once};
 

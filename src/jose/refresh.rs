@@ -1,5 +1,5 @@
-//! A value that is fetched again and again: one fetch at a time, shared by all that wait for it; the
-//! last good value stays.
+//! A value that is fetched again and again: one fetch at a time, shared by all that wait for it;
+//! the last good value stays.
 //!
 //! Key sets of authorities and clients and revocation lists are kept in a [`Refreshed`]. Its owner
 //! decides when to fetch, and how old the value may be.

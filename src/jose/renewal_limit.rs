@@ -1,5 +1,5 @@
-//! How often tokens may cause fetches of an authority's keys. Unauthenticated clients choose the key
-//! ids: they must neither flood the authority nor use up the fetch that a rotation needs.
+//! How often tokens may cause fetches of an authority's keys. Unauthenticated clients choose the
+//! key ids: they must neither flood the authority nor use up the fetch that a rotation needs.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 /// For how long the same key is not fetched again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// How many keys are recorded. Only a key that causes a fetch is, and fetches are rare; the bound is
-/// for many requests in one moment.
+/// How many keys are recorded. Only a key that causes a fetch is, and fetches are rare; the bound
+/// is for many requests in one moment.
 const MOST: usize = 64;
 /// How many fetches may follow each other at once.
 const BURST: u32 = 5;

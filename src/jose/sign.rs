@@ -280,9 +280,10 @@ fn ec_jwk(algorithm: Algorithm, point: &[u8]) -> Result<Value, SigningKeyError> 
     match point.split_first() {
         Some((4, xy)) if xy.len() == 2 * size => {
             let (x, y) = xy.split_at(size);
-            Ok(
-                json!({"kty": "EC", "crv": curve, "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)}),
-            )
+            Ok(json!({
+                "kty": "EC", "crv": curve,
+                "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+            }))
         }
         _ => Err(SigningKeyError::WrongKind),
     }

@@ -27,8 +27,8 @@ struct Held {
     requested_at: UnixTime,
     lifetime: Duration,
     identity: [u8; 32],
-    /// The header value of the first prefix. A credential usually has one, so each token is formatted
-    /// once and attaching it copies a reference.
+    /// The header value of the first prefix. A credential usually has one, so each token is
+    /// formatted once and attaching it copies a reference.
     header: OnceLock<(String, HeaderValue)>,
 }
 

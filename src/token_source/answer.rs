@@ -1,5 +1,5 @@
-//! The token endpoint's answer (RFC 6749 §5), parsed as leniently as common libraries do. Deviations
-//! are logged, and refused only if the token could not work.
+//! The token endpoint's answer (RFC 6749 §5), parsed as leniently as common libraries do.
+//! Deviations are logged, and refused only if the token could not work.
 
 use std::time::Duration;
 
@@ -257,8 +257,8 @@ fn parse_expires_in(value: &Value) -> Option<Duration> {
         .map(|seconds| Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
 }
 
-/// The lifetime of a token without `expires_in`: by its own `exp` if it is a JWT. Nothing is verified,
-/// and only our own timer depends on it.
+/// The lifetime of a token without `expires_in`: by its own `exp` if it is a JWT. Nothing is
+/// verified, and only our own timer depends on it.
 fn lifetime_by_claims(token: &str, requested_at: UnixTime) -> Result<Duration, FetchError> {
     let Some(expires) = unverified_expiry(token) else {
         return Ok(DEFAULT_LIFETIME);

@@ -14,7 +14,8 @@ pub enum FetchError {
     #[error("the authority's metadata could not be fetched: {0}")]
     Metadata(HttpError),
     #[error(
-        "the authority has no metadata where RFC 8414 and OpenID Connect Discovery look for it: status {0}"
+        "the authority has no metadata where RFC 8414 and OpenID Connect Discovery look for it: \
+         status {0}"
     )]
     MetadataStatus(u16),
     #[error("the authority's metadata is not a JSON object")]

@@ -1,9 +1,9 @@
 //! The OAuth client: acquires access tokens and refreshes them before they expire.
 //!
 //! There is one [`TokenSource`] per credential. Only its background task ([`TokenSource::run`])
-//! requests tokens, so there is one request in flight. Callers read the current token without a lock.
-//! Without a token they wake the task and share its result. A refresh happens while the current token
-//! is used.
+//! requests tokens, so there is one request in flight. Callers read the current token without a
+//! lock. Without a token they wake the task and share its result. A refresh happens while the
+//! current token is used.
 //!
 //! After a transient failure the task tries twice more, a second apart, then with longer and longer
 //! pauses, or once a second while callers need a token. In between callers get the known failure at

@@ -1,8 +1,8 @@
 //! Decides which refusals of the upstream start a fetch of another token.
 //!
-//! An upstream may answer 401 for other reasons: plgd does for missing scopes and unknown paths. Such
-//! requests must not make the authority issue one token after the other, nor take a valid token from
-//! other callers.
+//! An upstream may answer 401 for other reasons: plgd does for missing scopes and unknown paths.
+//! Such requests must not make the authority issue one token after the other, nor take a valid
+//! token from other callers.
 
 use std::time::Duration;
 

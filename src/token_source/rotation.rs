@@ -1,8 +1,8 @@
 //! A credential that rotates its own secret, at an issuer whose management API it may use.
 //!
 //! The order keeps a working secret at every step: create a new secret beside the others, fetch a
-//! token with it, replace the file, make the token source use both, and delete the old secret after a
-//! time for other readers of the file. A failure before the replacement deletes the new secret.
+//! token with it, replace the file, make the token source use both, and delete the old secret after
+//! a time for other readers of the file. A failure before the replacement deletes the new secret.
 //! The file's date is the age of the secret; a note in the state directory names the secret to
 //! delete. A lock on the file's directory excludes a second sidecar.
 
@@ -114,7 +114,11 @@ pub(super) async fn run(source: &TokenSource, rotation: &RotationConfig, clock: 
                 tracing::info!(credential, "another sidecar is renewing the client secret")
             }
             Err(error) => {
-                tracing::warn!(credential, %error, "the client secret could not be renewed; the old one stays");
+                tracing::warn!(
+                    credential,
+                    %error,
+                    "the client secret could not be renewed; the old one stays"
+                );
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
@@ -189,15 +193,19 @@ async fn rotate(
     if brought.is_err()
         && let Err(error) = admin.delete(&id).await
     {
-        tracing::warn!(credential = config.name, %error, "a new client secret that is not in use could not be deleted");
+        tracing::warn!(
+            credential = config.name,
+            %error,
+            "a new client secret that is not in use could not be deleted"
+        );
     }
     let (material, grant) = brought?;
     source.hand_over(material, grant);
     Ok(true)
 }
 
-/// Deletes the secrets that are due: replaced ones, and new ones of an incomplete rotation. The secret
-/// in the file is never deleted, and none while our token source does not use that secret.
+/// Deletes the secrets that are due: replaced ones, and new ones of an incomplete rotation. The
+/// secret in the file is never deleted, and none while our token source does not use that secret.
 async fn tidy(
     source: &TokenSource,
     rotation: &RotationConfig,

@@ -2,8 +2,8 @@
 //!
 //! Callers need a token soon after the authority recovers, a failing authority must get at most one
 //! request a second, and without need there is none. So a transient failure is followed by two more
-//! tries a second apart, then by a pause that doubles up to a minute. While callers need a token there
-//! is one try a second, and the pauses become shorter as a token nears its end.
+//! tries a second apart, then by a pause that doubles up to a minute. While callers need a token
+//! there is one try a second, and the pauses become shorter as a token nears its end.
 
 use std::time::Duration;
 

@@ -39,8 +39,8 @@ struct Cell {
     /// The upstream's refusals, and their notification.
     refusals: Mutex<Refusals>,
     refused: Notify,
-    /// The serial of the token that replaced a refused one, until the upstream has accepted it; 0 for
-    /// none.
+    /// The serial of the token that replaced a refused one, until the upstream has accepted it; 0
+    /// for none.
     successor: AtomicU64,
     /// Notified for each fetched token.
     arrived: Notify,
@@ -182,10 +182,10 @@ impl TokenSource {
 
     /// Another token in place of one that the upstream has refused; `None` if the refusal stands.
     ///
-    /// A newer token is given at once; a fetch under way is waited for. Otherwise a token is fetched,
-    /// and the refused one stays in use until then, because refusals often have other causes. So
-    /// nothing is fetched for a token younger than 5 s, nor twice within 30 s, nor while the authority
-    /// is failing. Concurrent callers share the fetch.
+    /// A newer token is given at once; a fetch under way is waited for. Otherwise a token is
+    /// fetched, and the refused one stays in use until then, because refusals often have other
+    /// causes. So nothing is fetched for a token younger than 5 s, nor twice within 30 s, nor while
+    /// the authority is failing. Concurrent callers share the fetch.
     pub async fn replacement(&self, refused: &AccessToken) -> Option<AccessToken> {
         let mut state = self.0.state.subscribe();
         let before = state.borrow_and_update().settled;
@@ -239,8 +239,8 @@ impl TokenSource {
         replacement != Replacement::None
     }
 
-    /// The upstream has accepted a token. If it replaced a refused one, that one had ended early; the
-    /// log warns if that happens repeatedly. Called for each answer; usually takes no lock.
+    /// The upstream has accepted a token. If it replaced a refused one, that one had ended early;
+    /// the log warns if that happens repeatedly. Called for each answer; usually takes no lock.
     pub fn note_accepted(&self, token: &AccessToken) {
         let successor = &self.0.successor;
         let is_it = successor.load(Ordering::Acquire) == token.serial();

@@ -44,7 +44,8 @@ pub trait CheckObserver: Send {
     /// This check begins; the earlier ones have passed.
     fn checking(&mut self, check: Check);
 
-    /// Every other check of the token has passed, and its authority is about to be queried about it.
+    /// Every other check of the token has passed, and its authority is about to be queried about
+    /// it.
     ///
     /// # Errors
     /// The reason to refuse the request without a query.

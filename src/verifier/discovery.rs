@@ -64,7 +64,8 @@ impl Failure {
             status,
             if status.is_redirection() {
                 format!(
-                    "{place}: the authority answered with a redirect ({number}), which is never followed"
+                    "{place}: the authority answered with a redirect ({number}), which is never \
+                     followed"
                 )
             } else {
                 let more = answer
@@ -119,8 +120,8 @@ impl Remote {
                 .await
                 .map_err(|failure| failure.at(&url))
             {
-                // The second URL would probably fail too, after seconds. And a temporary failure is no
-                // reason to use the other document, which may name less.
+                // The second URL would probably fail too, after seconds. And a temporary failure is
+                // no reason to use the other document, which may name less.
                 Err(failure @ Failure::NoAnswer(_)) => return Err(failure),
                 Err(Failure::Status(status, text)) if is_trouble(status) => {
                     return Err(Failure::Status(status, text));
@@ -175,13 +176,14 @@ impl Remote {
         let is_nearly = found.is_some_and(|found| self.issuer.is_nearly(found));
         let found = found.map_or("none".to_owned(), |found| format!("`{}`", shown(found)));
         let hint = if is_nearly {
-            "; they differ by slashes only: write `issuer` as the metadata has it, or `profile: plgd`, for which slashes at the end do \
-             not count"
+            "; they differ by slashes only: write `issuer` as the metadata has it, or \
+             `profile: plgd`, for which slashes at the end do not count"
         } else {
             ""
         };
         format!(
-            "the metadata is of another issuer: {found} instead of `{expected}`, which is compared exactly{hint}"
+            "the metadata is of another issuer: {found} instead of `{expected}`, which is compared \
+             exactly{hint}"
         )
     }
 

@@ -1,8 +1,8 @@
 //! The resource server: verifies bearer tokens and authorizes requests.
 //!
-//! [`TokenVerifier`] turns a token into a [`VerifiedToken`]. [`Gate`] turns a request with its token
-//! into a [`Permit`] or a [`Refusal`]. Only [`Gate`] makes permits, and the proxy forwards nothing
-//! without one.
+//! [`TokenVerifier`] turns a token into a [`VerifiedToken`]. [`Gate`] turns a request with its
+//! token into a [`Permit`] or a [`Refusal`]. Only [`Gate`] makes permits, and the proxy forwards
+//! nothing without one.
 
 mod authority;
 mod bearer;

@@ -1,9 +1,9 @@
 //! A table in front of moka that finds recently used tokens faster.
 //!
 //! A hit in moka reads a dozen separate places of memory. With tens of thousands of tokens none of
-//! them is in the processor's caches. Here a hit reads one place, then the token's facts. Tokens that
-//! moka has evicted are not found; the table keeps only their empty allocation (128 bytes) until it
-//! is reused.
+//! them is in the processor's caches. Here a hit reads one place, then the token's facts. Tokens
+//! that moka has evicted are not found; the table keeps only their empty allocation (128 bytes)
+//! until it is reused.
 
 use std::array;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

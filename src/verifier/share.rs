@@ -1,8 +1,8 @@
 //! The share of a worker's time for tokens that are not cached.
 //!
-//! A signature check costs as much as some twenty requests with a cached token. A flood of new tokens
-//! must not delay those requests: signature checks get half of a worker's time. A request that would
-//! wait longer than a second is refused and may be repeated.
+//! A signature check costs as much as some twenty requests with a cached token. A flood of new
+//! tokens must not delay those requests: signature checks get half of a worker's time. A request
+//! that would wait longer than a second is refused and may be repeated.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -178,8 +178,8 @@ impl TokenFacts {
         self.never_expires
     }
 
-    /// Whether the cached facts may still be used. After the clock was set back they may not, because
-    /// the caching time would begin again.
+    /// Whether the cached facts may still be used. After the clock was set back they may not,
+    /// because the caching time would begin again.
     pub(super) fn may_be_cached(&self, now: UnixTime) -> bool {
         let end = UnixTime(self.ends_at);
         !self.never_expires || (end.minus(WITHOUT_EXPIRY)..end).contains(&now)
@@ -247,8 +247,8 @@ impl TokenFacts {
         })
     }
 
-    /// Whether the compared claim with this index, or one of its items, has one of these values. The
-    /// values are not empty.
+    /// Whether the compared claim with this index, or one of its items, has one of these values.
+    /// The values are not empty.
     pub(super) fn claim_is_one_of(&self, place: usize, values: &[String]) -> bool {
         let place = Some(place).filter(|place| *place < usize::from(self.compared));
         let text = place.and_then(|place| {
@@ -277,8 +277,8 @@ impl TokenFacts {
         std::str::from_utf8(self.texts.get(JTI)?).ok()
     }
 
-    /// The forwarded claims as header values, in the order of the configuration; `None` for one that
-    /// the token does not have.
+    /// The forwarded claims as header values, in the order of the configuration; `None` for one
+    /// that the token does not have.
     pub fn forwarded(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.texts.from(FORWARDED).take(usize::from(self.forwarded))
     }

@@ -45,8 +45,8 @@ pub(super) fn shown(text: &str) -> String {
         .to_string()
 }
 
-/// Identifies a key: 128 bits of the SHA-256 of its SubjectPublicKeyInfo. Tens of thousands of cached
-/// tokens hold one.
+/// Identifies a key: 128 bits of the SHA-256 of its SubjectPublicKeyInfo. Tens of thousands of
+/// cached tokens hold one.
 pub type Fingerprint = [u8; 16];
 
 /// A public key.

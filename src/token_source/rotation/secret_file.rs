@@ -23,8 +23,8 @@ pub(super) struct SecretFile {
 }
 
 impl SecretFile {
-    /// Locks the file and checks that it can be replaced: a secret that cannot be written must not be
-    /// created.
+    /// Locks the file and checks that it can be replaced: a secret that cannot be written must not
+    /// be created.
     pub fn lock(file: &Path) -> Result<Self, RotationError> {
         let inspect = || -> std::io::Result<(PathBuf, File, Access, bool)> {
             let file = std::fs::canonicalize(file)?;

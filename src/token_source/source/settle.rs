@@ -67,7 +67,8 @@ impl TokenSource {
         Ok(Current {
             token,
             refresh_due: requested.monotonic + after,
-            // Later than by the monotonic clock while both run, because wall time has whole seconds.
+            // Later than by the monotonic clock while both run, because wall time has whole
+            // seconds.
             refresh_due_at: requested.wall.plus(after + Duration::from_millis(1999)),
             obtained: self.0.clock.uptime().saturating_sub(age),
         })

@@ -32,8 +32,8 @@ const STOPPED_FOR: Duration = Duration::from_hours(24);
 
 /// A change of a credential's files.
 pub(super) enum Change {
-    /// The credentials or the trusted certificates changed. The current token, from the old content,
-    /// is used until one with the new content arrives.
+    /// The credentials or the trusted certificates changed. The current token, from the old
+    /// content, is used until one with the new content arrives.
     Identity,
     /// The same, with a token for the new content.
     Proven(Grant),
@@ -50,7 +50,9 @@ impl TokenSource {
         let watched = Watched::new(Material::watched_files(&cell.config));
         let material = tokio::select! {
             biased;
-            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + STOPPED_FOR),
+            () = &mut shutdown => {
+                return self.settle_failure(FetchError::Stopped, Instant::now() + STOPPED_FOR);
+            }
             material = self.first_material(&watched) => material,
         };
         self.set_identity(material.identity);

@@ -158,8 +158,8 @@ impl RevocationList {
         check(max_stale).unwrap_or(Err(Reason::RevocationUnavailable))
     }
 
-    /// Fetches the list three times in `maxAge`, so that two fetches may fail before the list is too
-    /// old.
+    /// Fetches the list three times in `maxAge`, so that two fetches may fail before the list is
+    /// too old.
     pub async fn run(
         &self,
         of: &Revocation,

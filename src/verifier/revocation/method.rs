@@ -188,8 +188,8 @@ mod tests {
             (
                 &of(RevocationKind::List, Some("https://u:p@a/list?key=secret")),
                 &named,
-                "list at https://a/list; at most 30s old, at most 15m while the issuer does not answer, after that \
-                 requests are refused with 503",
+                "list at https://a/list; at most 30s old, at most 15m while the issuer does not \
+                 answer, after that requests are refused with 503",
             ),
         ] {
             let described = config.described(keys);

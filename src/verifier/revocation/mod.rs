@@ -1,10 +1,10 @@
 //! Whether a verified token is revoked.
 //!
 //! There are four methods: our own issuer reports revocations in process, an issuer publishes a
-//! signed list, plgd's tokens endpoint is queried per token, or an introspection endpoint (RFC 7662)
-//! is. A state is at most [`RevocationConfig::max_age`] old while the source answers, and is used
-//! for [`RevocationConfig::max_stale`] while it does not. After that the answer is 503: a state is
-//! never guessed.
+//! signed list, plgd's tokens endpoint is queried per token, or an introspection endpoint (RFC
+//! 7662) is. A state is at most [`RevocationConfig::max_age`] old while the source answers, and is
+//! used for [`RevocationConfig::max_stale`] while it does not. After that the answer is 503: a
+//! state is never guessed.
 //!
 //! All queries happen in [`Revocation::run`], away from the threads that serve requests.
 

@@ -1,9 +1,10 @@
 //! Tokens whose state is queried one by one: at plgd's tokens endpoint, or by introspection (RFC
 //! 7662).
 //!
-//! States are cached under the hash of the token: an active one for `maxAge`, and for `maxStale` while
-//! the authority does not answer; a revoked one until another answer comes. There is one query at a
-//! time per token. After a query without an answer the token is not queried again for a second.
+//! States are cached under the hash of the token: an active one for `maxAge`, and for `maxStale`
+//! while the authority does not answer; a revoked one until another answer comes. There is one
+//! query at a time per token. After a query without an answer the token is not queried again for a
+//! second.
 //!
 //! The authority itself is spared for a second if no connection can be made, or if queries about
 //! [`OUTAGE_AFTER`] different tokens fail, so that not every request queries it during an outage.

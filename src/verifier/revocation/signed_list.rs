@@ -6,12 +6,12 @@
 //! - `revision`: how many changes of the store the list contains
 //! - `revoked`: the `jti`s of revoked tokens
 //! - `not_before`: per client id, a time; tokens with an `iat` up to that time are revoked
-//! - `not_before_sha256`: the same per SHA-256 of a client id in base64url, from an issuer that hides
-//!   its client ids. `not_before` is then an empty list, so that a verifier that does not know this
-//!   member rejects the list
+//! - `not_before_sha256`: the same per SHA-256 of a client id in base64url, from an issuer that
+//!   hides its client ids. `not_before` is then an empty list, so that a verifier that does not
+//!   know this member rejects the list
 //! - `marked` and `marked_sha256`: exceptions per client id or its hash. Tokens with this `mark` in
-//!   the claim `m2m_after_end` were issued after the end, by a clock that was set back. Of these, only
-//!   those with an `iat` up to the exception's own `not_before` are revoked
+//!   the claim `m2m_after_end` were issued after the end, by a clock that was set back. Of these,
+//!   only those with an `iat` up to the exception's own `not_before` are revoked
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

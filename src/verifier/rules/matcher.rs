@@ -1,5 +1,5 @@
-//! All patterns of a listener as one tree of segments. The cost of a request depends on the length of
-//! its path, not on the number of rules.
+//! All patterns of a listener as one tree of segments. The cost of a request depends on the length
+//! of its path, not on the number of rules.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! The rule that decides about a path, and whether a server could read the path as one of an earlier
-//! rule.
+//! The rule that decides about a path, and whether a server could read the path as one of an
+//! earlier rule.
 
 use super::matcher::{Ending, Matched, Matcher};
 use super::{InvalidRules, RuleConfig, patterns};

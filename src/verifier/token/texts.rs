@@ -1,7 +1,7 @@
 //! The texts of a cached token in one allocation.
 
-/// Several texts in one allocation: their number, their spans, then the texts. The span of a missing
-/// text ends before it begins.
+/// Several texts in one allocation: their number, their spans, then the texts. The span of a
+/// missing text ends before it begins.
 pub(super) struct Texts(Box<[u8]>);
 
 impl Texts {

@@ -1,6 +1,6 @@
-//! What users of other proxies complained about, where real sockets are what matters. The numbers
-//! are those of our list of complaints; 3 to 7, 9, 10, 12 and 14 are also played in paused time, in
-//! `src/verifier/trouble/complaints.rs`, and 13 is in `state`.
+//! Complaints of users of other proxies that need real sockets. The numbers are those of our list
+//! of complaints; 3 to 7, 9, 10, 12 and 14 are also played in paused time, in
+//! `outage_model::complaints`, and 13 is in `state`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

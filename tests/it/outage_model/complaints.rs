@@ -11,8 +11,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// A sidecar that was just started, with an issuer in this condition that publishes the key `old`
-    /// and signs with it.
+    /// A sidecar that was just started, with an issuer in this condition that publishes the key
+    /// `old` and signs with it.
     fn start(condition: Condition, max_age: u64) -> Self {
         let mut timeline = Timeline::random(1, Duration::ZERO);
         timeline.keys = vec![("old", "old"), ("new", "new"), ("newer", "newer")];
@@ -291,8 +291,8 @@ async fn complaint_14_without_keys_the_answer_is_not_401() {
             );
             seconds(3).await;
         }
-        // With keys: a forged token of a known key is always 401; one of an unknown key is 503 while
-        // no fetch succeeds.
+        // With keys: a forged token of a known key is always 401; one of an unknown key is 503
+        // while no fetch succeeds.
         scene.world.apply(&Event::Condition(Condition::Good));
         assert!(scene.refused_for().await <= 30);
         assert_eq!(

@@ -1,8 +1,8 @@
 //! A day of an authority's outages, rotations and clock errors, in paused time and against a model.
 //!
-//! The verifier, its keys and the parsing of answers are the real ones; clock, network and issuer are
-//! simulated (`world`). Tokens of many kinds are sent all day. Then `model` derives from the issuer's
-//! answers how each request must be decided, and both logs are compared line by line.
+//! The verifier, its keys and the parsing of answers are the real ones; clock, network and issuer
+//! are simulated (`world`). Tokens of many kinds are sent all day. Then `model` derives from the
+//! issuer's answers how each request must be decided, and both logs are compared line by line.
 
 mod complaints;
 mod model;
@@ -33,7 +33,7 @@ use timeline::{Event, Timeline};
 use world::{Condition, ISSUER, Issuer, Key, SharedIssuer, SimClock, lock};
 
 const MAX_STALE: Duration = Duration::from_secs(4 * 3600);
-/// How long an ordinary token lives.
+/// The lifetime of an ordinary token.
 const LIFETIME: i64 = 300;
 const STALE_AFTER: usize = 20;
 
@@ -476,8 +476,8 @@ async fn a_day_of_outages_is_decided_as_the_model_says() {
     }
     let (all, good) = (day.log.len(), day.count(Ok(())));
     assert!(all > 20_000 && good > 5_000, "{good} of {all}");
-    // Some 2,000 tries in outages, every 30 s; unknown keys caused one fetch in 10 s at most, after a
-    // burst of five.
+    // Some 2,000 tries in outages, every 30 s; unknown keys caused one fetch in 10 s at most, after
+    // a burst of five.
     assert!(
         (500..6000).contains(&day.fetches) && (100..5000).contains(&day.asked),
         "{} {}",

@@ -1,7 +1,7 @@
 //! The promises about keys, written a second time and as simply as possible.
 //!
-//! The model is given the times of the fetches and the issuer's answers, and shares no code with the
-//! verifier. It also checks that every fetch had a reason to begin.
+//! The model is given the times of the fetches and the issuer's answers, and shares no code with
+//! the verifier. It also checks that every fetch had a reason to begin.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Attempt {
     pub began: Instant,
     /// `None`: the process ended before.
     pub ended: Option<Instant>,
-    /// What the issuer gave out; `None`: nothing that should count.
+    /// The issuer's key set; `None` if it does not count.
     pub given: Option<Given>,
 }
 
@@ -82,7 +82,7 @@ pub struct Model<'a> {
     pub attempts: &'a [Attempt],
     /// Which attempts a missing caused; the others must have been due.
     asked: Vec<bool>,
-    /// What was asked for and when.
+    /// The requested keys, and when.
     requests: Vec<(String, Instant)>,
     /// When the fetches that requests have caused are paid off.
     paid: Option<Instant>,

@@ -99,7 +99,7 @@ impl Timeline {
                 vec![Withdraw("k5-again"), Publish("k6"), SignWith("k6")],
             ),
             (at(15, 40, 0), vec![condition(Good)]),
-            // What it says about caching.
+            // Other lifetimes.
             (at(16, 0, 0), vec![MaxAge(None)]),
             (at(17, 0, 0), vec![MaxAge(Some(86_400))]),
             (

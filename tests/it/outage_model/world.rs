@@ -98,7 +98,10 @@ impl Key {
 
     fn jwk(&self) -> Value {
         let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
-        json!({ "kty": "EC", "crv": "P-256", "kid": self.kid, "alg": "ES256", "x": encode(x), "y": encode(y) })
+        json!({
+            "kty": "EC", "crv": "P-256", "kid": self.kid, "alg": "ES256",
+            "x": encode(x), "y": encode(y),
+        })
     }
 
     pub fn sign(&self, kid: Option<&str>, claims: &Value) -> String {
@@ -127,7 +130,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 pub struct Issuer {
     pub condition: Condition,
     pub published: Vec<Arc<Key>>,
-    /// What it says in `Cache-Control`.
+    /// Its `Cache-Control: max-age`.
     pub max_age: Option<u64>,
     /// Whether the metadata that were given out last name this issuer: keys found through others do
     /// not count.

@@ -1,5 +1,5 @@
 //! Ten thousand requests between refusals, refreshes, broken connections and bodies of every size,
-//! against an upstream that counts: nothing is ever sent twice but for its token's sake, and then
+//! against an upstream that counts: nothing is ever sent twice except for its token, and then
 //! once, whole, with another token.
 
 use std::collections::HashMap;

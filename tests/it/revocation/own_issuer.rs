@@ -108,8 +108,8 @@ async fn an_authenticated_client_revokes_only_its_own_tokens() {
     let upstream = Upstream::start();
     let sidecar = own(&upstream).await;
     let token = issue(&sidecar, "legacy").await;
-    // Another client's token, garbage, and a token with a broken signature: nothing happens, and the
-    // answer gives no cause.
+    // Another client's token, garbage, and a token with a broken signature: nothing happens, and
+    // the answer gives no cause.
     let broken = format!("{}AAAA", &token[..token.len() - 4]);
     logs::remember_secret(&broken);
     for (client, token) in [

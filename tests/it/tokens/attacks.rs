@@ -1,7 +1,6 @@
 //! The attack list, sent to a listener one after the other with good tokens in between.
 //!
-//! Each attack begins as a token that would pass and is wrong in one way. What is wrong with them
-//! stands in the files beside this one.
+//! Each attack is a valid token with one defect. The defects are in the files beside this one.
 
 use super::{World, claims, headers, signatures, structure};
 use crate::support::authority::{Authority, Endpoint};
