@@ -12,12 +12,11 @@ const FILE: usize = 400;
 const TEST_FILE: usize = 600;
 const FUNCTION: usize = 60;
 /// Nine of ten functions of `src` have at most so many lines.
-const MOST_FUNCTIONS: usize = 30;
+const MOST_FUNCTIONS: usize = 29;
 
-const ALLOWED_LINES: &[(&str, usize)] =
-    &[("benches", 4), ("fuzz", 1), ("src", 660), ("tests", 310)];
-const ALLOWED_FILES: &[(&str, usize)] = &[("src", 35), ("tests", 9)];
-const ALLOWED_FUNCTIONS: &[(&str, usize)] = &[("src", 34)];
+const ALLOWED_LINES: &[(&str, usize)] = &[("src", 328), ("tests", 127)];
+const ALLOWED_FILES: &[(&str, usize)] = &[("src", 4), ("tests", 8)];
+const ALLOWED_FUNCTIONS: &[(&str, usize)] = &[("src", 24)];
 
 /// The files of `src` that are compiled only for tests: `#[cfg(test)] mod name;` and all below.
 pub fn test_files(sources: &[File]) -> BTreeSet<String> {

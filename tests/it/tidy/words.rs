@@ -15,19 +15,12 @@ const ARCHAISMS: &str = "whoever|whomever|whatsoever|whom|nobody|somebody|anybod
 
 /// How many hits each top folder still has.
 const ALLOWED: &[(&str, usize)] = &[
-    (".ci", 1),
-    ("ARCHITECTURE.md", 12),
-    ("Dockerfile", 1),
-    ("Makefile", 2),
+    ("ARCHITECTURE.md", 10),
     ("SECURITY.md", 1),
-    ("benches", 8),
-    ("conf", 15),
-    ("docs", 99),
+    ("docs", 12),
     ("examples", 3),
-    ("fuzz", 6),
-    ("scripts", 3),
-    ("src", 1573),
-    ("tests", 888),
+    ("src", 64),
+    ("tests", 150),
 ];
 
 const TOPS: &[&str] = &[
