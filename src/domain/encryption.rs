@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::DecodePaddingMode::Indifferent;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use zeroize::Zeroizing;
 
+use crate::domain::hash::sha256;
 use crate::domain::secret::{ExposeSecret, SecretString};
 
 /// The prefix of every ciphertext. No PEM begins like this.
@@ -37,7 +39,17 @@ pub struct WrongKey;
 
 /// Encrypts stored secrets. It prints nothing.
 #[derive(Clone)]
-pub struct EncryptionKey(Arc<RandomizedNonceKey>);
+pub struct EncryptionKey {
+    key: Arc<RandomizedNonceKey>,
+    /// The SHA-256 of the key's bytes.
+    digest: [u8; 32],
+}
+
+impl PartialEq for EncryptionKey {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.digest, &other.digest).is_ok()
+    }
+}
 
 impl std::fmt::Debug for EncryptionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,7 +77,10 @@ impl EncryptionKey {
         }
         let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes)
             .map_err(|_| InvalidEncryptionKey::Form)?;
-        Ok(Self(Arc::new(key)))
+        Ok(Self {
+            key: Arc::new(key),
+            digest: sha256(&bytes),
+        })
     }
 
     /// Encrypts a text. The ciphertext decrypts only under the same `name`, so that an attacker
@@ -78,7 +93,7 @@ impl EncryptionKey {
         // Reserves room for the tag: a growing buffer would leave a copy of the plaintext behind.
         text.reserve_exact(AES_256_GCM.tag_len());
         let nonce = self
-            .0
+            .key
             .seal_in_place_append_tag(Aad::from(name), &mut *text)
             .map_err(|_| WrongKey)?;
         let sealed = [nonce.as_ref().as_slice(), text.as_slice()].concat();
@@ -97,7 +112,7 @@ impl EncryptionKey {
         let (nonce, text) = sealed.split_at_mut_checked(NONCE_LEN).ok_or(WrongKey)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| WrongKey)?;
         let text = self
-            .0
+            .key
             .open_in_place(nonce, Aad::from(name), text)
             .map_err(|_| WrongKey)?;
         Ok(SecretString::from(

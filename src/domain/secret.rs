@@ -3,7 +3,7 @@
 //! [`SecretString`] zeroizes on drop and prints `[REDACTED]`; its text is only available through
 //! [`ExposeSecret::expose_secret`]. [`matches()`] compares in constant time.
 
-pub use secrecy::{ExposeSecret, SecretString};
+pub use secrecy::ExposeSecret;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,36 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::hash::sha256;
+
+/// A secret text. Two are equal when [`matches()`] says so.
+#[derive(Clone)]
+pub struct SecretString(secrecy::SecretString);
+
+impl PartialEq for SecretString {
+    fn eq(&self, other: &Self) -> bool {
+        matches(self, other)
+    }
+}
+
+impl Eq for SecretString {}
+
+impl<T: Into<secrecy::SecretString>> From<T> for SecretString {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+impl ExposeSecret<str> for SecretString {
+    fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for SecretString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
 
 /// A secret that can be replaced while it is in use. It prints nothing.
 #[derive(Clone)]

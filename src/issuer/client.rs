@@ -17,7 +17,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{self, ExposeSecret, LineEnd, SecretString};
 
 /// A client, as the token endpoint uses it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Client {
     /// The client id.
     pub id: String,
@@ -79,7 +79,7 @@ impl Client {
 }
 
 /// How a client authenticates itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Authentication {
     /// By one of its secrets, in the header or in the body.
     Secret,
@@ -119,7 +119,7 @@ impl CopyClaims {
 }
 
 /// One secret of a client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Secret {
     /// Its id in the store; none for one of the configuration.
     pub id: Option<String>,
@@ -175,7 +175,7 @@ impl Secret {
 }
 
 /// The value that a presented secret is compared with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ExpectedSecret {
     /// The secret itself: one of the configuration.
     Plain(SecretString),

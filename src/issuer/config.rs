@@ -12,7 +12,7 @@ use crate::domain::settings::{ListedClients, Profile};
 use crate::jose::Algorithm;
 
 /// The configuration of an issuer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The `iss` claim, exactly as configured; its path is the base path of the endpoints.
     pub url: IssuerUrl,

@@ -22,7 +22,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Which client has its secret in which file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SecretFiles {
     /// Client id and file.
     pub files: Vec<(String, PathBuf)>,

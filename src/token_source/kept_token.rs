@@ -19,7 +19,7 @@ use crate::files::private;
 /// The largest file: the longest token, encrypted and in base64.
 const MAX_FILE: u64 = 2 * MAX_TOKEN_SIZE as u64;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeptAt {
     pub file: PathBuf,
     /// The encryption key.

@@ -50,7 +50,7 @@ pub use self::source::TokenSource;
 pub use crate::domain::settings::AudienceParameter;
 
 /// The configuration of one credential.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub name: String,
     pub endpoint: TokenEndpoint,
@@ -82,7 +82,7 @@ pub struct Config {
     pub rotation: Option<RotationConfig>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TokenEndpoint {
     /// Configured.
     Url(Url),

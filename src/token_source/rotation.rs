@@ -43,7 +43,7 @@ const READ_BY_OTHERS: Duration = Duration::from_secs(5);
 const TAKEN_OVER: Duration = Duration::from_secs(1);
 
 /// How a secret is rotated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RotationConfig {
     /// The issuer's management API.
     pub admin: Url,

@@ -93,7 +93,7 @@ pub struct ClaimNeed {
 }
 
 /// An issuer whose tokens are trusted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AuthorityConfig {
     /// Its name in the configuration.
     pub name: String,

@@ -90,7 +90,7 @@ pub fn read_key_set(document: &[u8]) -> Result<KeySet, InvalidClientKeys> {
 }
 
 /// The keys of a client, or their place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ClientKeys {
     /// The registered keys.
     Inline(KeySet),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The configuration of one upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Whether to use TLS. Certificate and name are then always verified.
     pub tls: bool,

@@ -42,7 +42,7 @@ use queries::QueriedTokens;
 use query::Query;
 
 /// How the revocations of an authority's tokens are found out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RevocationConfig {
     /// The configured method.
     pub kind: RevocationKind,
