@@ -5,8 +5,9 @@
 //! and with them a token. Metric labels are bounded: names of the configuration and reason codes,
 //! never what a stranger can choose.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -175,6 +176,23 @@ const LABELLED_CLIENTS: usize = 200;
 
 type Scrape = Box<dyn Fn(&Metrics) + Send + Sync>;
 
+/// Values that are read before each scrape. Its end removes them from the metrics.
+#[must_use]
+pub struct Reading {
+    metrics: Weak<Metrics>,
+    id: u64,
+    remove: Scrape,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.metrics.upgrade() {
+            lock(&metrics.scrapes).remove(&self.id);
+            (self.remove)(&metrics);
+        }
+    }
+}
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Registry,
@@ -198,7 +216,8 @@ pub struct Metrics {
     clock_skew: Family<AuthorityLabels, Gauge>,
     clients: Mutex<HashSet<String>>,
     /// Run before each scrape, for values that are only known when asked for.
-    scrapes: Mutex<Vec<Scrape>>,
+    scrapes: Mutex<BTreeMap<u64, Scrape>>,
+    next_reading: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -239,6 +258,7 @@ impl Metrics {
             clock_skew: Family::default(),
             clients: Mutex::default(),
             scrapes: Mutex::default(),
+            next_reading: AtomicU64::new(0),
             registry: Registry::default(),
         };
         registry.register(
@@ -334,16 +354,26 @@ impl Metrics {
         }
     }
 
-    /// Runs `scrape` before each scrape.
-    pub fn on_scrape(&self, scrape: impl Fn(&Self) + Send + Sync + 'static) {
-        lock(&self.scrapes).push(Box::new(scrape));
+    /// Runs `read` before each scrape until the reading ends, then `remove` once.
+    pub fn read_at_scrape(
+        self: &Arc<Self>,
+        read: impl Fn(&Self) + Send + Sync + 'static,
+        remove: impl Fn(&Self) + Send + Sync + 'static,
+    ) -> Reading {
+        let id = self.next_reading.fetch_add(1, Ordering::Relaxed);
+        lock(&self.scrapes).insert(id, Box::new(read));
+        Reading {
+            metrics: Arc::downgrade(self),
+            id,
+            remove: Box::new(remove),
+        }
     }
 
     /// Everything in the OpenMetrics text format, which Prometheus reads.
     #[must_use]
     pub fn render(&self) -> String {
-        for scrape in lock(&self.scrapes).iter() {
-            scrape(self);
+        for read in lock(&self.scrapes).values() {
+            read(self);
         }
         let mut text = String::new();
         // Writing to a string fails only if a metric cannot encode itself; then what was written so
@@ -601,12 +631,18 @@ impl RequestMetrics {
     }
 
     /// Shows in each scrape how many connections are open.
-    pub fn show_connections(&self, open: impl Fn() -> usize + Send + Sync + 'static) {
+    pub fn show_connections(&self, open: impl Fn() -> usize + Send + Sync + 'static) -> Reading {
         let labels = self.labels();
-        self.metrics.on_scrape(move |metrics| {
-            let open = i64::try_from(open()).unwrap_or(i64::MAX);
-            metrics.connections.get_or_create(&labels).set(open);
-        });
+        let removed = labels.clone();
+        self.metrics.read_at_scrape(
+            move |metrics| {
+                let open = i64::try_from(open()).unwrap_or(i64::MAX);
+                metrics.connections.get_or_create(&labels).set(open);
+            },
+            move |metrics| {
+                metrics.connections.remove(&removed);
+            },
+        )
     }
 
     fn labels(&self) -> ListenerLabels {
@@ -665,7 +701,10 @@ mod tests {
             Duration::ZERO,
         );
         metrics.token_fetched("hub", "ok");
-        metrics.on_scrape(|metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))));
+        let _reading = metrics.read_at_scrape(
+            |metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))),
+            |metrics| metrics.jwks_age("self", None),
+        );
         metrics.clock_skew("users", Some(-90));
         let text = metrics.render();
         for line in [

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 
-use super::authorities::introspection_client;
-use super::{StartError, gate, unusable};
+use super::build::{gate, introspection_client};
+use super::error::{StartError, unusable};
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
 use crate::domain::listen::Listen;
@@ -77,7 +77,7 @@ impl<'c> Explained<'c> {
                 continue;
             };
             let seen = seen_from_outside(config, of);
-            let client = introspection_client(config, of)?.map(|(client, _)| client);
+            let client = introspection_client(config, of)?.map(|it| it.client);
             let authority = Authority::new(seen, clock.clone(), None, client);
             if issuer.is_some_and(|issuer| of.issuer_name().is(issuer)) {
                 keys = Some(fetch_keys(config, &authority).await?);
@@ -117,7 +117,7 @@ impl<'c> Explained<'c> {
             });
         };
         let http = authority.revocation_client();
-        let http = http.map_err(|error| unusable(authority.name())(error.to_string()))?;
+        let http = http.map_err(|error| unusable(authority.name())(error))?;
         let failed: Arc<Mutex<Option<String>>> = Arc::default();
         let noted = failed.clone();
         let observe = Arc::new(move |result: Result<(), &str>| {
@@ -149,11 +149,9 @@ impl<'c> Explained<'c> {
 }
 
 async fn fetch_keys(config: &Config, authority: &Authority) -> Result<KeysFetched, StartError> {
-    let unusable = |problem| unusable(authority.name())(problem);
-    let source = authority
-        .source(&config.state_dir)
-        .map_err(|error| unusable(error.to_string()))?;
-    let source = source.ok_or_else(|| unusable("its keys cannot be fetched".to_owned()))?;
+    let source = authority.source(&config.state_dir);
+    let source = source.map_err(unusable(authority.name()))?;
+    let source = source.ok_or_else(|| unusable(authority.name())("its keys cannot be fetched"))?;
     let error = authority.keys().fetch_once(&source).await.err();
     Ok(KeysFetched {
         count: authority.keys().count(),

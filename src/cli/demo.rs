@@ -25,6 +25,7 @@ use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Workers};
 use crate::proxy::local::{LocalService, Paths};
+use crate::proxy::switch::Switch;
 use crate::telemetry::{Metrics, Role};
 use crate::{app, config, telemetry};
 
@@ -207,9 +208,9 @@ fn serve_echo(workers: &Workers, port: u16) -> anyhow::Result<crate::proxy::list
         .context("the demo's API")?;
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Local, "echo"));
     let router = Router::new().fallback(echo);
-    Ok(workers.listen(&socket, &metrics, Clients::default(), || {
-        LocalService::new(router.clone(), metrics.clone(), Paths::Normal)
-    })?)
+    let service = LocalService::new(router, metrics.clone(), Paths::Normal);
+    let service = Switch::new(service, Arc::new(()));
+    Ok(workers.listen(&socket, &metrics, Clients::default(), &service)?)
 }
 
 async fn echo(request: Request) -> Json<Value> {

@@ -39,6 +39,26 @@ impl BoundSocket {
         bound.map(Self)
     }
 
+    /// The same sockets for another listener.
+    ///
+    /// # Errors
+    /// [`BindError`] when the system has no further descriptor.
+    pub fn duplicate(&self) -> Result<Self, BindError> {
+        let duplicate = |(address, socket): &(SocketAddr, TcpListener)| {
+            let socket = socket.try_clone();
+            let failed = |error| BindError {
+                address: *address,
+                error,
+            };
+            Ok((*address, socket.map_err(failed)?))
+        };
+        self.0
+            .iter()
+            .map(duplicate)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
     /// The bound addresses, with the assigned port where port 0 was requested.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().map(|(address, _)| *address)

@@ -41,7 +41,7 @@ use self::admission::Admitted;
 pub use self::admission::{Capacity, Full, MaxConnections};
 use self::answer_wait::{AnswerDeadline, AnswerWait};
 use self::clients::LargeHead;
-pub use self::clients::{ClientTimeouts, Clients};
+pub use self::clients::{ClientSettings, ClientTimeouts, Clients};
 use self::closing::Closing;
 use self::departure::{Reset, reset_of};
 pub use self::state::ConnectionState;
@@ -119,6 +119,7 @@ impl Connection {
         let state = Arc::new(ConnectionState {
             peer,
             local,
+            settings: clients.settings(),
             clients,
             seat,
             is_silent: AtomicBool::new(false),
@@ -132,7 +133,7 @@ impl Connection {
         let connection = Self {
             io,
             state: state.clone(),
-            framing: Framing::new(state.error_forms().clone(), state.clients.max_head),
+            framing: Framing::new(state.error_forms().clone(), state.settings.max_head),
             large_head: None,
             held: Vec::new(),
             pending: Vec::new(),
@@ -295,7 +296,10 @@ mod tests {
             ("GET /elsewhere HT", false),
             ("GE", true),
         ] {
-            let clients = Clients::default().with_error_forms(ErrorForms::of_issuer("/m2m"));
+            let clients = Clients::new(ClientSettings {
+                error_forms: ErrorForms::of_issuer("/m2m"),
+                ..ClientSettings::default()
+            });
             let (mut connection, mut client) = connected_to(clients).await;
             client.write_all(begin.as_bytes()).await.unwrap();
             connection.read(&mut [0; 64]).await.unwrap_err();
@@ -316,7 +320,10 @@ mod tests {
     /// Slow clients with large heads hold a bounded amount of memory.
     #[tokio::test]
     async fn only_so_many_large_heads_are_read_at_once() {
-        let clients = Arc::new(Clients::default().with_heads_up_to(64 * 1024));
+        let clients = Arc::new(Clients::new(ClientSettings {
+            max_head: 64 * 1024,
+            ..ClientSettings::default()
+        }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = async || {
             let mut client = TcpStream::connect(listener.local_addr().unwrap())

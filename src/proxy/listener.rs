@@ -28,10 +28,11 @@ use tokio_util::task::TaskTracker;
 
 use super::access;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::{Clients, Connection, ConnectionState, Full};
+use super::connection::{ClientSettings, Clients, Connection, ConnectionState, Full};
 use super::respond;
+use super::switch::Switch;
 use crate::domain::reason::Reason;
-use crate::telemetry::{ClosedConnection, RequestMetrics};
+use crate::telemetry::{ClosedConnection, Reading, RequestMetrics};
 
 /// Pause after a failed accept, which usually means that no descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -78,22 +79,20 @@ impl Workers {
         }
     }
 
-    /// Serves a bound socket on every worker. `service` creates one service per worker, whose
-    /// upstream connections belong to that worker's event queue.
+    /// Serves a bound socket on every worker. Each worker keeps its own upstream connections.
     ///
     /// # Errors
-    /// When the system provides no further descriptor for the socket.
-    pub fn listen<S, F>(
+    /// When the system gives no further descriptor for the socket.
+    pub fn listen<S>(
         &self,
         socket: &BoundSocket,
         metrics: &Arc<RequestMetrics>,
         clients: Clients,
-        service: F,
+        service: &Switch<S>,
     ) -> io::Result<Listener>
     where
         S: ProxyHttp + Send + Sync + 'static,
         S::CTX: Send + Sync,
-        F: Fn() -> S,
     {
         let default = ServerConf::default();
         // The workers' idle upstream connections together do not exceed the client connections.
@@ -111,10 +110,10 @@ impl Workers {
         let (connections, clients) = (TaskTracker::new(), Arc::new(clients));
         let reported = Arc::new(Reported::default());
         let counted = clients.clone();
-        metrics.show_connections(move || counted.connections());
+        let reading = metrics.show_connections(move || counted.connections());
         let mut services: Vec<Arc<dyn Cleanup>> = Vec::new();
         for runtime in &self.runtimes {
-            let mut proxy = http_proxy(&conf, service());
+            let mut proxy = http_proxy(&conf, service.clone());
             let mut options = HttpServerOptions::default();
             // Otherwise Pingora answers CONNECT itself, without an explanation.
             options.allow_connect_method_proxying = true;
@@ -148,6 +147,7 @@ impl Workers {
             connections,
             clients,
             services,
+            _reading: reading,
         })
     }
 }
@@ -182,11 +182,24 @@ pub struct Listener {
     connections: TaskTracker,
     clients: Arc<Clients>,
     services: Vec<Arc<dyn Cleanup>>,
+    /// Shows the open connections in the metrics.
+    _reading: Reading,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop_accepting.cancel();
+    }
 }
 
 impl Listener {
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.addresses.iter().copied()
+    }
+
+    /// Replaces what it allows its clients.
+    pub fn set_clients(&self, settings: ClientSettings) {
+        self.clients.set(settings);
     }
 
     /// The number of open connections.
@@ -300,7 +313,7 @@ where
     fn refuse(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
         let answer = respond::on_the_wire(
             &Reason::TooManyConnections.into(),
-            self.clients.error_forms.of_no_request(),
+            self.clients.settings().error_forms.of_no_request(),
         );
         // The socket's send buffer is empty and holds the whole response. A disconnected client
         // needs none.

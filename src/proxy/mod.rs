@@ -20,4 +20,5 @@ pub mod outbound;
 pub mod own;
 pub mod request_id;
 pub mod respond;
+pub mod switch;
 pub mod upstream;

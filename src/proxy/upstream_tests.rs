@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
+use crate::proxy::switch::Switch;
 use crate::telemetry::{Metrics, Role};
 
 fn own(addresses: &[&str]) -> Arc<OwnAddresses> {
@@ -343,9 +344,12 @@ fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     let socket = BoundSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
     let listener = workers
-        .listen(&socket, &metrics, Clients::default(), || {
-            Relay(upstream.clone())
-        })
+        .listen(
+            &socket,
+            &metrics,
+            Clients::default(),
+            &Switch::new(Relay(upstream.clone()), Arc::new(())),
+        )
         .unwrap();
     (workers, listener)
 }

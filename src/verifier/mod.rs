@@ -30,7 +30,9 @@ pub use config::{
 };
 pub use gate::{Gate, Permit};
 pub use refusal::Refusal;
-pub use revocation::{IntrospectionClient, KeptLists, Method, RevocationConfig};
+pub use revocation::{
+    IntrospectionClient, KeptLists, Method, Observe, ObserveMethod, Revocation, RevocationConfig,
+};
 pub use token::TokenFacts;
 pub use token_verifier::{
     ObserveCache, PossiblyRevoked, TokenPolicy, TokenVerifier, VerifiedToken,

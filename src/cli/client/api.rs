@@ -12,7 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::Connection;
-use crate::app::admin::kept_token;
+use crate::app::admin_token::kept_token;
 use crate::app::explain::reachable;
 use crate::cli::{self, Ended};
 use crate::config::{self, Management, process_environment};

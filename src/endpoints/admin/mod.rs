@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use answer::Refusal;
-pub use guard::{AdminTokens, Guard, MIN_ADMIN_TOKEN, is_admin_token};
+pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
 pub use status::{
     Authority, Credential, KeyLeftOut, Listener, RefusedIssuer, Revocation, Status, StatusOf,
 };
@@ -53,7 +53,7 @@ impl Admin {
 }
 
 /// The router of the listener. Without an issuer there are no clients to manage, and it says so.
-pub fn router(issuer: Option<Arc<Issuer>>, status: StatusOf, guard: Guard) -> Router {
+pub fn router(issuer: Option<Arc<Issuer>>, status: StatusOf, guard: Arc<Guard>) -> Router {
     let (router, document) = documented().split_for_parts();
     router
         .merge(by_parameter())
@@ -64,7 +64,7 @@ pub fn router(issuer: Option<Arc<Issuer>>, status: StatusOf, guard: Guard) -> Ro
             status,
             description: openapi::text(document).into(),
         })
-        .layer(from_fn_with_state(Arc::new(guard), guard::check))
+        .layer(from_fn_with_state(guard, guard::check))
 }
 
 /// The description of the management API (OpenAPI), as `/openapi.json` serves it.

@@ -105,7 +105,7 @@ impl ClientAuth {
         }
         let verify = self
             .verify_foreign
-            .get()
+            .load_full()
             .ok_or(TokenError::ClientKeysUnavailable)?;
         let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
         // Reasons that come before the signature: no key was tried.

@@ -17,9 +17,11 @@ mod slow_hash;
 mod used_secrets;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
 
 use super::client::{Authentication, Client};
 use super::clients::Clients;
@@ -79,7 +81,7 @@ pub(super) struct ClientAuth {
     secrets: secrets::Secrets,
     keys: Arc<ClientKeySets>,
     decoy: decoy::DecoyKeys,
-    verify_foreign: OnceLock<VerifyForeign>,
+    verify_foreign: ArcSwapOption<VerifyForeign>,
     store: Arc<dyn Store>,
     /// The names of this issuer in an assertion's `aud`: its URL and the token endpoint's.
     our_names: [String; 2],
@@ -99,7 +101,7 @@ impl ClientAuth {
                 config.client_jwks_ca.clone(),
             ),
             decoy: decoy::DecoyKeys::new(),
-            verify_foreign: OnceLock::new(),
+            verify_foreign: ArcSwapOption::empty(),
             store,
             our_names: [config.url.to_string(), token_endpoint],
             max_assertion_lifetime: config.max_assertion_lifetime,
@@ -114,9 +116,9 @@ impl ClientAuth {
         &self.keys
     }
 
-    /// Sets the verification of authorities' JWTs. Only the first call has an effect.
+    /// Sets the verification of authorities' JWTs.
     pub(super) fn verify_foreign_with(&self, verify: VerifyForeign) {
-        let _ = self.verify_foreign.set(verify);
+        self.verify_foreign.store(Some(Arc::new(verify)));
     }
 
     /// Stores when secrets were last used, at most once a minute.

@@ -89,7 +89,6 @@ pub enum Full {
 /// The seats of one listener.
 #[derive(Debug)]
 pub struct Admission {
-    capacity: Capacity,
     began: Instant,
     open: Mutex<Open>,
     /// Signals a free seat.
@@ -112,11 +111,19 @@ impl Admission {
     /// All seats are free.
     pub fn new(capacity: Capacity) -> Self {
         Self {
-            capacity,
             began: Instant::now(),
-            open: Mutex::default(),
+            open: Mutex::new(Open {
+                capacity,
+                ..Open::default()
+            }),
             freed: Notify::new(),
         }
+    }
+
+    /// Replaces the capacity. Connections beyond the new one end as others do.
+    pub fn set_capacity(&self, capacity: Capacity) {
+        self.lock().capacity = capacity;
+        self.freed.notify_waiters();
     }
 
     /// The number of open connections.
@@ -167,7 +174,7 @@ impl Admission {
 
     fn attempt(&self, address: IpAddr, peer: IpAddr, leaving: Option<&Seat>) -> Attempt {
         let mut open = self.lock();
-        let is_proxy = self
+        let is_proxy = open
             .capacity
             .proxies
             .iter()
@@ -176,17 +183,17 @@ impl Admission {
             .addresses
             .get(&address)
             .map_or(0, |address| address.open);
-        let is_address_full = !is_proxy && here >= self.capacity.per_address.max(1);
-        if !is_address_full && open.total < self.capacity.total.max(1) {
+        let is_address_full = !is_proxy && here >= open.capacity.per_address.max(1);
+        if !is_address_full && open.total < open.capacity.total.max(1) {
             return Attempt::Seated(self.seat(&mut open, address, is_proxy));
         }
         if leaving.is_some_and(|seat| seat.phase() == DISMISSED) {
             return Attempt::StillLeaving;
         }
         let seats = if is_address_full {
-            self.capacity.per_address
+            open.capacity.per_address
         } else {
-            self.capacity.total
+            open.capacity.total
         };
         let grace = GRACE
             * u32::try_from(seats)

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::admission::{Admission, Admitted, Capacity, Full};
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
@@ -39,16 +41,37 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// The state that a listener's connections share.
+/// What a listener allows its clients, and how it answers them. A connection keeps the settings
+/// that it was accepted with.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// How long the listener waits for a client.
+    pub timeouts: ClientTimeouts,
+    /// How many connections the listener holds.
+    pub capacity: Capacity,
+    /// The largest request head, in bytes.
+    pub max_head: usize,
+    /// The forms of errors.
+    pub error_forms: ErrorForms,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            timeouts: ClientTimeouts::default(),
+            capacity: Capacity::default(),
+            max_head: MAX_HEAD,
+            error_forms: ErrorForms::default(),
+        }
+    }
+}
+
+/// What the connections of a listener share.
 #[derive(Debug)]
 pub struct Clients {
-    pub timeouts: ClientTimeouts,
-    pub error_forms: ErrorForms,
+    settings: ArcSwap<ClientSettings>,
     admission: Arc<Admission>,
-    total: usize,
     requests: AtomicUsize,
-    /// Largest request head, in bytes.
-    pub(super) max_head: usize,
     large_heads: AtomicUsize,
 }
 
@@ -64,38 +87,32 @@ impl Drop for LargeHead {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self::new(ClientTimeouts::default(), Capacity::default())
+        Self::new(ClientSettings::default())
     }
 }
 
 impl Clients {
+    /// Clients with these settings.
     #[must_use]
-    pub fn new(timeouts: ClientTimeouts, capacity: Capacity) -> Self {
-        let total = capacity.total;
+    pub fn new(settings: ClientSettings) -> Self {
         Self {
-            timeouts,
-            error_forms: ErrorForms::default(),
-            admission: Arc::new(Admission::new(capacity)),
-            total,
+            admission: Arc::new(Admission::new(settings.capacity.clone())),
+            settings: ArcSwap::from_pointee(settings),
             requests: AtomicUsize::new(0),
-            max_head: MAX_HEAD,
             large_heads: AtomicUsize::new(0),
         }
     }
 
-    /// Sets the error forms.
+    /// The current settings.
     #[must_use]
-    pub fn with_error_forms(self, error_forms: ErrorForms) -> Self {
-        Self {
-            error_forms,
-            ..self
-        }
+    pub fn settings(&self) -> Arc<ClientSettings> {
+        self.settings.load_full()
     }
 
-    /// Sets the largest request head, in bytes.
-    #[must_use]
-    pub fn with_heads_up_to(self, max_head: usize) -> Self {
-        Self { max_head, ..self }
+    /// Replaces the settings: for new connections, and the capacity at once.
+    pub fn set(&self, settings: ClientSettings) {
+        self.admission.set_capacity(settings.capacity.clone());
+        self.settings.store(Arc::new(settings));
     }
 
     /// The slot for a head with this many bytes so far: `taken` if it has one, `None` if it needs
@@ -138,7 +155,7 @@ impl Clients {
     /// The limit of connections.
     #[must_use]
     pub fn most_connections(&self) -> usize {
-        self.total
+        self.settings.load().capacity.total
     }
 
     /// The number of open connections.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::admission::{AWAITING_HEAD, Admitted};
 use super::answer_wait::AnswerWait;
-use super::clients::{ClientTimeouts, Clients};
+use super::clients::{ClientSettings, ClientTimeouts, Clients};
 use crate::domain::error_form::ErrorForms;
 use crate::proxy::fault::Fault;
 
@@ -16,6 +16,7 @@ pub struct ConnectionState {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub(super) clients: Arc<Clients>,
+    pub(super) settings: Arc<ClientSettings>,
     pub(super) seat: Admitted,
     /// Whether the first byte was missing when its deadline passed.
     pub(super) is_silent: AtomicBool,
@@ -35,18 +36,18 @@ impl ConnectionState {
     /// How many seconds an idle connection is kept. At least 1: Pingora takes 0 as no limit.
     #[must_use]
     pub fn keep_alive(&self) -> u64 {
-        self.clients.timeouts.keep_alive.as_secs().max(1)
+        self.settings.timeouts.keep_alive.as_secs().max(1)
     }
 
     /// The error forms for the client.
     #[must_use]
     pub fn error_forms(&self) -> &ErrorForms {
-        &self.clients.error_forms
+        &self.settings.error_forms
     }
 
     #[must_use]
     pub fn timeouts(&self) -> &ClientTimeouts {
-        &self.clients.timeouts
+        &self.settings.timeouts
     }
 
     /// Sets how long the upstream may pause in its response. The time starts at the end of the

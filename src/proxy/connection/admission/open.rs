@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Capacity;
 use super::seat::{Seat, is_idle};
 
 #[derive(Debug, Default)]
 pub(super) struct Open {
+    pub(super) capacity: Capacity,
     pub(super) total: usize,
     pub(super) next_id: u64,
     pub(super) addresses: HashMap<IpAddr, Address>,

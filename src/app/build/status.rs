@@ -1,35 +1,30 @@
-//! What `/status` says, from the parts.
+//! The parts' status, for `/status`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::sockets::Sockets;
+use super::authorities::Authorities;
+use super::credentials::Credentials;
+use crate::app::process::Addresses;
 use crate::endpoints::admin::{
     Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, RefusedIssuer,
     Revocation as RevocationStatus, Status, StatusOf,
 };
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;
-use crate::token_source::TokenSource;
 use crate::verifier::Authority;
 
-/// Looks at these parts each time.
+/// The status of these parts at the time of each request.
 pub(super) fn status(
-    authorities: &HashMap<String, Arc<Authority>>,
-    credentials: &HashMap<String, TokenSource>,
-    sockets: &Sockets,
+    authorities: &Authorities,
+    credentials: &Credentials,
+    addresses: &Addresses,
 ) -> StatusOf {
-    let listener = |(name, address): (&str, std::net::SocketAddr)| Listener {
-        name: name.to_owned(),
-        address: address.to_string(),
-    };
-    let mut listeners: Vec<_> = sockets.addresses().map(listener).collect();
-    listeners.sort_by(|a, b| a.name.cmp(&b.name));
     let mut authorities: Vec<_> = authorities.values().cloned().collect();
     authorities.sort_by(|a, b| a.name().cmp(b.name()));
     let mut credentials: Vec<_> = credentials.values().cloned().collect();
     credentials.sort_by(|a, b| a.name().cmp(b.name()));
+    let addresses = addresses.clone();
     Arc::new(move || Status {
         version: env!("CARGO_PKG_VERSION"),
         credentials: credentials.iter().map(Credential::from).collect(),
@@ -37,8 +32,19 @@ pub(super) fn status(
             .iter()
             .map(|authority| of_authority(authority))
             .collect(),
-        listeners: listeners.clone(),
+        listeners: listeners(&addresses),
     })
+}
+
+fn listeners(addresses: &Addresses) -> Vec<Listener> {
+    let addresses = addresses.load();
+    let listeners = addresses.iter().map(|(name, address)| Listener {
+        name: name.clone(),
+        address: address.to_string(),
+    });
+    let mut listeners: Vec<_> = listeners.collect();
+    listeners.sort_by(|a, b| a.name.cmp(&b.name));
+    listeners
 }
 
 fn of_authority(authority: &Authority) -> AuthorityStatus {

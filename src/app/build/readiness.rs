@@ -1,32 +1,30 @@
-//! What `/readyz` says, from the state of the parts.
+//! Readiness: the state of the parts that `/readyz` reports.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::authorities::Authorities;
+use super::credentials::Credentials;
 use crate::config::Readiness;
 use crate::endpoints::probes;
 use crate::issuer::Issuer;
 use crate::token_source::TokenSource;
 use crate::verifier::Authority;
 
-/// What readiness may depend on.
+/// The parts that readiness may depend on.
 pub(super) struct Conditions {
-    /// Whether the listeners are up and are to stay.
+    /// Whether the listeners are up and stay up.
     pub listeners: Arc<AtomicBool>,
-    /// Whether the store answers.
-    pub store_up: Arc<AtomicBool>,
-    /// Whose store is written to.
+    /// Whether the store answers; none without an issuer.
+    pub store_up: Option<Arc<AtomicBool>>,
     pub issuer: Option<Arc<Issuer>>,
-    /// By their names.
-    pub authorities: HashMap<String, Arc<Authority>>,
-    /// By their names.
-    pub credentials: HashMap<String, TokenSource>,
+    pub authorities: Authorities,
+    pub credentials: Credentials,
 }
 
 impl Conditions {
-    /// The judgement by these of them, and always by the listeners.
-    pub(super) fn judged_by(self, readiness: &[Readiness]) -> probes::Readiness {
+    /// Readiness by these conditions, and always by the listeners.
+    pub(super) fn of(self, readiness: &[Readiness]) -> probes::Readiness {
         let readiness = readiness.to_vec();
         Arc::new(move || {
             let missing = self.missing(&readiness);
@@ -39,19 +37,21 @@ impl Conditions {
     }
 
     fn missing(&self, readiness: &[Readiness]) -> Vec<String> {
-        let wants = |what| readiness.contains(&what);
+        let depends_on = |part| readiness.contains(&part);
         let mut missing = Vec::new();
         if !self.listeners.load(Ordering::Acquire) {
             missing.push("listeners".to_owned());
         }
-        if wants(Readiness::Store) && !self.store_up.load(Ordering::Acquire) {
+        let store_up = self.store_up.as_ref();
+        let is_store_up = store_up.is_none_or(|up| up.load(Ordering::Acquire));
+        if depends_on(Readiness::Store) && !is_store_up {
             missing.push("store".to_owned());
-        } else if wants(Readiness::Store)
+        } else if depends_on(Readiness::Store)
             && let Some(why) = self.issuer.as_ref().and_then(|issuer| issuer.write_fault())
         {
             missing.push(format!("store (nothing can be written: {why})"));
         }
-        if wants(Readiness::Authorities) {
+        if depends_on(Readiness::Authorities) {
             let is_known = |it: &Authority| it.keys().is_usable() && it.revocation().is_known();
             let without = self
                 .authorities
@@ -62,7 +62,7 @@ impl Conditions {
                 without.map(|authority| authority.name()),
             ));
         }
-        if wants(Readiness::Credentials) {
+        if depends_on(Readiness::Credentials) {
             let without = self
                 .credentials
                 .values()
@@ -73,9 +73,9 @@ impl Conditions {
     }
 }
 
-/// `what` and, in order, the names of those that are missing; `None` when there are none.
-fn named<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+/// The kind and the sorted names of missing parts; `None` when none is missing.
+fn named<'n>(kind: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
-    (!names.is_empty()).then(|| format!("{what} ({})", names.join(", ")))
+    (!names.is_empty()).then(|| format!("{kind} ({})", names.join(", ")))
 }

@@ -1,13 +1,14 @@
 //! Who calls plgd's tokens API: a bearer token → a user, or an access token of our own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::Parts;
-use crate::config::{Config, IssuerRole};
+use super::Build;
+use super::authorities::Authorities;
+use super::issuer::OpenIssuer;
+use crate::config::IssuerRole;
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
@@ -23,40 +24,37 @@ const CACHE_SIZE: u64 = 1000;
 /// The index of our own issuer among the trusted authorities.
 const OWN_ISSUER: usize = 0;
 
-impl Parts {
-    /// What verifiers in this process read of our own issuer.
-    pub(super) fn own_issuer(issuer: &Issuer) -> OwnIssuer {
-        OwnIssuer {
-            keys: issuer.live_keys().clone(),
-            revoked: issuer.revoked().clone(),
-        }
+/// The data of our own issuer for verifiers in this process.
+pub(super) fn own_issuer(issuer: &Issuer) -> OwnIssuer {
+    OwnIssuer {
+        keys: issuer.live_keys().clone(),
+        revoked: issuer.revoked().clone(),
     }
+}
 
-    /// Who may call plgd's tokens API: our own tokens, and users of the authorities that are named
-    /// for it.
+impl Build<'_> {
+    /// Verifies the callers of plgd's tokens API: tokens of our own issuer, and users of the
+    /// authorities in `issuer.authorities`.
     pub(super) fn callers(
         &self,
-        config: &Config,
-        issuer: Option<&Issuer>,
-        own: Option<OwnIssuer>,
-        authorities: &HashMap<String, Arc<Authority>>,
+        open: Option<&OpenIssuer>,
+        authorities: &Authorities,
     ) -> VerifyCaller {
+        let issuer = open.map(|open| &open.issuer);
         let issuer = issuer.filter(|issuer| issuer.profile().tokens_api);
-        let (Some(issuer), Some(own), Some(role)) = (issuer, own, &config.issuer) else {
+        let (Some(issuer), Some(role)) = (issuer, &self.config.issuer) else {
             return Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) }));
         };
-        let mut trusted = vec![own_authority(role, own, self.clock.clone())];
+        let clock = &self.process.clock;
+        let mut trusted = vec![own_authority(role, own_issuer(issuer), clock.clone())];
         let is_other = |each: &&AuthorityConfig| !each.issuer_name().is(issuer.url());
-        let named = config
-            .authorities
-            .iter()
-            .filter(|each| role.authorities.contains(&each.name));
-        trusted.extend(
-            named
-                .filter(is_other)
-                .filter_map(|each| authorities.get(&each.name).cloned()),
-        );
-        verify(issuer.owner_claim(), trusted, self.clock.clone())
+        let all = self.config.authorities.iter();
+        let named = all.filter(|each| role.authorities.contains(&each.name));
+        let others = named
+            .filter(is_other)
+            .filter_map(|each| authorities.get(&each.name).cloned());
+        trusted.extend(others);
+        verify(issuer.owner_claim(), trusted, clock.clone())
     }
 }
 

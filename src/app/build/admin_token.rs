@@ -1,35 +1,38 @@
-//! The management API's token: the operator's own, or one that is generated once and kept.
+//! The management API's token: the operator's own, or one that is generated once and stored.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{StartError, unusable};
+use super::super::part::{Life, Part};
+use super::Build;
+use crate::app::error::{StartError, unusable};
 use crate::config::AdminRole;
 use crate::domain::secret::{ExposeSecret, SecretString, generate};
 use crate::endpoints::admin::{Guard, is_admin_token};
 use crate::files::private::{self, Trusted};
 use crate::files::{self, MAX_SECRET};
 
-/// By which people and scanners recognise a generated token.
+/// The prefix by which people and scanners recognize a generated token.
 const PREFIX: &str = "m2ma_";
 
-/// How long an admin token counts after its file has changed.
-pub(super) const GRACE: Duration = Duration::from_mins(10);
+/// How long an admin token is accepted after its file has changed.
+const GRACE: Duration = Duration::from_mins(10);
 
-/// Where a generated token is kept.
+/// The file of a generated token.
 #[must_use]
 pub fn token_file(state_dir: &Path) -> PathBuf {
     state_dir.join("admin-token")
 }
 
-/// The kept token, for a command that a user runs beside the sidecar: what the directory's owner
-/// wrote is believed.
+/// The stored token, for a command that a user runs beside the sidecar. The directory's owner is
+/// trusted.
 ///
 /// # Errors
-/// When there is no file, others can have written it, or it holds no token.
+/// There is no file, others can have written it, or it holds no token.
 pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
     kept_token_of(state_dir, &Trusted::owner_of(state_dir)?)
 }
@@ -48,24 +51,50 @@ fn kept_token_of(state_dir: &Path, trusted: &Trusted) -> io::Result<SecretString
     }
 }
 
-/// The guard of the management API.
-///
-/// # Errors
-/// When no token was configured, and none can be read or kept.
-pub(super) fn guard(role: &AdminRole, state_dir: &Path) -> Result<Guard, StartError> {
-    let token = match &role.token {
-        Some(token) => token.clone(),
-        None => kept_or_new_token(state_dir)
-            .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
-    };
-    Ok(Guard::new(token, role.hosts.clone()))
+/// The guard is known by its hosts and by the place of its token.
+#[derive(PartialEq)]
+pub(super) struct AdminIdentity {
+    hosts: Vec<String>,
+    token_file: Option<PathBuf>,
+    state_dir: PathBuf,
 }
 
-/// Reads the token again after its file changed. Blocks.
+impl Build<'_> {
+    /// The guard of the management API.
+    pub(super) fn guard(&mut self, role: &AdminRole) -> Option<Arc<Guard>> {
+        let key = AdminIdentity {
+            hosts: role.hosts.clone(),
+            token_file: role.token_file.clone(),
+            state_dir: self.config.state_dir.clone(),
+        };
+        let make = |key: &AdminIdentity| new_guard(role, &key.state_dir);
+        let part = self.parts.admin.take(&self.before.admin, key, make);
+        Some((**self.note(part)?).clone())
+    }
+}
+
+fn new_guard(role: &AdminRole, state_dir: &Path) -> Result<Arc<Part<Arc<Guard>>>, StartError> {
+    let token = match &role.token {
+        Some(token) => token.clone(),
+        None => kept_or_new_token(state_dir).map_err(unusable("the admin token in stateDir"))?,
+    };
+    let guard = Arc::new(Guard::new(token, role.hosts.clone()));
+    let (role, state_dir, tokens) = (role.clone(), state_dir.to_owned(), guard.tokens());
+    let begin = move |life: &mut Life| {
+        let file = role.token_file.clone();
+        let file = file.unwrap_or_else(|| token_file(&state_dir));
+        life.watch_file("admin token".to_owned(), &file, move || {
+            Ok(tokens.replace(read_token(&role, &state_dir)?, GRACE))
+        });
+    };
+    Ok(Part::new(guard, begin))
+}
+
+/// Reads the token again, for [`Guard::tokens`]. Blocks.
 ///
 /// # Errors
-/// What is wrong with the file.
-pub(super) fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretString, String> {
+/// The file cannot be read, or holds no token.
+fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretString, String> {
     let Some(file) = &role.token_file else {
         return kept_token_of(state_dir, &Trusted::ourselves()).map_err(|error| error.to_string());
     };
@@ -77,7 +106,7 @@ pub(super) fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretStr
     }
 }
 
-/// The kept token; a new one when there is none.
+/// The stored token, or a new one.
 fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
     match kept_token_of(state_dir, &Trusted::ourselves()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

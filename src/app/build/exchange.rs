@@ -3,17 +3,32 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Build;
+use super::authorities::Authorities;
+use super::issuer::OpenIssuer;
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::issuer::client::{Authentication, Client};
 use crate::issuer::{self, ForeignClaims, VerifyForeign};
-use crate::verifier::{Authority, BearerToken, TokenPolicy, TokenVerifier};
+use crate::verifier::{BearerToken, TokenPolicy, TokenVerifier};
 
-/// One verifier for each list of authorities that a client names. The issuer checks the audience
-/// itself.
-pub(super) fn verify(
+impl Build<'_> {
+    /// Lets the issuer verify JWTs of these authorities from the start of this generation on.
+    pub(super) fn exchange(&mut self, open: Option<&OpenIssuer>, authorities: &Authorities) {
+        let (Some(open), Some(role)) = (open, &self.config.issuer) else {
+            return;
+        };
+        let verify = verify(&role.issuer.clients, authorities, &self.process.clock);
+        let issuer = open.issuer.clone();
+        self.at_start(move || issuer.exchange_with(verify));
+    }
+}
+
+/// One verifier for each list of authorities that a client names. The issuer checks the audience of
+/// a JWT itself.
+fn verify(
     clients: &[Client],
-    authorities: &HashMap<String, Arc<Authority>>,
+    authorities: &Authorities,
     clock: &SharedClock,
 ) -> VerifyForeign {
     let mut verifiers = HashMap::new();

@@ -1,10 +1,13 @@
-//! The store as it is found at the start: what is in it, and whether it is the one that was meant.
+//! The store: its state before it is opened, and whether it is the intended one. A wrong `store.url`
+//! is logged here; otherwise only the refused tokens would show it.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{StartError, unusable};
+use super::super::part::{Life, Part};
+use super::Build;
+use crate::app::error::{StartError, unusable};
 use crate::config::Config;
 use crate::domain::printable::excerpt;
 use crate::files::blocking;
@@ -14,63 +17,57 @@ use crate::token_source;
 
 /// The file in the state directory that holds the path of the store that was opened last.
 const LAST_STORE: &str = "last-store";
-/// How every SQLite file begins.
+/// The first bytes of every SQLite file.
 const SQLITE: &[u8; 16] = b"SQLite format 3\0";
-/// At most so many other stores are named.
+/// How many other stores a warning names.
 const MOST_NAMED: usize = 5;
 
-/// Opens the store and says what was opened. A mistake in `store.url` would else go unnoticed until
-/// every token is refused.
-///
-/// # Errors
-/// When it cannot be opened, or must exist and does not.
-pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let (file, state_dir) = (
-        config.store.file().map(Path::to_owned),
-        config.state_dir.clone(),
-    );
-    if let Some(file) = file.clone() {
-        blocking(move || check_files(&file))
-            .await
-            .map_err(|why| unusable("store.url")(why.to_string()))?;
+impl Build<'_> {
+    /// The store, which another generation may have opened already.
+    pub(super) async fn store(&mut self) -> Result<Arc<dyn Store>, StartError> {
+        let key = &self.config.store;
+        let part = match self.before.store.find(key) {
+            Some(part) => part,
+            None => self.open_store().await?,
+        };
+        let part = self.parts.store.put(key.clone(), part);
+        Ok((**part).clone())
     }
-    let found = blocking(move || Found::look(file.as_deref(), &state_dir)).await;
-    if config.store_must_exist && found.is_new {
-        return Err(StartError::StoreMissing(found.shown));
-    }
-    let store = store::open(&config.store).await?;
-    let (clients, keys) = (
-        store.clients().await?.len(),
-        store.signing_keys().await?.keys.len(),
-    );
-    let state = if found.is_new { "new" } else { "existing" };
-    tracing::info!(
-        store = found.shown,
-        state,
-        clients,
-        keys,
-        "opened the store"
-    );
-    if found.is_new && (found.has_traces || found.last.is_some() || !found.others.is_empty()) {
-        let others = found.others.join(", ");
-        tracing::warn!(
-            store = found.shown,
-            last_store = found.last.as_deref(),
-            others = Some(others).filter(|others| !others.is_empty()),
-            "the store is new although a sidecar has run here before: tokens of an earlier store are refused. If this is \
-             not meant, correct `store.url`; with `store.mustExist: true` the sidecar does not start with a new store"
-        );
-    }
-    if config.store.file().is_some() {
+
+    async fn open_store(&self) -> Result<Arc<Part<Arc<dyn Store>>>, StartError> {
+        let config = self.config;
+        let file = config.store.file().map(Path::to_owned);
         let state_dir = config.state_dir.clone();
-        // On a read-only root the next start knows less, and that is all.
-        let _ = blocking(move || note_last(&state_dir, &found.shown)).await;
+        if let Some(file) = file.clone() {
+            let checked = blocking(move || check_files(&file)).await;
+            checked.map_err(unusable("store.url"))?;
+        }
+        let found = blocking(move || Found::look(file.as_deref(), &state_dir)).await;
+        if config.store_must_exist && found.is_new {
+            return Err(StartError::StoreMissing(found.shown));
+        }
+        let store = store::open(&config.store).await?;
+        let clients = store.clients().await?.len();
+        let keys = store.signing_keys().await?.keys.len();
+        let noted_in = config.store.file().map(|_| config.state_dir.clone());
+        let begin = move |_: &mut Life| {
+            found.log(clients, keys);
+            if let Some(state_dir) = noted_in {
+                // On a read-only root the next start cannot name this store in its warning.
+                let _ = note_last(&state_dir, &found.shown);
+            }
+        };
+        let (closed, process) = (store.clone(), self.process.clone());
+        let end = move || {
+            let close = async move { closed.close().await };
+            process.last_work.spawn_on(close, &process.runtime);
+        };
+        Ok(Part::with_end(store, begin, end))
     }
-    Ok(store)
 }
 
 /// Checks that no other user can have written the database, or the files beside it that SQLite
-/// reads into it.
+/// merges into it.
 fn check_files(database: &Path) -> Result<(), Unusable> {
     let trusted = Trusted::ourselves();
     for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -84,7 +81,7 @@ fn check_files(database: &Path) -> Result<(), Unusable> {
 /// Checks that no other user can have put files into the state directory, if it exists and is used.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The directory is unsafe.
 pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
     let keeps = |it: &token_source::Config| it.kept_at.is_some() || it.rotation.is_some();
     let is_used = config.issuer.is_some()
@@ -94,10 +91,8 @@ pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
     if !is_used {
         return Ok(());
     }
-    let judged = Trusted::ourselves().directory(&config.state_dir);
-    judged
-        .map(drop)
-        .map_err(|why| unusable("stateDir")(why.to_string()))
+    let checked = Trusted::ourselves().directory(&config.state_dir);
+    checked.map(drop).map_err(unusable("stateDir"))
 }
 
 fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
@@ -105,7 +100,7 @@ fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
     private::replace(&state_dir.join(LAST_STORE), store.as_bytes())
 }
 
-/// What there is before the store is opened.
+/// What exists before the store is opened.
 struct Found {
     shown: String,
     is_new: bool,
@@ -121,7 +116,6 @@ impl Found {
     /// Blocks.
     fn look(file: Option<&Path>, state_dir: &Path) -> Self {
         let Some(file) = file else {
-            // Nobody expects to find anything in memory.
             return Self {
                 shown: ":memory:".to_owned(),
                 is_new: true,
@@ -139,6 +133,24 @@ impl Found {
                 .flatten()
                 .map(|path| excerpt(&path, 4096).into_owned()),
             others: others(file),
+        }
+    }
+
+    fn log(&self, clients: usize, keys: usize) {
+        let state = if self.is_new { "new" } else { "existing" };
+        let store = &self.shown;
+        tracing::info!(store, state, clients, keys, "opened the store");
+        let has_run_before = self.has_traces || self.last.is_some() || !self.others.is_empty();
+        if self.is_new && has_run_before {
+            let others = self.others.join(", ");
+            tracing::warn!(
+                store,
+                last_store = self.last.as_deref(),
+                others = Some(others).filter(|others| !others.is_empty()),
+                "the store is new although a sidecar has run here before: tokens of an earlier \
+                 store are refused. If this is not intended, correct `store.url`; with \
+                 `store.mustExist: true` the sidecar does not start with a new store"
+            );
         }
     }
 }

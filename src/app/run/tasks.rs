@@ -12,30 +12,43 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// Long-running work, started again when it panics, ended together.
 #[derive(Clone)]
-pub(super) struct Tasks {
+pub(in crate::app) struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Tasks {
-    pub(super) fn new() -> Self {
+    pub(in crate::app) fn new() -> Self {
         Self {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
     }
 
+    /// Tasks of a part: they end with the part, or with all others.
+    pub(in crate::app) fn child(&self) -> Self {
+        Self {
+            tracker: self.tracker.clone(),
+            stop: self.stop.child_token(),
+        }
+    }
+
+    /// Ends these tasks, without waiting for them.
+    pub(in crate::app) fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Runs what `make` makes until it ends or the process does; starts it again after a panic.
-    pub(super) fn spawn<F>(&self, name: String, make: impl Fn() -> F + Send + 'static)
+    pub(in crate::app) fn spawn<F>(&self, name: String, make: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.keep_running(name, Duration::ZERO, move |_| make());
     }
 
-    /// The same for what has something to do at the end: it is told by the token, and has
-    /// [`LAST_WORK`] for it.
-    pub(super) fn spawn_with_end<F>(
+    /// The same for a task with last work: the token tells it to end, and it has [`LAST_WORK`] for
+    /// that.
+    pub(in crate::app) fn spawn_with_end<F>(
         &self,
         name: String,
         make: impl Fn(CancellationToken) -> F + Send + 'static,
@@ -60,10 +73,13 @@ impl Tasks {
                 tokio::select! {
                     ended = &mut run => match ended {
                         Ok(()) => return,
-                        Err(_) => tracing::error!(task = name, "a task failed and is started again"),
+                        Err(_) => {
+                            tracing::error!(task = name, "a task failed and is started again");
+                        }
                     },
                     () = stop.cancelled() => {
-                        if last_work.is_zero() || tokio::time::timeout(last_work, &mut run).await.is_err() {
+                        let ended = tokio::time::timeout(last_work, &mut run);
+                        if last_work.is_zero() || ended.await.is_err() {
                             run.abort();
                         }
                         return;
@@ -77,7 +93,7 @@ impl Tasks {
         });
     }
 
-    pub(super) async fn end(&self) {
+    pub(in crate::app) async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;

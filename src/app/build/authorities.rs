@@ -1,0 +1,295 @@
+//! The authorities: their keys, and which of their tokens are revoked.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::super::part::{Life, Part};
+use super::super::process::Process;
+use super::Build;
+use super::callers::own_issuer;
+use super::issuer::OpenIssuer;
+use super::revocations;
+use crate::app::error::{StartError, unusable};
+use crate::config::Config;
+use crate::domain::secret::SharedSecret;
+use crate::files::{self, private};
+use crate::issuer::Issuer;
+use crate::jose::key_set::{LeftOut, join};
+use crate::jose::live_keys::{self, Keys};
+use crate::telemetry::Metrics;
+use crate::token_source::{self, Authentication};
+use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, KeySource};
+
+/// The authorities of a generation, by their names.
+pub(super) type Authorities = HashMap<String, Arc<Authority>>;
+
+/// An authority is known by its configuration, the client that asks it about tokens, and the issuer
+/// of this process where the authority is that one.
+pub(super) struct AuthorityIdentity {
+    config: AuthorityConfig,
+    asking: Option<(String, Authentication)>,
+    own: Option<Arc<Issuer>>,
+    state_dir: PathBuf,
+}
+
+impl PartialEq for AuthorityIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        let own = |identity: &Self| identity.own.as_ref().map(Arc::as_ptr);
+        self.config == other.config
+            && self.asking == other.asking
+            && self.state_dir == other.state_dir
+            && own(self) == own(other)
+    }
+}
+
+impl Build<'_> {
+    pub(super) fn authorities(&mut self, open: Option<&OpenIssuer>) -> Authorities {
+        let mut authorities = HashMap::new();
+        for each in &self.config.authorities {
+            let asking = credential_of(self.config, each);
+            let is_own = each.keys == KeySource::OwnIssuer;
+            let key = AuthorityIdentity {
+                config: each.clone(),
+                asking: asking.map(|it| (it.client_id.clone(), it.authentication.clone())),
+                own: open.filter(|_| is_own).map(|open| open.issuer.clone()),
+                state_dir: self.config.state_dir.clone(),
+            };
+            let make = |key: &AuthorityIdentity| new_authority(self.process, self.config, key);
+            let part = self
+                .parts
+                .authorities
+                .take(&self.before.authorities, key, make);
+            if let Some(part) = self.note(part) {
+                authorities.insert(each.name.clone(), (**part).clone());
+            }
+        }
+        authorities
+    }
+}
+
+fn new_authority(
+    process: &Process,
+    config: &Config,
+    key: &AuthorityIdentity,
+) -> Result<Arc<Part<Arc<Authority>>>, StartError> {
+    let each = &key.config;
+    let introspection = introspection_client(config, each)?;
+    let (client, secret) = introspection.map(|it| (it.client, it.secret)).unzip();
+    let own = key.own.as_deref().map(own_issuer);
+    let authority = Authority::new(each.clone(), process.clock.clone(), own, client);
+    let source = authority.source(&key.state_dir);
+    let source = source.map_err(unusable(&each.name))?;
+    let asks = authority.revocation().needs_run();
+    let http = asks.then(|| authority.revocation_client()).transpose();
+    let http = http.map_err(unusable(&each.name))?;
+    let state_dir = key.state_dir.clone();
+    let (begun, config) = (authority.clone(), each.clone());
+    let begin = move |life: &mut Life| {
+        if let Some(secret) = secret {
+            secret.watch(life, &config.name);
+        }
+        match http {
+            Some(http) => revocations::ask(life, &begun, &config, http, &state_dir),
+            None => revocations::log_method(&begun, &config),
+        }
+        if let Some(source) = source {
+            if source.kept_at.is_some() {
+                make_state_dir(&state_dir);
+            }
+            let (keys, observe) = (begun.keys().clone(), key_observer(&life.metrics, &begun));
+            life.tasks
+                .spawn(format!("keys of {}", config.name), move || {
+                    keys.clone().run(source.clone(), observe.clone())
+                });
+        }
+        read_at_scrape(life, &begun);
+    };
+    Ok(Part::new(authority, begin))
+}
+
+fn read_at_scrape(life: &mut Life, authority: &Arc<Authority>) {
+    let (read, name) = (authority.clone(), authority.name().to_owned());
+    let reading = life.metrics.read_at_scrape(
+        move |metrics| {
+            let (name, keys, revocation) = (read.name(), read.keys(), read.revocation());
+            metrics.jwks_age(name, keys.age());
+            metrics.clock_skew(name, keys.clock_skew());
+            metrics.revocation_age(name, revocation.age());
+        },
+        move |metrics| {
+            metrics.jwks_age(&name, None);
+            metrics.clock_skew(&name, None);
+            metrics.revocation_age(&name, None);
+        },
+    );
+    life.keep(reading);
+}
+
+/// Counts and logs the fetches of an authority's keys.
+fn key_observer(metrics: &Arc<Metrics>, authority: &Arc<Authority>) -> live_keys::Observe {
+    let (metrics, authority) = (metrics.clone(), authority.clone());
+    let failing = Mutex::new(Failing::default());
+    let logged = Mutex::new((Vec::new(), 0));
+    Arc::new(move |result| {
+        let name = authority.name();
+        metrics.jwks_fetched(name, result.is_ok());
+        let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => {
+                match std::mem::take(&mut *failing).failures {
+                    0 => tracing::debug!(authority = name, "fetched the key set"),
+                    failures => {
+                        tracing::info!(authority = name, failures, "fetched the key set again");
+                    }
+                }
+                authority.check_clock();
+                log_left_out(&authority, &logged);
+            }
+            Err(error) if failing.is_logged(error) => {
+                let failures = failing.failures;
+                tracing::warn!(
+                    authority = name,
+                    error,
+                    failures,
+                    "cannot fetch the key set"
+                );
+            }
+            Err(_) => {}
+        }
+    })
+}
+
+/// Consecutive failed fetches.
+#[derive(Default)]
+struct Failing {
+    failures: u64,
+    last: String,
+}
+
+impl Failing {
+    /// Counts a failure. A new error is logged; the same one less and less often.
+    fn is_logged(&mut self, error: &str) -> bool {
+        self.failures += 1;
+        let is_new = self.last != error;
+        if is_new {
+            error.clone_into(&mut self.last);
+        }
+        is_new || self.failures.is_power_of_two()
+    }
+}
+
+/// Logs which keys of a set are not used, and why: once, and again when that changes.
+fn log_left_out(authority: &Authority, logged: &Mutex<(Vec<LeftOut>, usize)>) {
+    let Keys::Usable(keys) = authority.keys().current() else {
+        return;
+    };
+    let now = (keys.left_out().to_vec(), keys.unread());
+    let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+    if *logged == now {
+        return;
+    }
+    let (meant, faults): (Vec<_>, Vec<_>) = now.0.iter().cloned().partition(|key| key.is_meant);
+    let authority = authority.name();
+    if !faults.is_empty() {
+        tracing::warn!(
+            authority,
+            keys = join(&faults),
+            "keys of the key set are left out: their tokens are refused"
+        );
+    }
+    if !meant.is_empty() {
+        tracing::info!(
+            authority,
+            keys = join(&meant),
+            "keys of the key set are not for signatures"
+        );
+    }
+    if now.1 > 0 {
+        tracing::warn!(
+            authority,
+            unread = now.1,
+            "the key set is too large: only its first 256 keys are read"
+        );
+    }
+    *logged = now;
+}
+
+/// The credential that an authority is asked with about its tokens.
+fn credential_of<'c>(
+    config: &'c Config,
+    authority: &AuthorityConfig,
+) -> Option<&'c token_source::Config> {
+    let name = authority.revocation.credential.as_ref()?;
+    config.credentials.iter().find(|it| it.name == *name)
+}
+
+/// The client that introspects an authority's tokens.
+pub(in crate::app) struct Introspecting {
+    pub client: IntrospectionClient,
+    secret: WatchedSecret,
+}
+
+struct WatchedSecret {
+    file: PathBuf,
+    secret: SharedSecret,
+}
+
+impl WatchedSecret {
+    fn watch(self, life: &Life, authority: &str) {
+        let (path, secret) = (self.file.clone(), self.secret);
+        let what = format!("introspection secret of {authority}");
+        life.watch_file(what, &self.file, move || {
+            let read = files::read_secret(&path).map_err(|error| format!("the file {error}"))?;
+            Ok(secret.replace(read))
+        });
+    }
+}
+
+/// The client that introspects an authority's tokens; none when it is not asked in this way.
+///
+/// # Errors
+/// The credential does not exist, has no client secret, or its file cannot be read.
+pub(in crate::app) fn introspection_client(
+    config: &Config,
+    authority: &AuthorityConfig,
+) -> Result<Option<Introspecting>, StartError> {
+    if authority.revocation.credential.is_none() {
+        return Ok(None);
+    }
+    let credential = credential_of(config, authority)
+        .ok_or_else(|| unusable(&authority.name)("its credential does not exist"))?;
+    let (basic, file) = match &credential.authentication {
+        Authentication::SecretBasic {
+            secret_file,
+            encoding,
+        } => (Some(*encoding), secret_file),
+        Authentication::SecretPost { secret_file } => (None, secret_file),
+        _ => {
+            return Err(unusable(&authority.name)(
+                "introspection needs a client secret, which its credential does not have",
+            ));
+        }
+    };
+    let secret = files::read_secret(file)
+        .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
+    let secret = SharedSecret::new(secret);
+    Ok(Some(Introspecting {
+        client: IntrospectionClient {
+            client_id: credential.client_id.clone(),
+            client_secret: secret.clone(),
+            basic,
+        },
+        secret: WatchedSecret {
+            file: file.clone(),
+            secret,
+        },
+    }))
+}
+
+/// Makes the directory for the last good keys and lists. A read-only root has none.
+pub(super) fn make_state_dir(dir: &Path) {
+    if let Err(error) = private::make_dir(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
+    }
+}

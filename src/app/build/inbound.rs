@@ -1,0 +1,146 @@
+//! The inbound listeners.
+
+use std::sync::Arc;
+
+use super::super::part::{Life, Part};
+use super::Build;
+use super::authorities::Authorities;
+use super::issuer::OpenIssuer;
+use super::listeners::{ListenerId, Planned, Service};
+use super::own_listeners::token_observer;
+use super::parts::LimitsIdentity;
+use crate::app::error::{StartError, unusable};
+use crate::domain::clock::SharedClock;
+use crate::endpoints::oauth::{self, Placement};
+use crate::endpoints::plgd::VerifyCaller;
+use crate::limits::Limits;
+use crate::proxy::connection::ClientSettings;
+use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
+use crate::telemetry::Role;
+use crate::verifier::{Authority, Gate, Mode, ObserveCache};
+
+impl Build<'_> {
+    pub(super) fn inbound(
+        &mut self,
+        issuer: Option<&OpenIssuer>,
+        authorities: &Authorities,
+        callers: &VerifyCaller,
+    ) {
+        for listener in &self.config.inbound {
+            let issuer = issuer.filter(|_| listener.issuer);
+            let own = issuer.map(|issuer| self.own_endpoints(&listener.name, issuer, callers));
+            let planned = self.inbound_listener(listener, own, authorities);
+            self.listeners.extend(planned);
+        }
+    }
+
+    fn inbound_listener(
+        &mut self,
+        listener: &inbound::Config,
+        own: Option<OwnEndpoints>,
+        authorities: &Authorities,
+    ) -> Option<Planned> {
+        let id = ListenerId::new(Role::Inbound, &listener.name);
+        let here: Vec<_> = listener.listen.addresses().collect();
+        let upstream = self.upstream(&id, &listener.upstream, &here);
+        let upstream = self.note(upstream);
+        let names = listener.verifier.authorities.iter();
+        let trusted = names.filter_map(|name| authorities.get(name).cloned());
+        let (clock, observe) = (self.process.clock.clone(), self.cache_observer());
+        let gate = self.note(gate(listener, trusted.collect(), clock, observe));
+        let (upstream, gate) = (upstream?, gate?);
+        self.announce_mode(listener, &gate);
+        let clients = ClientSettings {
+            max_head: listener.max_head,
+            error_forms: own
+                .as_ref()
+                .map_or_else(Default::default, |own| own.error_forms.clone()),
+            ..self.clients(&id, listener.client_timeouts)
+        };
+        let metrics = self.metrics(&id);
+        let observed = (metrics.clone(), self.mark(&id));
+        let limits = self.limits(listener);
+        let service = Inbound::new(listener, gate, upstream, own, limits, observed);
+        Some(Planned {
+            listen: listener.listen,
+            metrics,
+            clients,
+            service: Service::Inbound(self.switch(service)),
+            id,
+        })
+    }
+
+    fn cache_observer(&self) -> ObserveCache {
+        let (hits, misses) = self.process.metrics.verified_token_cache();
+        Arc::new(move |hit: bool| {
+            let counter = if hit { &hits } else { &misses };
+            counter.inc();
+        })
+    }
+
+    fn announce_mode(&mut self, listener: &inbound::Config, gate: &Gate) {
+        if gate.mode() == Mode::Shadow {
+            let listener = listener.name.clone();
+            self.at_start(move || {
+                tracing::warn!(
+                    listener,
+                    "the listener is in shadow mode: it lets requests pass that it would refuse"
+                );
+            });
+        }
+    }
+
+    fn limits(&mut self, listener: &inbound::Config) -> Option<Arc<Limits>> {
+        let key = LimitsIdentity {
+            listener: listener.name.clone(),
+            config: listener.limits?,
+            authorities: listener.verifier.authorities.clone(),
+        };
+        let part = self.before.limits.find(&key).unwrap_or_else(|| {
+            let limits = Arc::new(Limits::new(key.config));
+            let (run, task) = (limits.clone(), format!("limits of {}", key.listener));
+            Part::new(limits, move |life: &mut Life| {
+                life.tasks.spawn(task, move || run.clone().run());
+            })
+        });
+        let limits = (**part).clone();
+        self.parts.limits.put(key, part);
+        Some(limits)
+    }
+
+    /// The issuer's endpoints on an inbound listener.
+    fn own_endpoints(
+        &self,
+        listener: &str,
+        OpenIssuer { issuer, .. }: &OpenIssuer,
+        callers: &VerifyCaller,
+    ) -> OwnEndpoints {
+        let role = self.config.issuer.as_ref();
+        let at = if role.is_some_and(|role| role.issuer.root_paths) {
+            Placement::BasePathAndRoot
+        } else {
+            Placement::BasePath
+        };
+        let observer = token_observer(&self.process.metrics);
+        OwnEndpoints {
+            paths: oauth::issuer_paths(issuer, at).into_iter().collect(),
+            router: oauth::issuer_router(issuer.clone(), at, observer, callers.clone()),
+            metrics: Arc::new(self.process.metrics.requests(Role::Issuer, listener)),
+            error_forms: oauth::error_forms(issuer.base_path(), issuer.profile(), at),
+        }
+    }
+}
+
+/// The gate of a listener.
+///
+/// # Errors
+/// The listener's rules or audiences are unusable.
+pub(in crate::app) fn gate(
+    listener: &inbound::Config,
+    authorities: Vec<Arc<Authority>>,
+    clock: SharedClock,
+    observe: ObserveCache,
+) -> Result<Arc<Gate>, StartError> {
+    let gate = Gate::new(&listener.verifier, authorities, clock, observe);
+    gate.map(Arc::new).map_err(unusable(&listener.name))
+}

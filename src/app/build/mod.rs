@@ -1,0 +1,163 @@
+//! Building: a configuration, and the parts that live already → the next generation.
+//!
+//! Nothing is bound, spawned or fetched. The files that the configuration names are read, and the
+//! store is opened. Every reason against the configuration is collected; a part that cannot be made
+//! leaves out what depends on it.
+
+pub mod admin_token;
+mod authorities;
+mod callers;
+mod credentials;
+mod descriptors;
+mod exchange;
+mod inbound;
+mod issuer;
+mod listeners;
+mod outbound;
+mod own_listeners;
+mod parts;
+mod readiness;
+mod revocations;
+mod status;
+mod store;
+mod upstreams;
+mod watched;
+
+use std::sync::{Arc, OnceLock};
+
+pub(super) use authorities::introspection_client;
+pub(super) use descriptors::raise_limit;
+pub(super) use inbound::gate;
+pub(super) use listeners::{ListenerId, Planned, Service};
+pub(super) use parts::Parts;
+
+use self::descriptors::Shares;
+use super::error::{StartError, StartErrors};
+use super::part::Part;
+use super::process::Process;
+use crate::config::{Config, Shutdown};
+use crate::proxy::connection::{ClientSettings, ClientTimeouts};
+use crate::proxy::loop_mark::LoopMark;
+use crate::proxy::switch::Switch;
+use crate::telemetry::RequestMetrics;
+
+type Notice = Box<dyn FnOnce() + Send>;
+
+/// Everything that is made from one configuration.
+pub(super) struct Generation {
+    pub parts: Arc<Parts>,
+    pub listeners: Vec<Planned>,
+    pub shutdown: Shutdown,
+    /// What is done when the generation starts: log lines, and what parts that live on take over.
+    pub at_start: Vec<Notice>,
+}
+
+/// Makes a generation. Parts of `before` are taken over where their identity is the same.
+///
+/// # Errors
+/// [`StartErrors`] holds every reason. Nothing of `before` has changed then.
+pub(super) async fn build(
+    process: &Process,
+    config: &Config,
+    before: &Parts,
+) -> Result<Generation, StartErrors> {
+    let mut build = Build {
+        process,
+        config,
+        before,
+        shares: Shares::new(config, process),
+        parts: Parts::default(),
+        keeps: Arc::default(),
+        listeners: Vec::new(),
+        at_start: Vec::new(),
+        errors: Vec::new(),
+    };
+    build.all().await;
+    if build.errors.is_empty() {
+        Ok(build.finish())
+    } else {
+        Err(StartErrors(build.errors))
+    }
+}
+
+/// A generation that is being made.
+struct Build<'b> {
+    process: &'b Process,
+    config: &'b Config,
+    before: &'b Parts,
+    shares: Shares,
+    parts: Parts,
+    /// Set to the parts when all are made; the services hold it.
+    keeps: Arc<OnceLock<Arc<Parts>>>,
+    listeners: Vec<Planned>,
+    at_start: Vec<Notice>,
+    errors: Vec<StartError>,
+}
+
+impl Build<'_> {
+    async fn all(&mut self) {
+        self.watch_fixed_files();
+        let checked = store::check_state_dir(self.config);
+        self.note(checked);
+        let issuer = self.issuer().await;
+        let issuer = issuer.as_deref().map(|part| &**part);
+        let authorities = self.authorities(issuer);
+        let callers = self.callers(issuer, &authorities);
+        self.exchange(issuer, &authorities);
+        let credentials = self.credentials();
+        self.issuer_listener(issuer, &callers);
+        self.inbound(issuer, &authorities, &callers);
+        self.outbound(&credentials);
+        self.local_api(&credentials);
+        self.admin(issuer, &authorities, &credentials);
+        self.probes(issuer, authorities, credentials);
+        if let Some(shortage) = self.shares.shortage() {
+            self.at_start(move || shortage.warn());
+        }
+    }
+
+    fn finish(self) -> Generation {
+        let parts = Arc::new(self.parts);
+        let _ = self.keeps.set(parts.clone());
+        Generation {
+            parts,
+            listeners: self.listeners,
+            shutdown: self.config.shutdown,
+            at_start: self.at_start,
+        }
+    }
+
+    /// Gives a result's value, or notes its error.
+    fn note<T>(&mut self, result: Result<T, StartError>) -> Option<T> {
+        result.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn at_start(&mut self, notice: impl FnOnce() + Send + 'static) {
+        self.at_start.push(Box::new(notice));
+    }
+
+    /// The settings of a listener's clients, beside those that only some listeners have.
+    fn clients(&self, id: &ListenerId, timeouts: ClientTimeouts) -> ClientSettings {
+        ClientSettings {
+            timeouts,
+            capacity: self.shares.of(id),
+            ..ClientSettings::default()
+        }
+    }
+
+    fn metrics(&self, id: &ListenerId) -> Arc<RequestMetrics> {
+        Arc::new(self.process.metrics.requests(id.role, &id.name))
+    }
+
+    /// The mark by which a listener recognizes its own requests.
+    fn mark(&mut self, id: &ListenerId) -> Arc<LoopMark> {
+        let part = self.before.marks.find(id);
+        let part = part.unwrap_or_else(|| Part::new(Arc::default(), |_| {}));
+        (**self.parts.marks.put(id.clone(), part)).clone()
+    }
+
+    /// A service that keeps the parts of this generation for as long as a request uses it.
+    fn switch<S>(&self, service: S) -> Switch<S> {
+        Switch::new(service, self.keeps.clone())
+    }
+}

@@ -1,0 +1,66 @@
+//! The outbound listeners, and the destinations of their requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Build;
+use super::credentials::Credentials;
+use super::listeners::{ListenerId, Planned, Service};
+use crate::app::error::unusable;
+use crate::proxy::anywhere::Anywhere;
+use crate::proxy::outbound::{self, Destination, Kind, Outbound};
+use crate::proxy::own::OwnAddresses;
+use crate::telemetry::Role;
+
+impl Build<'_> {
+    pub(super) fn outbound(&mut self, credentials: &Credentials) {
+        let config = self.config;
+        let own = config.outbound.iter().flat_map(|it| it.listen.addresses());
+        let own: Vec<_> = own.collect();
+        for listener in &config.outbound {
+            let planned = self.outbound_listener(listener, credentials, &own);
+            self.listeners.extend(planned);
+        }
+    }
+
+    fn outbound_listener(
+        &mut self,
+        listener: &outbound::Config,
+        credentials: &Credentials,
+        own: &[SocketAddr],
+    ) -> Option<Planned> {
+        let id = ListenerId::new(Role::Outbound, &listener.name);
+        let targets = listener.targets();
+        let found = targets.iter().map(|target| {
+            let upstream = self.upstream(&id, &target.upstream, own);
+            let credential = credentials.get(&target.credential).cloned();
+            let credential =
+                credential.ok_or_else(|| unusable(&id.name)("its credential does not exist"));
+            let (upstream, credential) = (self.note(upstream), self.note(credential));
+            Some(Destination {
+                upstream: upstream?,
+                credential: credential?,
+            })
+        });
+        // All of them first: every reason is noted.
+        let destinations: Vec<_> = found.collect();
+        let destinations = destinations.into_iter().collect::<Option<Vec<_>>>()?;
+        let elsewhere = match &listener.kind {
+            Kind::Forward(forward) if forward.pass_through => {
+                let own = Arc::new(OwnAddresses::new(own.iter().copied()));
+                Some(Arc::new(Anywhere::new(forward.timeouts, own)))
+            }
+            _ => None,
+        };
+        let metrics = self.metrics(&id);
+        let observed = (metrics.clone(), self.mark(&id));
+        let service = Outbound::new(listener, destinations, elsewhere, observed);
+        Some(Planned {
+            listen: listener.listen,
+            metrics,
+            clients: self.clients(&id, listener.client_timeouts),
+            service: Service::Outbound(self.switch(service)),
+            id,
+        })
+    }
+}

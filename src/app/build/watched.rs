@@ -1,0 +1,83 @@
+//! Files that the configuration names and that change while the process runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::part::{Life, Part};
+use super::Build;
+use crate::config::FixedFile;
+use crate::files::{Watched, blocking};
+
+impl Build<'_> {
+    /// Warns when a file changes that is read at the start only.
+    pub(super) fn watch_fixed_files(&mut self) {
+        let fixed = &mut self.parts.fixed_files;
+        for file in &self.config.fixed_files {
+            let watched = file.clone();
+            let begin = move |life: &mut Life| life.warn_of_changes(&watched);
+            let part = self.before.fixed_files.find(file);
+            fixed.put(file.clone(), part.unwrap_or_else(|| Part::new((), begin)));
+        }
+    }
+}
+
+impl Life {
+    /// Applies a file whenever it changes. `apply` reads it (it may block) and gives whether its
+    /// content is new; an error changes nothing. `what` names the file's purpose in the log.
+    pub(super) fn watch_file(
+        &self,
+        what: String,
+        file: &Path,
+        apply: impl Fn() -> Result<bool, String> + Send + Sync + 'static,
+    ) {
+        let (watched, apply) = (Watched::new([file.to_owned()]), Arc::new(apply));
+        let shown = file.display().to_string();
+        self.tasks.spawn(what.clone(), move || {
+            let (what, shown, watched, apply) =
+                (what.clone(), shown.clone(), watched.clone(), apply.clone());
+            async move {
+                loop {
+                    let (noted, apply) = (watched.clone(), apply.clone());
+                    // The file was read before this task began, and may have changed since.
+                    let applied = blocking(move || {
+                        noted.note();
+                        apply()
+                    });
+                    match applied.await {
+                        Ok(true) => tracing::info!(what, file = shown, "took over a changed file"),
+                        Ok(false) => {}
+                        Err(error) => {
+                            tracing::warn!(
+                                what,
+                                file = shown,
+                                error,
+                                "a changed file cannot be used; the old content stays"
+                            );
+                        }
+                    }
+                    watched.changed().await;
+                }
+            }
+        });
+    }
+
+    fn warn_of_changes(&self, file: &FixedFile) {
+        let watched = Watched::new([file.file.clone()]);
+        let (key, shown) = (file.key.clone(), file.file.display().to_string());
+        self.tasks.spawn(format!("changes of {key}"), move || {
+            let (key, shown, watched) = (key.clone(), shown.clone(), watched.clone());
+            async move {
+                loop {
+                    let noted = watched.clone();
+                    blocking(move || noted.note()).await;
+                    watched.changed().await;
+                    tracing::warn!(
+                        key,
+                        file = shown,
+                        "a file has changed that is read at the start only: restart to use it"
+                    );
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,35 @@
+//! What outlives every generation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use super::run::Tasks;
+use crate::domain::clock::SharedClock;
+use crate::telemetry::Metrics;
+
+/// The name and the address of each socket in use.
+pub(super) type Addresses = Arc<ArcSwap<Vec<(String, SocketAddr)>>>;
+
+/// The process, as every part sees it.
+#[derive(Clone)]
+pub(super) struct Process {
+    pub clock: SharedClock,
+    pub metrics: Arc<Metrics>,
+    pub tasks: Tasks,
+    /// What is done after everything else has ended.
+    pub last_work: TaskTracker,
+    /// The runtime for everything but requests.
+    pub runtime: Handle,
+    /// Whether the listeners are up and stay up.
+    pub ready: Arc<AtomicBool>,
+    pub addresses: Addresses,
+    /// How many file descriptors the process may have.
+    pub descriptors: usize,
+    /// How many workers serve requests.
+    pub threads: usize,
+}
