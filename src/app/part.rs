@@ -143,3 +143,68 @@ impl<K: PartialEq, T> Registry<K, T> {
         self.0.iter().map(|(_, part)| &**part as &dyn Living)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A task that never ends by itself, and its end.
+    fn part(ended: tokio::sync::mpsc::UnboundedSender<()>) -> Arc<Part<()>> {
+        Part::new((), move |life| {
+            life.tasks.spawn("waiting".to_owned(), move || {
+                let ended = ended.clone();
+                async move {
+                    std::future::pending::<()>().await;
+                    drop(ended);
+                }
+            });
+        })
+    }
+
+    #[tokio::test]
+    async fn the_tasks_of_a_part_end_with_its_last_user() {
+        let process = Process::for_tests();
+        let (ended, mut is_ended) = tokio::sync::mpsc::unbounded_channel();
+        let part = part(ended);
+        part.begin(&process);
+        let other = part.clone();
+        drop(part);
+        tokio::task::yield_now().await;
+        assert!(
+            is_ended
+                .try_recv()
+                .is_err_and(|error| { error == tokio::sync::mpsc::error::TryRecvError::Empty })
+        );
+        drop(other);
+        assert_eq!(is_ended.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_part_begins_once_and_is_found_by_its_identity() {
+        let process = Process::for_tests();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (mut first, mut second) = (Registry::default(), Registry::default());
+        for registry in [&mut first, &mut second] {
+            let before = Registry::default();
+            let counted = begun.clone();
+            let make = |_: &&str| {
+                Ok(Part::new("value", move |_| {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }))
+            };
+            registry.take(&before, "key", make).unwrap();
+        }
+        let unused =
+            |_: &&str| -> Result<Arc<Part<&str>>, StartError> { panic!("the part exists already") };
+        let mut third = Registry::default();
+        third.take(&first, "key", unused).unwrap();
+        for part in first.each().chain(third.each()) {
+            part.begin(&process);
+        }
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+        assert!(third.find(&"another").is_none());
+        drop(second);
+    }
+}

@@ -33,3 +33,21 @@ pub(super) struct Process {
     /// How many workers serve requests.
     pub threads: usize,
 }
+
+#[cfg(test)]
+impl Process {
+    /// A process in a test's runtime.
+    pub(super) fn for_tests() -> Self {
+        Self {
+            clock: Arc::new(crate::domain::clock::SystemClock),
+            metrics: Arc::new(Metrics::new()),
+            tasks: Tasks::new(),
+            last_work: TaskTracker::new(),
+            runtime: Handle::current(),
+            ready: Arc::default(),
+            addresses: Arc::default(),
+            descriptors: 1024,
+            threads: 1,
+        }
+    }
+}

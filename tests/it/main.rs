@@ -19,6 +19,7 @@ mod connections;
 mod documents;
 mod examples;
 mod explain;
+mod generations;
 mod golden;
 mod hostile;
 mod image;

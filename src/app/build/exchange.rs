@@ -26,11 +26,7 @@ impl Build<'_> {
 
 /// One verifier for each list of authorities that a client names. The issuer checks the audience of
 /// a JWT itself.
-fn verify(
-    clients: &[Client],
-    authorities: &Authorities,
-    clock: &SharedClock,
-) -> VerifyForeign {
+fn verify(clients: &[Client], authorities: &Authorities, clock: &SharedClock) -> VerifyForeign {
     let mut verifiers = HashMap::new();
     for client in clients {
         let Authentication::Exchange(issuer::client::Exchange {

@@ -27,7 +27,7 @@ impl Build<'_> {
         callers: &VerifyCaller,
     ) {
         for listener in &self.config.inbound {
-            let issuer = issuer.filter(|_| listener.issuer);
+            let issuer = issuer.filter(|_| listener.settings.issuer);
             let own = issuer.map(|issuer| self.own_endpoints(&listener.name, issuer, callers));
             let planned = self.inbound_listener(listener, own, authorities);
             self.listeners.extend(planned);

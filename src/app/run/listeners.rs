@@ -65,10 +65,17 @@ impl Listeners {
 
     /// A socket at an address, which a listener that is served may have already.
     fn socket(&self, listen: Listen) -> Result<BoundSocket, BindError> {
-        let has_port = listen.address().port() != 0;
-        let mut served = self.served.iter();
-        let same = served.find(|served| has_port && served.listen == listen);
-        match same.and_then(|served| served.socket.as_ref()) {
+        let has_it = |served: &&Served| {
+            let has_port = listen.address().port() != 0;
+            let is_bound = || served.listener.addresses().eq(listen.addresses());
+            has_port && (served.listen == listen || is_bound())
+        };
+        match self
+            .served
+            .iter()
+            .find(has_it)
+            .and_then(|served| served.socket.as_ref())
+        {
             Some(socket) => socket.duplicate(),
             None => BoundSocket::bind(listen),
         }

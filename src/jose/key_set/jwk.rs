@@ -53,7 +53,7 @@ pub type Fingerprint = [u8; 16];
 #[derive(Clone)]
 pub struct VerifyingKey {
     pub(super) kid: Option<String>,
-    algorithms: Vec<Algorithm>,
+    pub(super) algorithms: Vec<Algorithm>,
     decoding: DecodingKey,
     pub(super) fingerprint: Fingerprint,
 }

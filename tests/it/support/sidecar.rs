@@ -70,16 +70,13 @@ impl SidecarBuilder {
     }
 
     async fn load_and_start(self, yaml: &str) -> Result<Sidecar, String> {
-        let dir = self.dir.path().to_str().expect("a temporary path is UTF-8");
-        let file = self.dir.path().join("sidecar.yaml");
-        std::fs::write(&file, yaml.replace("@DIR@", dir)).expect("a writable directory");
-        let loaded =
-            config::load(&file, &|name| self.env.get(name).cloned()).map_err(|e| e.to_string())?;
-        let running = app::start_with_clock(loaded.config, self.clock)
+        let config = load(self.dir.path(), &self.env, yaml)?;
+        let running = app::start_with_clock(config, self.clock)
             .await
             .map_err(|e| e.to_string())?;
         Ok(Sidecar {
             running: Some(running),
+            env: self.env,
             dir: self.dir,
             mark: self.mark,
         })
@@ -93,9 +90,19 @@ impl SidecarBuilder {
     }
 }
 
+/// Loads a configuration from a file in a directory, which is `@DIR@` in it.
+fn load(dir: &Path, env: &HashMap<String, String>, yaml: &str) -> Result<config::Config, String> {
+    let shown = dir.to_str().expect("a temporary path is UTF-8");
+    let file = dir.join("sidecar.yaml");
+    std::fs::write(&file, yaml.replace("@DIR@", shown)).expect("a writable directory");
+    let loaded = config::load(&file, &|name| env.get(name).cloned());
+    Ok(loaded.map_err(|e| e.to_string())?.config)
+}
+
 /// A running sidecar. Every end checks that no secret was logged.
 pub struct Sidecar {
     running: Option<Running>,
+    env: HashMap<String, String>,
     dir: TempDir,
     mark: usize,
 }
@@ -116,6 +123,16 @@ impl Sidecar {
     /// its directory.
     pub async fn start(yaml: &str) -> Self {
         Self::builder().start(yaml).await
+    }
+
+    /// Replaces its configuration, or says why not.
+    pub async fn replace(&mut self, yaml: &str) -> Result<(), String> {
+        let config = load(self.dir.path(), &self.env, yaml)?;
+        let running = self.running.as_mut().expect("present until stopped");
+        let replaced = running.replace(&config).await;
+        replaced
+            .map_err(|errors| errors.to_string())
+            .inspect_err(|why| logs::note(why))
     }
 
     /// The address of a listener, by its name; `issuer` and `probes` are names too.
