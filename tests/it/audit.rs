@@ -412,7 +412,7 @@ async fn a_change_says_what_was_changed_and_a_refused_one_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_let_in_to_the_management_api_is_told_apart() {
+async fn refusals_of_the_management_api_have_distinct_reasons() {
     let sidecar = sidecar().await;
     let admin = sidecar.address("admin");
     let mark = logs::mark();

@@ -163,7 +163,7 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
     authority.rotate();
     let unknown = ask(&sidecar, &authority.token().expires_in(86_400).sign()).await;
     // Within the cool-down of the first, successful fetch the set counts as current; afterwards
-    // nobody can tell.
+    // it may be outdated.
     assert!(
         matches!(
             outcome(&unknown),

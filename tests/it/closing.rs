@@ -1,5 +1,5 @@
-//! The end of a request and of its connection: what a client gets that is still sending, that has
-//! only stopped sending, or that is gone.
+//! The end of a request and of its connection, for a client that is still sending, that has only
+//! stopped sending, or that is gone.
 
 mod departure;
 mod idle;
@@ -98,8 +98,7 @@ outbound:
     }
 }
 
-/// Sends everything, then reads everything, as clients do that look at no answer before they have
-/// sent their request.
+/// Sends everything, then reads everything, as clients do that send their whole request first.
 async fn send_all_then_read(
     address: SocketAddr,
     head: &str,

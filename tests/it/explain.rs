@@ -137,7 +137,7 @@ fn line<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_explained_is_what_a_listener_does() {
+async fn explain_agrees_with_the_listener() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     // A name of its own: other tests write access lines too.
     let yaml = yaml(&authority, &upstream).replace("name: explained", "name: compared");
@@ -735,7 +735,7 @@ async fn in_shadow_mode_it_says_what_enforcement_would_do() {
     );
     assert_eq!(line(&out, "scopes"), "REFUSED: all of x");
     assert!(
-        line(&out, "listener").contains("enforces nothing")
+        line(&out, "listener").contains("nothing is enforced")
             && line(&out, "limits").contains("not available here")
     );
 }
@@ -820,7 +820,7 @@ inbound:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_asked_is_wrong_usage() {
+async fn invalid_questions_are_wrong_usage() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let explained = Explained::new(&yaml(&authority, &upstream));
     let (exit, out, err) = explained.explain("explaind", "GET", "/", None);

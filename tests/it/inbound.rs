@@ -208,7 +208,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_good_in_an_unusual_way_is_accepted() {
+async fn unusual_valid_tokens_are_accepted() {
     let world = world("").await;
     let token = || world.authority.token();
     for (number, good) in [

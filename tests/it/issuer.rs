@@ -292,7 +292,7 @@ async fn an_unknown_client_gets_no_hint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_token_request_gets_the_rfcs_error() {
+async fn malformed_token_requests_get_the_rfcs_error() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
     let address = sidecar.address("issuer");

@@ -116,7 +116,7 @@ async fn links_and_pipes_are_refused_and_no_start_waits_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_only_noted_is_neither_followed_nor_waited_for() {
+async fn unused_links_and_pipes_are_neither_followed_nor_waited_for() {
     let builder = used().await;
     let (note, elsewhere) = (builder.path("state/last-store"), builder.path("elsewhere"));
     fs::write(&elsewhere, "untouched").expect("a writable directory");

@@ -91,7 +91,7 @@ async fn a_client_over_its_rate_gets_429_and_another_client_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_uses_up_nobodys_budget() {
+async fn refused_requests_use_up_no_budget() {
     let world = world("    limits: { requestsPerSecond: 1, burst: 3 }", RULES).await;
     let unknown = TestKey::generate("unknown", Alg::ES256);
     for _ in 0..20 {
@@ -147,7 +147,7 @@ async fn requests_are_counted_together_by_what_the_listener_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_shows_no_client_is_counted_by_address() {
+async fn requests_without_a_client_are_counted_by_address() {
     for per in ["client_id", "sub"] {
         let world = world(
             &format!("    limits: {{ concurrent: 1, per: {per} }}"),

@@ -43,7 +43,7 @@ outbound:
 const LISTENERS: [&str; 4] = ["api", "hub", "issuer", "probes"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
+async fn malformed_http_gets_an_answer_on_every_listener() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "").await;
     for listener in LISTENERS {
@@ -119,7 +119,7 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
     assert!(upstream.received().is_empty());
 }
 
-/// Load balancers, IoT clients and ping tools speak it; `Host` is a duty of HTTP/1.1 only.
+/// Load balancers, IoT clients and ping tools use HTTP/1.0; only HTTP/1.1 requires `Host`.
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_0_without_host_is_served_on_every_listener() {
     let upstream = Upstream::start();
@@ -347,7 +347,7 @@ async fn an_end_waits_for_requests_and_closes_idle_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn draining_says_what_it_waits_for_and_frees_every_port_at_its_beginning() {
+async fn draining_logs_its_requests_and_frees_every_port_first() {
     let upstream = Upstream::start();
     // With one thread the answered request has been counted out before the next one reaches the
     // upstream.
@@ -381,7 +381,7 @@ async fn draining_says_what_it_waits_for_and_frees_every_port_at_its_beginning()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_period_only() {
+async fn an_endless_request_delays_the_end_for_the_grace_period_only() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "shutdown: { gracePeriod: 300ms }").await;
     let address = sidecar.address("api");
@@ -425,7 +425,7 @@ async fn the_delay_ends_and_the_sidecar_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_in_use_is_an_error_at_start_that_names_listener_and_address() {
+async fn an_address_in_use_is_an_error_with_listener_and_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
     let upstream = Upstream::start();
@@ -613,7 +613,7 @@ outbound:
         assert_eq!(addresses.len(), if has_v6 { 2 } else { 1 }, "{addresses:?}");
         for (_, address) in &addresses {
             assert_eq!(address.port(), addresses[0].1.port());
-            // Whatever it is, it is an answer of this listener.
+            // Any answer is one of this listener.
             let headers = [("Authorization", "Bearer own")];
             assert!(
                 get(*address, "/", &headers).await.status > 0,
@@ -633,7 +633,7 @@ outbound:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_of_localhost_that_is_taken_on_one_address_is_an_error_that_names_it() {
+async fn a_port_of_localhost_taken_on_one_address_is_named() {
     let Ok(taken) = std::net::TcpListener::bind("[::1]:0") else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Outbound: a program that knows no OAuth is authenticated, or gets a clear no.
+//! Outbound: a program without OAuth is authenticated, or gets a clear refusal.
 
 mod answers;
 mod authentication;
@@ -282,7 +282,7 @@ async fn pages_in_a_browser_cannot_use_the_listener() {
     assert_eq!(
         world.authority.fetches(Endpoint::Token),
         0,
-        "the destination is judged before the token is fetched"
+        "the destination is checked before the token is fetched"
     );
     for host in [
         "localhost:9000",
@@ -380,7 +380,7 @@ async fn a_listener_with_a_required_header_refuses_what_does_not_have_it() {
         );
         assert!(answer.text().contains("requireHeader"), "{}", answer.text());
     }
-    // What a browser asks before a page of another site may send the header.
+    // The preflight of a browser before a page of another site may send the header.
     let preflight = [
         ("Host", "sidecar.test"),
         ("Origin", "http://evil.test"),
@@ -405,7 +405,7 @@ async fn a_listener_with_a_required_header_refuses_what_does_not_have_it() {
     );
 }
 
-/// What a program sends that was told to use the listener as its HTTP proxy.
+/// The request of a program that uses the listener as its HTTP proxy.
 fn through_proxy(url: &str, host: &str) -> String {
     format!(
         "GET {url} HTTP/1.1\r\nHost: {host}\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
@@ -605,7 +605,7 @@ async fn prefetch_fetches_before_the_first_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_to_a_credential_shows_in_metrics_and_log() {
+async fn events_of_a_credential_show_in_metrics_and_log() {
     let world = world("", "").await;
     let mark = logs::mark();
     assert_eq!(world.get("/").await.status, 200);

@@ -1,4 +1,4 @@
-//! The fake world itself: what it serves, and that every misbehaviour is one.
+//! The fake world itself: its answers and its faults.
 
 use std::time::Duration;
 

@@ -177,7 +177,7 @@ async fn revoking_answers_a_json_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_request_is_said() {
+async fn invalid_requests_are_answered_with_their_fault() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
     let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x2f\x4a";

@@ -126,7 +126,7 @@ async fn a_key_that_is_left_out_is_named_once_in_the_log_and_in_the_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_document_has_words_of_its_own() {
+async fn each_fault_of_a_document_has_its_own_text() {
     let upstream = Upstream::start();
     for (endpoint, body, said) in [
         (

@@ -83,7 +83,7 @@ async fn a_users_jwt_becomes_a_token_of_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_reason() {
+async fn an_invalid_jwt_is_refused_with_its_reason() {
     let (users, foreign) = (Authority::start(), Authority::start());
     let sidecar = sidecar(&users, &foreign).await;
     let good = || of_user(&users);

@@ -1,4 +1,4 @@
-//! A client that has only closed its sending side is served; one that is gone is not worked for.
+//! A client that has only closed its sending side is served; work for a client that is gone ends.
 
 use std::net::SocketAddr;
 
@@ -37,7 +37,7 @@ async fn a_client_that_closes_its_sending_side_gets_its_answer_and_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_takes_its_time_reaches_a_client_that_closed_its_sending_side() {
+async fn a_slow_answer_reaches_a_client_that_closed_its_sending_side() {
     let world = World::new().await;
     let mark = logs::mark();
     let address = world.address("api");

@@ -198,7 +198,7 @@ async fn a_download_may_pause_for_as_long_as_its_listener_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_download_that_pauses_for_longer_is_cut_off_with_a_reason_of_its_own() {
+async fn a_download_with_a_longer_pause_is_cut_off_with_its_own_reason() {
     let world = world("downstreamTimeouts: { write: 300ms }").await;
     let mark = logs::mark();
     for listener in &world.listeners {

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 const SIZES: [usize; 3] = [2 << 20, 4 << 20, 30 << 20];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_reaches_a_client_that_sends_its_whole_body_before_it_reads() {
+async fn a_refusal_reaches_a_client_that_reads_after_its_whole_body() {
     let world = World::new().await;
     let good = format!("Authorization: Bearer {}", world.token);
     let expired = format!("Authorization: Bearer {}", world.expired);
@@ -76,7 +76,7 @@ async fn a_refusal_reaches_a_client_that_sends_chunks_before_it_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_for_too_many_requests_reaches_a_client_that_is_still_sending() {
+async fn a_refusal_for_too_many_requests_reaches_a_sending_client() {
     let world = World::new().await;
     let address = world.address("limited");
     let body = vec![b'x'; 4 << 20];
@@ -101,7 +101,7 @@ async fn a_refusal_for_too_many_requests_reaches_a_client_that_is_still_sending(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_passes_through_a_sidecar_in_front_of_the_one_that_refuses() {
+async fn a_refusal_passes_through_a_second_sidecar() {
     let inner = World::new().await;
     let outer = World::with_upstream(
         Upstream::start(),
@@ -129,7 +129,7 @@ async fn a_refusal_passes_through_a_sidecar_in_front_of_the_one_that_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_the_upstream_ahead_of_the_body_reaches_a_client_that_is_still_sending() {
+async fn an_early_answer_of_the_upstream_reaches_a_sending_client() {
     let world = World::new().await;
     world.upstream.answer(|_| Answer::status(200, "whole"));
     let body = vec![b'x'; 700 << 10];
@@ -207,7 +207,7 @@ async fn an_expectation_does_not_cost_the_connection_on_any_listener() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_sends_its_body_without_waiting_keeps_its_connection_too() {
+async fn a_client_that_sends_its_body_at_once_keeps_its_connection() {
     let world = World::new().await;
     for (listener, target, field, status) in SERVED {
         let mut connection = Connection::open(world.address(listener)).await;

@@ -63,7 +63,7 @@ async fn a_live_token_is_active_only_for_the_clients_that_it_concerns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_live_access_token_of_ours_is_inactive() {
+async fn tokens_that_are_not_live_access_tokens_are_inactive() {
     let upstream = Upstream::start();
     let (sidecar, _clock) = world(&upstream).await;
     let revoked = issue(&sidecar, "plain", &[]).await;
@@ -147,7 +147,7 @@ async fn a_refresh_token_is_active_to_its_client_until_it_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_must_be_a_client_and_ask_properly() {
+async fn introspection_needs_a_client_and_a_valid_request() {
     let upstream = Upstream::start();
     let (sidecar, _clock) = world(&upstream).await;
     let token = issue(&sidecar, "plain", &[]).await;

@@ -210,7 +210,7 @@ async fn a_refresh_token_that_is_revoked_takes_its_family_and_access_tokens_alon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_refresh_token_of_this_client_is_an_invalid_grant() {
+async fn a_foreign_or_invalid_refresh_token_is_an_invalid_grant() {
     let upstream = Upstream::start();
     let (sidecar, clock) = world(&upstream).await;
     let first = issue(&sidecar, "fresh", &[]).await;

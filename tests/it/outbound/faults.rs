@@ -301,7 +301,7 @@ async fn every_fault_of_the_authority_at_a_refresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_authority_says_about_the_next_request_is_heeded() {
+async fn retry_hints_of_the_authority_are_followed() {
     let world = world("", "").await;
     let raw = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n";
     world

@@ -113,7 +113,7 @@ async fn a_url_of_a_target_goes_there_over_https_with_its_token_and_its_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_target_allows_is_refused_before_a_token_is_fetched_and_says_why() {
+async fn other_targets_are_refused_before_a_token_is_fetched() {
     let world = world("").await;
     for (url, text) in [
         ("http://hub.example/admin", "path"),

@@ -44,7 +44,7 @@ async fn post(world: &World, body: &[u8]) -> RawAnswer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_request_is_sent_once_more_with_a_new_token_and_the_same_body() {
+async fn a_refused_request_is_sent_again_with_a_new_token_and_the_same_body() {
     let (world, old) = revoked("").await;
     let body: Vec<u8> = (0..64 * 1024_u32).map(|i| (i % 251) as u8).collect();
     let answer = post(&world, &body).await;
@@ -68,7 +68,7 @@ async fn a_refused_request_is_sent_once_more_with_a_new_token_and_the_same_body(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_requests_refused_at_once_cause_one_fetch_and_all_are_answered() {
+async fn a_hundred_refused_requests_cause_one_fetch_and_all_are_answered() {
     let (world, _) = revoked("").await;
     let answers = futures_util::future::join_all((0..100).map(|_| world.get("/"))).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -76,8 +76,7 @@ async fn a_hundred_requests_refused_at_once_cause_one_fetch_and_all_are_answered
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_but_the_token_is_replaced()
- {
+async fn a_long_or_unfinished_body_is_sent_once_and_the_token_is_replaced() {
     let (world, _) = revoked("").await;
     let answer = post(&world, &vec![b'x'; 64 * 1024 + 1]).await;
     assert_eq!((answer.status, answer.text().as_str()), (401, "revoked"));
@@ -103,8 +102,7 @@ async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_waits_behind_expect_is_sent_with_the_new_token_for_nothing_of_it_was_consumed()
-{
+async fn a_body_behind_expect_is_sent_with_the_new_token() {
     let (world, old) = revoked("").await;
     // Refused by its head alone, as servers do whose clients ask first.
     world.upstream.next(Answer::Early(401));
@@ -144,7 +142,7 @@ fn challenged(status: u16, challenge: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_that_no_other_token_meets_is_passed_on_and_causes_no_fetch() {
+async fn a_challenge_that_no_token_meets_passes_and_causes_no_fetch() {
     let (world, _) = revoked("").await;
     for challenge in [
         r#"Bearer realm="x", error="insufficient_scope", scope="a b""#,
@@ -171,7 +169,7 @@ async fn a_challenge_that_no_other_token_meets_is_passed_on_and_causes_no_fetch(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_on_names_the_answers_of_services_that_say_it_otherwise() {
+async fn retry_on_names_other_answers_that_refuse_a_token() {
     let (world, _) = revoked("    retryOn: [403 invalid_token, 419]\n").await;
     world.upstream.answer(|_| Answer::Echo);
     for other in [
@@ -218,7 +216,7 @@ async fn a_request_refused_while_a_renewal_is_under_way_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_new_token_is_refused_as_well_the_answer_passes_and_the_token_stays() {
+async fn if_the_new_token_is_refused_too_the_answer_passes_and_the_token_stays() {
     let (world, _) = revoked("").await;
     world
         .upstream
@@ -319,7 +317,7 @@ async fn a_request_that_broke_off_is_never_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_authority_makes_of_a_refusal_no_outage() {
+async fn a_dead_authority_turns_no_refusal_into_an_outage() {
     let (world, old) = revoked("").await;
     world.authority.behave(Endpoint::Token, Behave::Status(500));
     let answer = world.get("/").await;
@@ -340,7 +338,7 @@ async fn a_dead_authority_makes_of_a_refusal_no_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_can_be_switched_off_and_never_concerns_a_programs_own_token() {
+async fn a_replay_can_be_switched_off_and_never_uses_a_programs_own_token() {
     let off = async {
         let (world, _) = revoked("    retryUnauthorized: false\n").await;
         assert_eq!(world.get("/").await.status, 401);

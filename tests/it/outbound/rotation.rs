@@ -208,7 +208,7 @@ async fn during_the_grace_the_old_secret_stays_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
+async fn an_unfinished_rotation_is_reverted_and_the_old_secret_stays() {
     // The client is disabled: a new secret can be created, but brings no token.
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;

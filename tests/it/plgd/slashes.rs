@@ -201,7 +201,7 @@ async fn a_user_is_one_user_whichever_way_configuration_metadata_and_tokens_spel
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_under_another_spelling_is_the_same_users() {
+async fn another_spelling_in_the_store_is_the_same_user() {
     // Before, tokens of this spelling were taken by naming it and the keys.
     let world = World::start("/", ", jwksUri: \"@KEYS@\"").await;
     let by_slash = world.user(&world.slash);

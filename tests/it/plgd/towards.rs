@@ -283,7 +283,7 @@ fn raw_status(status: u16, message: &str) -> Behave {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_authority_says_instead_of_keys_lists_and_entries_is_shown() {
+async fn wrong_answers_of_an_authority_are_shown() {
     let upstream = Upstream::start();
     let hostile = "database is \u{1b}[31mdown\nfor `now`";
     for (endpoint, kind, begins) in [

@@ -76,7 +76,7 @@ async fn every_attack_is_refused_for_its_own_reason_and_good_tokens_pass_between
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_looks_like_an_attack_passes() {
+async fn harmless_requests_that_resemble_attacks_pass() {
     let world = World::start().await;
     for (name, token) in headers::unusual(&world)
         .into_iter()

@@ -124,7 +124,7 @@ async fn a_blacklisted_token_is_refused_within_the_caches_time_and_until_its_end
 
 /// V2, V7, V10.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_token_of_ours_is_refused() {
+async fn foreign_and_invalid_tokens_are_refused() {
     let world = world().await;
     let mut validator = Validator::new(&world, AUTHORITY).await.expect("discovery");
     let token = issue(&world.front, "serviceClient", &[]).await;

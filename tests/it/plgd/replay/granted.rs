@@ -53,7 +53,7 @@ pub fn beyond(clients: &[Client], claims: &Value, now: i64) -> Vec<String> {
 }
 
 #[test]
-fn what_a_client_may_not_have_is_found() {
+fn a_grant_beyond_the_clients_limits_is_found() {
     let clients = super::vectors::recording().clients;
     let token = |changed: Value| {
         let mut claims = serde_json::json!({
