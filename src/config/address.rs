@@ -11,7 +11,6 @@ pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::http_url;
 use crate::domain::listen::Listen;
 
-/// The address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub Listen);
 
@@ -45,7 +44,6 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// An http or https URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HttpUrl(pub Url);
 
@@ -64,11 +62,9 @@ text_value!(IssuerUrl, "issuer-url", "an http or https URL");
 /// An upstream: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpstreamUrl {
-    /// Whether to speak TLS.
     pub tls: bool,
     /// Name or IP address, without brackets.
     pub host: String,
-    /// Port.
     pub port: u16,
 }
 

@@ -93,12 +93,10 @@ pub(super) struct IdentityHeader(String);
 text_value!(IdentityHeader, "identity-header", "a header name");
 
 impl IdentityHeader {
-    /// As configured.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The header's name.
     pub fn to_name(&self) -> Option<HeaderName> {
         HeaderName::from_bytes(self.0.as_bytes()).ok()
     }
@@ -128,7 +126,6 @@ impl FromStr for IdentityHeader {
     }
 }
 
-/// A header that carries a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenHeader(pub HeaderName);
 
@@ -137,7 +134,6 @@ text_value!(TokenHeader, "token-header", "a header name");
 /// A header that a request must have: a name, or name and value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HeaderMark {
-    /// Its name.
     pub name: HeaderName,
     /// The required value, if any.
     pub value: Option<HeaderValue>,

@@ -47,9 +47,7 @@ use tree::KeyPath;
 /// A file that is read only at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedFile {
-    /// The key of the file.
     pub key: String,
-    /// The file.
     pub file: PathBuf,
 }
 
@@ -58,11 +56,9 @@ pub struct FixedFile {
 pub struct Config {
     /// The files whose changes need a restart. Other files are read again when they change.
     pub fixed_files: Vec<FixedFile>,
-    /// The format and level of logs.
     pub log: telemetry::LogConfig,
     /// Worker threads; 0: one per core, at most 4.
     pub threads: usize,
-    /// The time limits of a shutdown.
     pub shutdown: Shutdown,
     /// The directory for state outside the store.
     pub state_dir: PathBuf,
@@ -70,38 +66,27 @@ pub struct Config {
     pub store: store::Config,
     /// Whether a missing store is an error.
     pub store_must_exist: bool,
-    /// The listener for health and metrics.
     pub probes: Option<OwnListener>,
     /// Additional `Host` values for the metrics.
     pub metrics_hosts: Vec<String>,
-    /// The management API.
     pub admin: Option<AdminRole>,
     /// The conditions of readiness. Running listeners are always required.
     pub readiness: Vec<Readiness>,
-    /// The authorization server.
     pub issuer: Option<IssuerRole>,
-    /// The issuers whose tokens are trusted.
     pub authorities: Vec<verifier::AuthorityConfig>,
-    /// Listeners that verify tokens.
     pub inbound: Vec<inbound::Config>,
-    /// The credentials for access tokens of other services.
     pub credentials: Vec<token_source::Config>,
-    /// Listeners that attach tokens.
     pub outbound: Vec<outbound::Config>,
     /// The listener of the API that gives tokens to programs on this machine.
     pub local_api: Option<OwnListener>,
 }
 
-/// A listener for the sidecar's own endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnListener {
-    /// The address.
     pub listen: Listen,
-    /// The limits on client connections.
     pub max_connections: MaxConnections,
 }
 
-/// The time limits of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
     /// How long the sidecar reports itself as not ready while it still serves.
@@ -113,13 +98,10 @@ pub struct Shutdown {
 /// The management API: its listener and its token.
 #[derive(Clone, Debug)]
 pub struct AdminRole {
-    /// The address.
     pub listen: Listen,
-    /// The limits on client connections.
     pub max_connections: MaxConnections,
     /// The token; `None`: a token is generated in the state directory.
     pub token: Option<SecretString>,
-    /// The file of the token.
     pub token_file: Option<PathBuf>,
     /// Accepted `Host` values in addition to IP addresses and `localhost`.
     pub hosts: Vec<String>,
@@ -132,9 +114,7 @@ pub struct IssuerRole {
     pub listen: Option<Listen>,
     /// How long its own listener keeps an idle client connection.
     pub keep_alive: Duration,
-    /// The limits on client connections of its own listener.
     pub max_connections: MaxConnections,
-    /// The issuer.
     pub issuer: issuer::Config,
     /// The names of the authorities whose users may call the tokens API.
     pub authorities: Vec<String>,
@@ -147,7 +127,6 @@ pub struct IssuerRole {
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The configuration.
     pub config: Config,
     /// Probable mistakes.
     pub warnings: Vec<Problem>,
@@ -190,11 +169,9 @@ pub fn store(path: &Path, environment: Environment<'_>) -> Result<store::Config,
 /// The management API of a sidecar, and the location of its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Management {
-    /// The address.
     pub listen: Listen,
     /// The file with its token; `None`: a generated token in the state directory.
     pub token_file: Option<PathBuf>,
-    /// The state directory.
     pub state_dir: PathBuf,
 }
 

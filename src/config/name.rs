@@ -232,7 +232,6 @@ checked_text!(
 pub(super) struct StatusAndError {
     /// From 400 to 599.
     pub status: u16,
-    /// The error code.
     pub error: String,
 }
 

@@ -9,9 +9,7 @@ use super::tree::{KeyPath, Node, Position};
 pub struct Problem {
     /// The configuration file, as the caller named it.
     pub file: String,
-    /// Line, from 1.
     pub line: usize,
-    /// Column, from 1.
     pub column: usize,
     /// The key, as in `inbound[0].rules[1].scopes`; empty for the file as a whole.
     pub key_path: String,
@@ -76,7 +74,6 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Adds an error at a key.
     pub fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.errors.push(Finding::new(path, message));
     }
@@ -97,13 +94,11 @@ impl Findings {
         });
     }
 
-    /// Adds the findings of another collection.
     pub fn extend(&mut self, others: Self) {
         self.errors.extend(others.errors);
         self.warnings.extend(others.warnings);
     }
 
-    /// Adds a warning at a key.
     pub fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.warnings.push(Finding::new(path, message));
     }

@@ -19,7 +19,6 @@ impl Default for Position {
     }
 }
 
-/// One step down the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Key(String),
@@ -31,17 +30,14 @@ enum Step {
 pub(super) struct KeyPath(Vec<Step>);
 
 impl KeyPath {
-    /// The root's member `key`.
     pub fn root(key: &str) -> Self {
         Self::default().key(key)
     }
 
-    /// The member `key` of the mapping here.
     pub fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned()))
     }
 
-    /// The item `index` of the list here.
     pub fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))
     }
@@ -52,7 +48,6 @@ impl KeyPath {
         Self(steps)
     }
 
-    /// Whether this is `ancestor` or below it.
     pub fn starts_with(&self, ancestor: &Self) -> bool {
         self.0.starts_with(&ancestor.0)
     }
@@ -89,14 +84,12 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// A value.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub at: Position,
     pub data: Data,
 }
 
-/// The content of a value.
 #[derive(Clone, Debug)]
 pub(super) enum Data {
     Null,
@@ -110,7 +103,6 @@ pub(super) enum Data {
     Broken,
 }
 
-/// A text value.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     /// The value after variables are replaced.
@@ -121,7 +113,6 @@ pub(super) struct Text {
     pub template: Option<String>,
 }
 
-/// A member of a mapping.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub key: String,
@@ -130,7 +121,6 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// The value at a path.
     pub fn find(&self, path: &KeyPath) -> Option<&Self> {
         path.0
             .iter()

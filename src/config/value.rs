@@ -155,7 +155,6 @@ impl JsonSchema for Size {
     }
 }
 
-/// A share in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Percent(pub f64);
 
@@ -211,7 +210,6 @@ impl Serialize for FilePath {
     }
 }
 
-/// The location of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoreUrl(pub store::Config);
 

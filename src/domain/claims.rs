@@ -73,7 +73,6 @@ impl Claims {
         }
     }
 
-    /// A claim's raw value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
@@ -93,7 +92,6 @@ impl Claims {
         self.0.contains_key(name)
     }
 
-    /// All members.
     #[must_use]
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
@@ -220,9 +218,7 @@ pub enum DocumentFault {
     BreaksOff(usize),
     #[error("it is not JSON (line {line}, column {column})")]
     Syntax {
-        /// Counted from 1.
         line: usize,
-        /// Counted from 1.
         column: usize,
     },
 }

@@ -109,7 +109,6 @@ pub mod rfc3339 {
 
 /// A source of the time of day.
 pub trait Clock: Send + Sync {
-    /// The current time.
     fn now(&self) -> UnixTime;
 
     /// The uptime of the machine, including sleep. Only the difference of two readings is
@@ -126,10 +125,8 @@ pub trait Clock: Send + Sync {
     }
 }
 
-/// A shared clock.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -14,7 +14,6 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 
 /// The prefix of every ciphertext. No PEM begins like this.
 const MARK: &str = "aes256gcm:";
-/// The length of a key.
 const KEY_BYTES: usize = 32;
 /// 32 random bytes contain about 30 different values. Fewer than this limit occur by chance less
 /// than once in 10^13 keys.
@@ -23,12 +22,10 @@ const LEAST_VALUES: usize = 16;
 /// The text is not an encryption key. The error shows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEncryptionKey {
-    /// Not 32 bytes in base64 or hex.
     #[error(
         "contains no key: it must be 32 random bytes as base64 or hex (`openssl rand -base64 32`)"
     )]
     Form,
-    /// Too few different bytes.
     #[error("contains a key that is not random: generate one with `openssl rand -base64 32`")]
     Weak,
 }
@@ -121,7 +118,6 @@ impl EncryptionKey {
     }
 }
 
-/// Whether a stored text is a ciphertext.
 #[must_use]
 pub fn is_sealed(text: &SecretString) -> bool {
     text.expose_secret().starts_with(MARK)

@@ -14,7 +14,6 @@ use super::path::NormalPath;
 /// The paths of the token endpoint below the issuer's.
 const TOKEN_PATHS: [&str; 3] = ["/oauth/token", "/token", "/oauth2/token"];
 
-/// The members of an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorForm {
     /// `error` and `error_description`.
@@ -22,7 +21,6 @@ pub enum ErrorForm {
     OAuth,
     /// `code`, `message` and `details`: only a google.rpc.Status.
     Status,
-    /// All members.
     Both,
 }
 

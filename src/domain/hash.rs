@@ -2,7 +2,6 @@
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
-/// The SHA-256 of `data`.
 #[must_use]
 pub fn sha256(data: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];

@@ -32,7 +32,6 @@ impl IssuerName {
         }
     }
 
-    /// The text in the configuration.
     #[must_use]
     pub fn written(&self) -> &str {
         &self.written

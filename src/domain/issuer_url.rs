@@ -22,7 +22,6 @@ impl IssuerUrl {
         &self.text
     }
 
-    /// The parsed URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url

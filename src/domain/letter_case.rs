@@ -5,7 +5,6 @@ use std::borrow::Cow;
 /// The differences that a comparison ignores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folding {
-    /// Nothing.
     None,
     /// Upper and lower case of the same letter, like an ordinal comparison that ignores case
     /// (ASP.NET Core, IIS, Express).

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// One address.
     At(SocketAddr),
     /// `localhost` with this port: 127.0.0.1 and ::1 (RFC 6761 §6.3), because some programs try
     /// only one of the two.

@@ -21,13 +21,11 @@ pub const PLGD_TOKEN_SIZE: usize = 32 * 1024;
 pub enum ErrorCode {
     /// A parameter is missing, repeated or malformed.
     InvalidRequest,
-    /// Client authentication failed.
     InvalidClient,
     /// The client may not use this grant type.
     UnauthorizedClient,
     /// A refresh token is unknown, used, revoked, expired or another client's.
     InvalidGrant,
-    /// The grant type is not supported.
     UnsupportedGrantType,
     /// The client may not have a requested scope.
     InvalidScope,
@@ -35,12 +33,10 @@ pub enum ErrorCode {
     InvalidTarget,
     /// The store or another component is unavailable.
     TemporarilyUnavailable,
-    /// An internal error.
     ServerError,
 }
 
 impl ErrorCode {
-    /// The code on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -71,7 +67,6 @@ impl GrantType {
     /// Every grant type, in the order metadata lists them.
     pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::RefreshToken];
 
-    /// The `grant_type` parameter's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +75,6 @@ impl GrantType {
         }
     }
 
-    /// The grant type of a `grant_type` parameter.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {

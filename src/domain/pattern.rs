@@ -8,7 +8,6 @@ use super::path::{NormalPath, Ordinary};
 /// A path pattern in decoded segments.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// Its segments.
     pub segments: Vec<Segment>,
     /// `**` at the end: any rest, including none.
     pub any_rest: bool,
@@ -17,9 +16,7 @@ pub struct Pattern {
 /// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// `*`
     Any,
-    /// This one.
     Exactly(String),
 }
 

@@ -21,7 +21,6 @@ pub const AFTER_END: &str = "m2m_after_end";
 pub struct TokenId([u8; 16]);
 
 impl TokenId {
-    /// The id of a `jti`.
     #[must_use]
     pub fn of(jti: &str) -> Self {
         let mut id = [0; 16];
@@ -36,7 +35,6 @@ impl TokenId {
 pub struct HashedClientId([u8; 32]);
 
 impl HashedClientId {
-    /// The hash of a client id.
     #[must_use]
     pub fn of(client_id: &str) -> Self {
         Self(sha256(client_id.as_bytes()))
@@ -85,9 +83,7 @@ impl fmt::Display for EndMark {
 /// The properties of a token that decide whether it is revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct Issued<'a> {
-    /// Its `jti`.
     pub token: TokenId,
-    /// The client it was issued to.
     pub client_id: Option<&'a str>,
     /// Its `iat`; the earliest time if it has none.
     pub at: UnixTime,
@@ -107,7 +103,6 @@ pub struct ClientEnd {
 /// The tokens that carry the mark of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marked {
-    /// The mark.
     pub mark: EndMark,
     /// These tokens are revoked if their `iat` is not after this time.
     pub until: UnixTime,
@@ -192,7 +187,6 @@ impl Revoked {
 pub struct RevokedNow(Arc<ArcSwap<Revoked>>);
 
 impl RevokedNow {
-    /// The current revocations.
     #[must_use]
     pub fn current(&self) -> arc_swap::Guard<Arc<Revoked>> {
         self.0.load()

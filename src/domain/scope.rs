@@ -42,7 +42,6 @@ impl ScopeSet {
         Ok(set)
     }
 
-    /// Whether `scope` is in the set.
     #[must_use]
     pub fn contains(&self, scope: &str) -> bool {
         self.0.iter().any(|s| s == scope)
@@ -60,13 +59,11 @@ impl ScopeSet {
         self.is_subset_of(other) && other.is_subset_of(self)
     }
 
-    /// Whether there is no scope in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The scopes in their order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }

@@ -56,7 +56,6 @@ impl SharedSecret {
         Self(Arc::new(ArcSwap::from_pointee(secret)))
     }
 
-    /// The current secret.
     #[must_use]
     pub fn get(&self) -> Arc<SecretString> {
         self.0.load_full()
@@ -80,17 +79,13 @@ impl fmt::Debug for SharedSecret {
 /// the whole file send it too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineEnd {
-    /// None.
     #[default]
     None,
-    /// LF.
     Lf,
-    /// CRLF.
     CrLf,
 }
 
 impl LineEnd {
-    /// The line ending as a text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -81,9 +81,7 @@ fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
 pub enum Site {
     /// No page: a program, or a browser that does not reveal the page.
     Unknown,
-    /// A page of the requested host.
     Own,
-    /// A page of an allowed origin.
     Listed,
     /// A page of another site, or without an origin.
     Foreign,
@@ -131,7 +129,6 @@ pub fn site(headers: &HeaderMap, listed: &[WebOrigin]) -> Site {
 }
 
 enum Referer {
-    /// No page.
     Nothing,
     /// A page; without an origin if its URL is not http or https.
     Page(Option<WebOrigin>),

@@ -16,7 +16,6 @@ use crate::domain::secret::ExposeSecret;
 use crate::files::{self, ReadError};
 use crate::issuer::{self, client_secret};
 
-/// An imported client.
 pub(super) struct Client {
     pub id: String,
     pub proof: Proof,
@@ -30,11 +29,8 @@ pub(super) struct Client {
     pub disabled: Option<&'static str>,
 }
 
-/// The authentication of a client.
 pub(super) enum Proof {
-    /// `secretFile`.
     Secret(String),
-    /// `jwtPrivateKey.authorities`.
     Assertion(Vec<String>),
 }
 

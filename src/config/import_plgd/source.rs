@@ -10,7 +10,6 @@ use crate::config::problem::Findings;
 use crate::config::tree::{Data, KeyPath, Node, Position};
 use crate::config::value::GoDuration;
 
-/// plgd's configuration.
 pub(super) struct Source<'t> {
     tree: &'t Node,
     text: &'t str,
@@ -48,7 +47,6 @@ impl<'t> Source<'t> {
             .filter(|node| !matches!(node.data, Data::Null))
     }
 
-    /// Whether a key has a value.
     pub(super) fn has(&mut self, path: &KeyPath) -> bool {
         self.node(path).is_some()
     }

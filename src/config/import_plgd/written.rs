@@ -10,7 +10,6 @@ use super::authorities::{Authority, OWN};
 use super::clients::{Client, Proof};
 use crate::config::yaml::resolve_plain;
 
-/// The configuration as YAML.
 pub(super) fn yaml(target: &Target) -> String {
     let mut out = Lines::default();
     out.line(
@@ -223,7 +222,6 @@ fn is_plain(text: &str) -> bool {
         && resolve_plain(text).is_none()
 }
 
-/// A text as a value.
 pub(super) fn scalar(text: &str) -> String {
     // Every parser reads addresses as texts.
     if is_plain(text)
@@ -251,7 +249,6 @@ fn key(text: &str) -> String {
     }
 }
 
-/// Any value, written as JSON.
 pub(super) fn json(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
