@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn strangers_without_number_share_a_budget_and_fill_no_memory() {
+    async fn countless_clients_share_a_budget_and_fill_no_memory() {
         let limits = limits(Some((1, 1)), None);
         assert!(limits.admit(client("regular")).is_ok());
         let admitted = (0..2 * MAX_KEYS)

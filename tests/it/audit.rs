@@ -142,9 +142,9 @@ async fn every_refusal_of_a_client_has_its_own_cause_and_the_client_is_told_none
             "client_id=\"audited-keys\"",
         ),
         (
-            format!("nobody\u{1b}[1m:{SECRET}"),
+            format!("unknown\u{1b}[1m:{SECRET}"),
             "no client has this id",
-            "presented_id=\"nobody\\\\u{1b}[1m\"",
+            "presented_id=\"unknown\\\\u{1b}[1m\"",
         ),
         (String::new(), "no client authentication", ""),
     ] {
@@ -269,13 +269,13 @@ async fn a_request_that_cannot_be_read_names_its_client_too() {
         &sidecar,
         "/oauth/revoke",
         "revocation request",
-        &format!("stranger:{SECRET}"),
+        &format!("unlisted:{SECRET}"),
         &[],
     )
     .await;
     assert_has(
         &line,
-        &["presented_id=\"stranger\"", "outcome=\"invalid_request\""],
+        &["presented_id=\"unlisted\"", "outcome=\"invalid_request\""],
     );
     let token = [("token", "x")];
     let (_, line) = sent(
@@ -298,13 +298,13 @@ async fn a_request_that_cannot_be_read_names_its_client_too() {
         &sidecar,
         "/oauth/revoke",
         "revocation request",
-        "stranger:wrong-secret",
+        "unlisted:wrong-secret",
         &token,
     )
     .await;
     assert_has(
         &line,
-        &["presented_id=\"stranger\"", "no client has this id"],
+        &["presented_id=\"unlisted\"", "no client has this id"],
     );
 }
 

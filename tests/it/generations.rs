@@ -1,4 +1,4 @@
-//! A running sidecar takes over another configuration: what both have lives on, the rest ends.
+//! A running sidecar takes over another configuration: common parts continue, the rest ends.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -123,8 +123,8 @@ impl World {
             .to_owned()
     }
 
-    /// What the protected service's listener says to a token: status and reason.
-    async fn judge(&self, token: &str) -> (u16, String) {
+    /// The answer of the protected service's listener to a token: status and reason.
+    async fn check_token(&self, token: &str) -> (u16, String) {
         let bearer = format!("Bearer {token}");
         let answer = get(
             self.sidecar.address("api"),

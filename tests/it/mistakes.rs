@@ -1,5 +1,4 @@
-//! What people get wrong at first, and what `check` says of it: where it is and what to do, without
-//! a riddle.
+//! Common first mistakes: `check` names the place and the remedy of each.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -51,7 +50,7 @@ fn said(content: &[u8]) -> (Option<i32>, String) {
     (code, errors)
 }
 
-/// What is written instead of what, where the error is, and what it says.
+/// The right text, the mistake, the place of the error, and its text.
 #[rustfmt::skip]
 const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("  url:", "\turl:", "c.yaml:2:2", "indent with spaces"),

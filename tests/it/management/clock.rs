@@ -1,5 +1,5 @@
-//! A clock that was ahead and is set back: what was revoked meanwhile stays revoked, and what is
-//! issued since lives.
+//! A clock that was ahead and is set back: tokens revoked meanwhile stay revoked, and later tokens
+//! are valid.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn claims(jwt: &str) -> Value {
     serde_json::from_slice(&payload).expect("JSON")
 }
 
-/// What the issuer says of a token to its client `meter`.
+/// The issuer's answer about a token to its client `meter`.
 pub(super) async fn introspect(world: &World, secret: &str, token: &str) -> Value {
     let basic = format!("Basic {}", STANDARD.encode(format!("meter:{secret}")));
     let form = [("token", token)];
@@ -89,7 +89,7 @@ inbound:
     Sidecar::builder().clock(clock.clone()).start(&yaml).await
 }
 
-async fn judge(sidecar: &Sidecar, token: &str) -> (u16, String) {
+async fn check_token(sidecar: &Sidecar, token: &str) -> (u16, String) {
     let bearer = format!("Bearer {token}");
     let answer = get(sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
     (
@@ -137,7 +137,7 @@ async fn a_client_whose_tokens_ended_under_a_clock_that_was_ahead_gets_tokens_th
         }
         clock.set_back(HOURS);
         let new = world.good_token("meter", &secret).await;
-        assert_eq!(world.judge(&new).await, is(200, "-"), "{end}");
+        assert_eq!(world.check_token(&new).await, is(200, "-"), "{end}");
         assert_eq!(
             introspect(&world, &secret, &new).await["active"],
             true,
@@ -158,9 +158,9 @@ async fn a_client_whose_tokens_ended_under_a_clock_that_was_ahead_gets_tokens_th
                 .status,
             200
         );
-        assert_eq!(world.judge(&new).await, is(401, "revoked"), "{end}");
+        assert_eq!(world.check_token(&new).await, is(401, "revoked"), "{end}");
         let newer = world.good_token("meter", &secret).await;
-        assert_eq!(world.judge(&newer).await, is(200, "-"), "{end}");
+        assert_eq!(world.check_token(&newer).await, is(200, "-"), "{end}");
         let basic = format!("Basic {}", STANDARD.encode(format!("meter:{secret}")));
         let form = [("token", newer.as_str())];
         let address = world.sidecar.address("issuer");
@@ -171,11 +171,11 @@ async fn a_client_whose_tokens_ended_under_a_clock_that_was_ahead_gets_tokens_th
             &[("Authorization", &basic)],
         )
         .await;
-        assert_eq!(world.judge(&newer).await, is(401, "revoked"), "{end}");
+        assert_eq!(world.check_token(&newer).await, is(401, "revoked"), "{end}");
         clock.forward(HOURS);
         for old in &old {
             assert_eq!(
-                world.judge(old).await,
+                world.check_token(old).await,
                 is(401, "revoked"),
                 "{end}: its time has come again"
             );
@@ -199,9 +199,9 @@ async fn an_end_under_a_clock_that_was_ahead_survives_a_restart_and_is_understoo
     let world = restarted(world, &clock).await;
     let far = far(world.sidecar.address("issuer"), &world.upstream, &clock).await;
     let new = world.good_token("meter", &secret).await;
-    assert_eq!(world.judge(&new).await, is(200, "-"));
+    assert_eq!(world.check_token(&new).await, is(200, "-"));
     until("the list has come", async || {
-        judge(&far, &new).await == is(200, "-")
+        check_token(&far, &new).await == is(200, "-")
     })
     .await;
     assert_eq!(
@@ -212,21 +212,21 @@ async fn an_end_under_a_clock_that_was_ahead_survives_a_restart_and_is_understoo
         200
     );
     until("the newer end has come", async || {
-        judge(&far, &new).await == is(401, "revoked")
+        check_token(&far, &new).await == is(401, "revoked")
     })
     .await;
     let newer = world.good_token("meter", &secret).await;
     until("its mark has come", async || {
-        judge(&far, &newer).await == is(200, "-")
+        check_token(&far, &newer).await == is(200, "-")
     })
     .await;
     // A quarter of an hour before the old token expires.
     clock.forward(HOURS + 45 * MINUTE);
     until("the keys and the list have come", async || {
-        judge(&far, &old).await == is(401, "revoked")
+        check_token(&far, &old).await == is(401, "revoked")
     })
     .await;
-    assert_eq!(world.judge(&old).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&old).await, is(401, "revoked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,7 +236,7 @@ async fn a_list_that_was_signed_before_the_clocks_were_set_back_gives_way_to_the
     let far = far(world.sidecar.address("issuer"), &world.upstream, &clock).await;
     let token = world.good_token("meter", &secret).await;
     until("the list has come", async || {
-        judge(&far, &token).await == is(200, "-")
+        check_token(&far, &token).await == is(200, "-")
     })
     .await;
     clock.set_back(HOURS);
@@ -249,7 +249,7 @@ async fn a_list_that_was_signed_before_the_clocks_were_set_back_gives_way_to_the
         200
     );
     until("the new list has come", async || {
-        judge(&far, &token).await == is(401, "revoked")
+        check_token(&far, &token).await == is(401, "revoked")
     })
     .await;
 }
@@ -272,12 +272,18 @@ async fn an_end_covers_what_was_issued_while_the_clock_was_ahead_also_after_a_re
             assert_eq!(world.call("POST", &target, json!({})).await.status, 200);
         }
         assert_eq!(
-            world.judge(&world.good_token("meter", &secret).await).await,
+            world
+                .check_token(&world.good_token("meter", &secret).await)
+                .await,
             is(200, "-")
         );
         clock.forward(HOURS + MINUTE);
         for old in [&old, &configured] {
-            assert_eq!(world.judge(old).await, is(401, "revoked"), "{restart}");
+            assert_eq!(
+                world.check_token(old).await,
+                is(401, "revoked"),
+                "{restart}"
+            );
         }
     }
 }

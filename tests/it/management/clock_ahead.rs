@@ -71,7 +71,7 @@ async fn taken_back(world: &World, secret: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_revoked_stays_so_while_and_after_the_clock_is_ahead() {
+async fn revoked_tokens_stay_revoked_during_and_after_a_clock_ahead() {
     let (world, clock) = world().await;
     let secret = world.create(meter()).await;
     let old = taken_back(&world, &secret).await;
@@ -90,14 +90,14 @@ async fn what_was_revoked_stays_so_while_and_after_the_clock_is_ahead() {
     clock.set_back(TWO_HOURS);
     for token in &old {
         assert_eq!(
-            world.judge(token).await,
+            world.check_token(token).await,
             is(401, "revoked"),
             "before the next look"
         );
     }
     look(&world).await;
     for token in &old {
-        assert_eq!(world.judge(token).await, is(401, "revoked"));
+        assert_eq!(world.check_token(token).await, is(401, "revoked"));
         assert_eq!(introspect(&world, &secret, token).await["active"], false);
     }
 }
@@ -111,7 +111,7 @@ async fn a_token_is_revoked_also_while_a_clock_that_is_ahead_takes_it_for_expire
     look(&world).await;
     revoke(&world, &secret, &token).await;
     clock.set_back(TWO_HOURS);
-    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&token).await, is(401, "revoked"));
 }
 
 /// How many rows there are of what is purged.
@@ -165,10 +165,10 @@ async fn a_process_that_runs_days_ahead_for_a_moment_deletes_nothing_that_is_nee
     let world = restarted(world, &clock).await;
     assert_eq!(rows(&mut database).await, before);
     for token in &old {
-        assert_eq!(world.judge(token).await, is(401, "revoked"));
+        assert_eq!(world.check_token(token).await, is(401, "revoked"));
     }
     assert_eq!(
-        world.judge(&good).await,
+        world.check_token(&good).await,
         is(200, "-"),
         "the key that signed it was replaced, and is published"
     );
@@ -194,13 +194,13 @@ async fn a_clock_that_was_set_is_reported_and_everything_is_read_again() {
     .await
     .expect("a row");
     look(&world).await;
-    assert_eq!(world.judge(&token).await, is(200, "-"));
+    assert_eq!(world.check_token(&token).await, is(200, "-"));
     let mark = logs::mark();
     clock.set_back(TWO_HOURS);
     look(&world).await;
     clock.set_ahead(TWO_HOURS);
     logs::wait_for_line(mark, &["the clock was set", "seconds=-72"]).await;
-    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&token).await, is(401, "revoked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,13 +108,13 @@ async fn a_client_is_managed_from_a_shell() {
     let first_id = secrets["secrets"][0]["id"].as_str().expect("an id");
     let live = world.good_token("meter", &second).await;
     client(&["disable", "meter"]);
-    assert_eq!(world.judge(&live).await.0, 401);
+    assert_eq!(world.check_token(&live).await.0, 401);
     client(&["enable", "meter"]);
     let live = world.good_token("meter", &second).await;
     client(&["revoke", "meter", "--before", "2020-01-01T00:00:00Z"]);
-    assert_eq!(world.judge(&live).await.0, 200);
+    assert_eq!(world.check_token(&live).await.0, 200);
     client(&["revoke", "meter"]);
-    assert_eq!(world.judge(&live).await.0, 401);
+    assert_eq!(world.check_token(&live).await.0, 401);
     let deleted: Value =
         serde_json::from_str(&client(&["delete-secret", "meter", first_id, "--json"]))
             .expect("JSON");
@@ -127,7 +127,7 @@ async fn a_client_is_managed_from_a_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
+async fn each_failure_is_one_line_with_its_exit_code() {
     let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
     let config = config(&dir, &world);
     let admin = format!("http://{}", world.admin());
@@ -137,10 +137,10 @@ async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
         .expect("a port")
         .local_addr()
         .expect("bound");
-    let nobody = format!("http://{free}");
+    let closed = format!("http://{free}");
     for (arguments, code, said) in [
         (
-            &["client", "show", "nobody", "--config", &config][..],
+            &["client", "show", "unknown", "--config", &config][..],
             1,
             "no such client",
         ),
@@ -179,7 +179,7 @@ async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
             "admin token",
         ),
         (
-            &["client", "list", "--admin", &nobody, "--token-file", &wrong],
+            &["client", "list", "--admin", &closed, "--token-file", &wrong],
             1,
             "nothing listens",
         ),
@@ -261,7 +261,7 @@ async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_create_prints_begins_with_the_secret_and_says_nothing_twice() {
+async fn the_output_of_create_begins_with_the_secret_and_repeats_nothing() {
     let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
     let config = config(&dir, &world);
     let created = |arguments: &[&str]| {
@@ -498,8 +498,8 @@ async fn a_kept_token_is_listed_and_revoked() {
     let kept = list(&["--client", "meter"]);
     let jti = of(&kept, "first").expect("kept");
     assert_eq!(done(&["token", "revoke", &jti, "--config", &config]), "");
-    assert_eq!(world.judge(&first).await.0, 401);
-    assert_eq!(world.judge(&second).await.0, 200);
+    assert_eq!(world.check_token(&first).await.0, 401);
+    assert_eq!(world.check_token(&second).await.0, 200);
     assert_eq!(of(&list(&[]), "first"), None, "only those that are good");
     assert!(of(&list(&["--all"]), "first").is_some());
     let file = dir.path().join("token").display().to_string();
@@ -512,7 +512,7 @@ async fn a_kept_token_is_listed_and_revoked() {
         (&revoked["revoked"], of(&kept, "second").as_deref()),
         (&json!(true), revoked["jti"].as_str())
     );
-    assert_eq!(world.judge(&second).await.0, 401);
+    assert_eq!(world.check_token(&second).await.0, 401);
     let table = done(&["token", "list", "--all", "--config", &config]);
     assert!(
         table.starts_with("JTI") && table.contains("first"),

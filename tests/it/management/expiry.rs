@@ -90,9 +90,13 @@ async fn from_its_expiry_on_every_token_of_a_client_is_revoked_here_and_in_the_l
     let secret = world.create(meter()).await;
     let first = world.good_token("meter", &secret).await;
     expire(&world, after(&clock, 100).1).await;
-    assert_eq!(world.judge(&first).await.0, 200, "the client is alive");
+    assert_eq!(
+        world.check_token(&first).await.0,
+        200,
+        "the client is alive"
+    );
     clock.forward(Duration::from_secs(101));
-    assert_eq!(world.judge(&first).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&first).await, is(401, "revoked"));
     assert_eq!(
         error(&world.token("meter", &secret).await),
         is(401, "invalid_client")
@@ -105,21 +109,21 @@ async fn from_its_expiry_on_every_token_of_a_client_is_revoked_here_and_in_the_l
     // A client that is prolonged is not the same as one that never ended.
     expire(&world, Value::Null).await;
     assert_eq!(
-        world.judge(&first).await,
+        world.check_token(&first).await,
         is(401, "revoked"),
         "an old token does not come back"
     );
     let second = world.good_token("meter", &secret).await;
-    assert_eq!(world.judge(&second).await.0, 200);
+    assert_eq!(world.check_token(&second).await.0, 200);
 
     // Prolonged before the next look at the clock.
     expire(&world, after(&clock, 100).1).await;
     clock.forward(Duration::from_secs(100));
     expire(&world, after(&clock, 7200).1).await;
-    assert_eq!(world.judge(&second).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&second).await, is(401, "revoked"));
     assert_eq!(
         world
-            .judge(&world.good_token("meter", &secret).await)
+            .check_token(&world.good_token("meter", &secret).await)
             .await
             .0,
         200
@@ -166,10 +170,10 @@ async fn a_client_that_expires_while_the_sidecar_is_down_loses_its_tokens() {
     clock.forward(Duration::from_secs(200));
     let sidecar = super::files(builder).start(&super::yaml(&upstream)).await;
     let world = World { upstream, sidecar };
-    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&token).await, is(401, "revoked"));
     assert!(lists_end_of(&world, "meter").await);
     expire(&world, Value::Null).await;
-    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&token).await, is(401, "revoked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +198,7 @@ async fn a_client_of_the_configuration_loses_its_tokens_when_it_expires_or_is_di
         let sidecar = super::files(builder).start(&ended).await;
         world = World { upstream, sidecar };
         clock.forward(Duration::from_secs(100));
-        assert_eq!(world.judge(&token).await, is(401, "revoked"), "{end}");
+        assert_eq!(world.check_token(&token).await, is(401, "revoked"), "{end}");
         until("the list says so", async || {
             lists_end_of(&world, "configured").await
         })
@@ -208,7 +212,7 @@ async fn a_client_of_the_configuration_loses_its_tokens_when_it_expires_or_is_di
             .clock(clock.clone());
         let sidecar = super::files(builder).start(&yaml).await;
         world = World { upstream, sidecar };
-        assert_eq!(world.judge(&token).await, is(401, "revoked"), "{end}");
+        assert_eq!(world.check_token(&token).await, is(401, "revoked"), "{end}");
     }
 }
 
@@ -259,7 +263,7 @@ async fn a_client_that_the_configuration_disables_has_lost_its_tokens_when_the_s
         .expect("a token")
         .to_owned();
     logs::remember_secret(&token);
-    assert_eq!(world.judge(&token).await, is(200, "-"));
+    assert_eq!(world.check_token(&token).await, is(200, "-"));
     let upstream = world.upstream;
     let builder = world
         .sidecar
@@ -271,7 +275,7 @@ async fn a_client_that_the_configuration_disables_has_lost_its_tokens_when_the_s
     let sidecar = super::files(builder).start(&yaml).await;
     let world = World { upstream, sidecar };
     // At once, for every verifier, and for the registry.
-    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&token).await, is(401, "revoked"));
     assert!(lists_end_of(&world, "configured").await);
     assert_eq!(
         world

@@ -85,7 +85,7 @@ async fn a_machine_has_many_names() {
 
 /// `hydra create client --grant-type client_credentials` sends every member, most of them empty.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hydras_command_line_sends_makes_a_client() {
+async fn a_request_of_hydras_command_line_creates_a_client() {
     let world = World::start().await;
     let body = json!({
         "access_token_strategy": "", "allowed_cors_origins": [], "audience": ["https://api.example"],
@@ -110,7 +110,7 @@ async fn what_hydras_command_line_sends_makes_a_client() {
     );
 }
 
-/// What changes nothing is kept and shown, and can be changed and taken away.
+/// Members without an effect are kept and shown, and can be changed and removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_of_rfc_7591_without_effect_are_kept_and_shown() {
     let world = World::start().await;
@@ -138,7 +138,7 @@ async fn members_of_rfc_7591_without_effect_are_kept_and_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_this_server_does_not_do_is_refused_with_that_reason() {
+async fn unsupported_members_are_refused_with_that_reason() {
     let world = World::start().await;
     for (body, field, reason) in [
         (
@@ -324,7 +324,7 @@ async fn a_past_expiry_is_refused_when_made_and_when_changed_and_says_which_way_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_get_shows_can_be_changed_and_sent_back() {
+async fn the_answer_of_get_can_be_changed_and_sent_back() {
     let world = World::start().await;
     for body in [
         json!({ "client_id": "plain" }),

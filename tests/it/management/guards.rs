@@ -1,4 +1,4 @@
-//! Who is let in: the token, the host, no web page, JSON only, small bodies.
+//! The guards of the management API: the token, the host, no web page, JSON only, small bodies.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -133,7 +133,7 @@ async fn large_bodies_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_guesses_is_slowed_down_and_one_that_knows_is_not() {
+async fn a_guessing_caller_is_slowed_down_and_the_right_token_is_not() {
     let world = World::start().await;
     // It was right from here; a token that is not generated and was never right from here waits
     // like a guess.
@@ -182,7 +182,7 @@ async fn without_an_issuer_there_are_no_clients_to_manage() {
 }
 
 #[test]
-fn check_judges_where_and_by_which_token_the_api_is_reached() {
+fn check_reports_an_unsafe_address_or_token_of_the_api() {
     let dir = tempfile::TempDir::new().expect("a directory");
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name).display().to_string();
@@ -212,7 +212,7 @@ fn check_judges_where_and_by_which_token_the_api_is_reached() {
         (
             format!("listen: 127.0.0.1:9901, tokenFile: \"{blanks}\""),
             1,
-            "without blanks",
+            "without spaces",
         ),
         (
             format!("listen: 127.0.0.1:9901, tokenFile: \"{two_lines}\""),

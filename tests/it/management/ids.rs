@@ -74,16 +74,16 @@ async fn a_client_of_any_id_is_made_shown_changed_and_ended_by_path_and_by_param
                 .await;
             assert_eq!(deleted.status, 204, "{secrets}: {}", deleted.text());
         }
-        assert_eq!(world.judge(&token).await.0, 200);
+        assert_eq!(world.check_token(&token).await.0, 200);
         let revoke = format!("/client/revoke?client_id={id_escaped}");
         assert_eq!(world.call("POST", &revoke, json!({})).await.status, 200);
-        assert_eq!(world.judge(&token).await.0, 401, "{id}");
+        assert_eq!(world.check_token(&token).await.0, 401, "{id}");
         let token = world.good_token(&escaped(id), &secret).await;
         let disabled = world
             .call("PATCH", &by_path, json!({ "disabled": true }))
             .await;
         assert_eq!(disabled.status, 200, "{}", disabled.text());
-        assert_eq!(world.judge(&token).await.0, 401, "{id}");
+        assert_eq!(world.check_token(&token).await.0, 401, "{id}");
         assert_eq!(
             world.call("DELETE", &by_path, Value::Null).await.status,
             204
@@ -154,5 +154,5 @@ async fn a_configured_client_of_any_id_is_shown_and_its_tokens_are_ended() {
             .status,
         200
     );
-    assert_eq!(world.judge(&token).await.0, 401);
+    assert_eq!(world.check_token(&token).await.0, 401);
 }

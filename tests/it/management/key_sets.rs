@@ -1,4 +1,4 @@
-//! A client's key set is judged in the same way wherever it comes from: in a request or in a file.
+//! A client's key set is checked in the same way from a request and from a file.
 
 use serde_json::{Value, json};
 

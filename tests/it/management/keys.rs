@@ -60,9 +60,9 @@ async fn keys_are_rotated_on_demand_and_no_answer_holds_a_private_one() {
         published(&world).await.contains(&first),
         "what it signed is still good"
     );
-    assert_eq!(world.judge(&token).await.0, 200);
+    assert_eq!(world.check_token(&token).await.0, 200);
     let new = world.good_token("meter", &secret).await;
-    assert_eq!(world.judge(&new).await.0, 200);
+    assert_eq!(world.check_token(&new).await.0, 200);
     assert!(!now.text().contains("PRIVATE") && !now.text().contains("\"d\""));
 
     let withdrawn = world
@@ -71,7 +71,7 @@ async fn keys_are_rotated_on_demand_and_no_answer_holds_a_private_one() {
     assert_eq!(withdrawn.status, 200, "{}", withdrawn.text());
     assert_eq!(published(&world).await.len(), 1);
     assert_eq!(
-        world.judge(&new).await.0,
+        world.check_token(&new).await.0,
         401,
         "nothing that was signed before is good"
     );

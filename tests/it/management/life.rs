@@ -13,7 +13,7 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
     let world = World::start().await;
     let secret = world.create(meter()).await;
     let first = world.good_token("meter", &secret).await;
-    assert_eq!(world.judge(&first).await.0, 200);
+    assert_eq!(world.check_token(&first).await.0, 200);
 
     let patched = world
         .call(
@@ -33,7 +33,7 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
         "devices:write"
     );
     assert_eq!(
-        world.judge(&first).await.0,
+        world.check_token(&first).await.0,
         200,
         "what it was issued stays good"
     );
@@ -45,7 +45,7 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
         (disabled.status, &disabled.json()["disabled"]),
         (200, &json!(true))
     );
-    assert_eq!(world.judge(&first).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&first).await, is(401, "revoked"));
     assert_eq!(
         error(&world.token("meter", &secret).await),
         is(401, "invalid_client")
@@ -59,9 +59,13 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
         (200, &json!(false))
     );
     let second = world.good_token("meter", &secret).await;
-    assert_eq!(world.judge(&second).await.0, 200, "a new token lives");
     assert_eq!(
-        world.judge(&first).await,
+        world.check_token(&second).await.0,
+        200,
+        "a new token is valid"
+    );
+    assert_eq!(
+        world.check_token(&first).await,
         is(401, "revoked"),
         "an old one does not come back"
     );
@@ -75,7 +79,7 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
         (200, &long_ago["before"])
     );
     assert_eq!(
-        world.judge(&second).await.0,
+        world.check_token(&second).await.0,
         200,
         "only what was issued up to then"
     );
@@ -93,12 +97,12 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
         "{}",
         revoked.text()
     );
-    assert_eq!(world.judge(&second).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&second).await, is(401, "revoked"));
     let third = world.good_token("meter", &secret).await;
     assert_eq!(
-        world.judge(&third).await.0,
+        world.check_token(&third).await.0,
         200,
-        "the client itself lives on"
+        "the client itself remains"
     );
 
     assert_eq!(
@@ -108,7 +112,7 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
             .status,
         204
     );
-    assert_eq!(world.judge(&third).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&third).await, is(401, "revoked"));
     assert_eq!(
         error(&world.token("meter", &secret).await),
         is(401, "invalid_client")
@@ -132,8 +136,8 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
         "the old secret is dead"
     );
     let fourth = world.good_token("meter", &again).await;
-    assert_eq!(world.judge(&fourth).await.0, 200);
-    assert_eq!(world.judge(&third).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&fourth).await.0, 200);
+    assert_eq!(world.check_token(&third).await, is(401, "revoked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +164,7 @@ async fn a_client_and_the_admin_token_survive_a_restart() {
     );
     assert_eq!(after["version"], 3);
     assert_eq!(
-        world.judge(&token).await,
+        world.check_token(&token).await,
         is(401, "revoked"),
         "what was ended stays ended"
     );
@@ -237,7 +241,7 @@ async fn a_client_of_the_configuration_is_shown_and_cannot_be_changed() {
     let token = world
         .good_token("configured", super::CONFIGURED_SECRET)
         .await;
-    assert_eq!(world.judge(&token).await.0, 200);
+    assert_eq!(world.check_token(&token).await.0, 200);
     assert_eq!(
         world
             .call("POST", "/clients/configured/revoke", json!({}))
@@ -245,11 +249,11 @@ async fn a_client_of_the_configuration_is_shown_and_cannot_be_changed() {
             .status,
         200
     );
-    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert_eq!(world.check_token(&token).await, is(401, "revoked"));
     let token = world
         .good_token("configured", super::CONFIGURED_SECRET)
         .await;
-    assert_eq!(world.judge(&token).await.0, 200);
+    assert_eq!(world.check_token(&token).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +291,7 @@ async fn every_change_leaves_an_audit_line_without_a_secret() {
     }
 }
 
-/// Whoever asks for tokens all the time while the client ends gets none that outlives it.
+/// A caller that requests tokens while the client ends gets none that outlives the client.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
     let world = World::start().await;
@@ -334,7 +338,7 @@ async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
         let tokens: Vec<String> = [one, two, three].concat();
         assert!(tokens.len() >= 20);
         for token in tokens {
-            assert_eq!(world.judge(&token).await, is(401, "revoked"));
+            assert_eq!(world.check_token(&token).await, is(401, "revoked"));
         }
     }
 }

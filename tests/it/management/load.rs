@@ -1,4 +1,4 @@
-//! What the administrator does while clients are at work.
+//! Changes of the administrator while clients request tokens.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -43,18 +43,18 @@ async fn rotating_secrets_and_keys_and_disabling_others_fails_no_request_of_a_va
     let client = async || {
         let mut answers = BTreeMap::new();
         while !at_work.over.load(Ordering::SeqCst) {
-            let secret = at_work.secret.lock().expect("nobody panicked").clone();
+            let secret = at_work.secret.lock().expect("no panic").clone();
             let answer = world.token("meter", &secret).await;
-            // Judged at once: also with a key that has only just begun to sign.
-            let judged = match answer.status {
+            // Checked at once, also with a new signing key.
+            let outcome = match answer.status {
                 200 => {
                     world
-                        .judge(answer.json()["access_token"].as_str().expect("a token"))
+                        .check_token(answer.json()["access_token"].as_str().expect("a token"))
                         .await
                 }
                 status => (status, answer.text()),
             };
-            *answers.entry(judged).or_insert(0) += 1;
+            *answers.entry(outcome).or_insert(0) += 1;
             at_work.done.fetch_add(1, Ordering::SeqCst);
         }
         answers
@@ -68,8 +68,8 @@ async fn rotating_secrets_and_keys_and_disabling_others_fails_no_request_of_a_va
                 .json();
             at_work.go_on(10).await;
             let new = made["client_secret"].as_str().expect("a secret").to_owned();
-            let old = std::mem::replace(&mut *at_work.secret.lock().expect("nobody panicked"), new);
-            // Whoever read the old one has used it by then.
+            let old = std::mem::replace(&mut *at_work.secret.lock().expect("no panic"), new);
+            // A reader of the old one has used it by then.
             at_work.go_on(10).await;
             let secrets = world.get("/clients/meter/secrets").await.json()["secrets"].clone();
             for secret in secrets
@@ -91,20 +91,20 @@ async fn rotating_secrets_and_keys_and_disabling_others_fails_no_request_of_a_va
             );
 
             let token = world.good_token("other", &other).await;
-            assert_eq!(world.judge(&token).await.0, 200);
+            assert_eq!(world.check_token(&token).await.0, 200);
             let rotated = world
                 .call("POST", "/keys/rotate", json!({ "now": true }))
                 .await;
             assert_eq!(rotated.status, 200, "{}", rotated.text());
             assert_eq!(
-                world.judge(&token).await.0,
+                world.check_token(&token).await.0,
                 200,
                 "its key is published still"
             );
             world
                 .call("PATCH", "/clients/other", json!({ "disabled": true }))
                 .await;
-            assert_eq!(world.judge(&token).await, is(401, "revoked"));
+            assert_eq!(world.check_token(&token).await, is(401, "revoked"));
             assert!(matches!(
                 world.token("other", &other).await.status,
                 401 | 429

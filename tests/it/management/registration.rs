@@ -1,4 +1,4 @@
-//! What a registration may say, in both shapes, and how it is shown.
+//! The members of a registration, in both shapes, and their description.
 
 use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ async fn new_secret(world: &World, body: Value) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_secret_lives_on_for_its_grace_and_no_longer() {
+async fn an_old_secret_is_valid_for_its_grace_period_only() {
     let clock = MovableClock::now();
     let world = World::start_from(Sidecar::builder().clock(clock.clone())).await;
     let first = world.create(meter()).await;
@@ -43,7 +43,7 @@ async fn an_old_secret_lives_on_for_its_grace_and_no_longer() {
     assert_eq!(
         world.token("meter", &second).await.status,
         401,
-        "a day when nobody says"
+        "a day by default"
     );
     world.good_token("meter", &third).await;
 
@@ -274,7 +274,7 @@ async fn of_a_supplied_secret_nothing_is_stored_or_shown() {
             shown
         );
     }
-    // What an earlier version stored goes when the store is opened.
+    // Opening the store removes the data of an earlier version.
     let mut database = database(&world.sidecar).await;
     let kept = "SELECT count(*) FROM client_secrets WHERE last_four IN ('4242', '5151')";
     assert_eq!(

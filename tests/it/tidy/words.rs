@@ -14,14 +14,7 @@ const ARCHAISMS: &str = "whoever|whomever|whatsoever|whom|nobody|somebody|anybod
     remembers|dies|amiss|whence|thence|thus|notwithstanding|spelt|bidden";
 
 /// How many hits each top folder still has.
-const ALLOWED: &[(&str, usize)] = &[
-    ("ARCHITECTURE.md", 10),
-    ("SECURITY.md", 1),
-    ("docs", 12),
-    ("examples", 3),
-    ("src", 64),
-    ("tests", 150),
-];
+const ALLOWED: &[(&str, usize)] = &[("ARCHITECTURE.md", 9), ("src", 53), ("tests", 2)];
 
 const TOPS: &[&str] = &[
     "src",
@@ -108,8 +101,11 @@ fn check(file: &File) -> Vec<Hit> {
                 word.is_some_and(|it| it.text.eq_ignore_ascii_case(part))
             })
         };
-        // A method of pingora.
-        let is_foreign = file.text[..word.end].ends_with("run_forever");
+        // Methods of pingora and Python.
+        let before = &file.text[..word.end];
+        let is_foreign = ["run_forever", "serve_forever"]
+            .iter()
+            .any(|it| before.ends_with(it));
         let candidates = phrases.get(word.text.to_lowercase().as_str());
         let found = match candidates.into_iter().flatten().find(is_here) {
             _ if is_foreign => continue,
@@ -134,7 +130,8 @@ fn is_clause(words: &[Word<'_>], at: usize, text: &str) -> bool {
     };
     let is_lower = next.text.starts_with(char::is_lowercase);
     match words[at].text {
-        "What" | "Who" if is_lower => {
+        // A heading is no sentence.
+        "What" | "Who" if is_lower && !is_heading(text, words[at].end) => {
             let rest = &text[words[at].end..];
             let end = rest
                 .find(['?', '.', ';', '!', '"', '|', '`'])
@@ -144,6 +141,12 @@ fn is_clause(words: &[Word<'_>], at: usize, text: &str) -> bool {
         "what" | "who" => at > 0 && words[at - 1].text == "fn" && words[at].follows,
         _ => false,
     }
+}
+
+/// Whether this place is in a heading of Markdown.
+fn is_heading(text: &str, at: usize) -> bool {
+    let line = text[..at].rsplit('\n').next().unwrap_or_default();
+    line.trim_end_matches(char::is_alphabetic).ends_with("## ")
 }
 
 #[test]
