@@ -21,8 +21,7 @@ use tokio::time::Instant;
 
 use m2m_sidecar::for_tests::domain::path::NormalPath;
 use m2m_sidecar::for_tests::domain::reason::Reason;
-use m2m_sidecar::for_tests::http_client::FetchTimeouts;
-use m2m_sidecar::for_tests::jose::{ALGORITHMS, provider};
+use m2m_sidecar::for_tests::jose::provider;
 use m2m_sidecar::for_tests::verifier::rules::PathCase;
 use m2m_sidecar::for_tests::verifier::{
     Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode,
@@ -51,10 +50,8 @@ impl Process {
         let config = AuthorityConfig {
             max_stale: MAX_STALE,
             client_id_claims: vec!["client_id".to_owned()],
-            require_expiry: true,
-            profile: Profile::Standard,
             max_token_size: 8 * 1024,
-            revocation: RevocationConfig::default(),
+            ..AuthorityConfig::new("users", ISSUER, KeySource::Discovery)
         };
         let authority = Authority::new(config, clock.clone(), None, None);
         let asked = issuer.clone();
