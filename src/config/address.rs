@@ -103,6 +103,12 @@ impl FromStr for UpstreamUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network(pub IpNet);
 
+impl From<Network> for IpNet {
+    fn from(network: Network) -> Self {
+        network.0
+    }
+}
+
 text_value!(
     Network,
     "network",

@@ -217,10 +217,7 @@ pub enum DocumentFault {
     #[error("it ends unexpectedly after {0} bytes")]
     BreaksOff(usize),
     #[error("it is not JSON (line {line}, column {column})")]
-    Syntax {
-        line: usize,
-        column: usize,
-    },
+    Syntax { line: usize, column: usize },
 }
 
 impl DocumentFault {

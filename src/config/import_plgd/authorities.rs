@@ -25,6 +25,29 @@ pub(super) struct Authority {
     pub is_m2m: bool,
 }
 
+impl Authority {
+    /// Adds the settings of another endpoint of this authority.
+    fn merge(
+        &mut self,
+        source: &mut Source<'_>,
+        http: &KeyPath,
+        pool: &[String],
+        max_age: Option<GoDuration>,
+    ) {
+        if !pool.is_empty() && pool != self.pool {
+            let message = "ignored: this authority already has another `caPool` above";
+            source.lost(&http.key("tls").key("caPool"), message);
+        }
+        // The shorter one, so that no status is used longer than in either service.
+        let plgds = GoDuration(Duration::from_secs(30));
+        let ages = [self.max_age, max_age].map(|age| age.unwrap_or(plgds));
+        if self.max_age != max_age {
+            let shorter = ages.into_iter().min_by_key(|age| age.0);
+            self.max_age = shorter.filter(|age| *age != plgds);
+        }
+    }
+}
+
 /// All of them, each once.
 pub(super) struct Authorities {
     list: Vec<Authority>,
@@ -142,20 +165,7 @@ impl Authorities {
             .find(|known| canonical(&known.issuer) == canonical(&issuer))
         {
             source.pass(&http);
-            if !pool.is_empty() && pool != known.pool {
-                let message = "ignored: this authority already has another `caPool` above";
-                source.lost(&http.key("tls").key("caPool"), message);
-            }
-            // The shorter one, so that no status is used longer than in either service. plgd's
-            // default is 30 s.
-            let default = GoDuration(Duration::from_secs(30));
-            let ages = [known.max_age, max_age].map(|age| age.unwrap_or(default));
-            if known.max_age != max_age {
-                known.max_age = ages
-                    .into_iter()
-                    .min_by_key(|age| age.0)
-                    .filter(|age| *age != default);
-            }
+            known.merge(source, &http, &pool, max_age);
             return Some(known.name.clone());
         }
         source.lost_once(&place, NAME);

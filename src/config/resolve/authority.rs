@@ -33,11 +33,7 @@ pub(super) fn resolve(
     );
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
-    let ca_path = path.key("caFile");
-    raw.ca_file
-        .iter()
-        .for_each(|file| resolver.fixed(&ca_path, file));
-    let ca_pem = resolver.certificates(&ca_path, raw.ca_file.as_ref());
+    let ca_pem = resolver.fixed_certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let max_token_size = token_size::resolve(
         resolver,

@@ -64,15 +64,13 @@ impl Resolver<'_> {
             self.error(&tls_path, "TLS settings need an https upstream");
         }
         let (ca_file, server_name) = tls.map_or((None, None), |tls| (tls.ca_file, tls.server_name));
-        let ca_path = tls_path.key("caFile");
-        ca_file.iter().for_each(|file| self.fixed(&ca_path, file));
         Some(upstream::Config {
             tls: url.tls,
             server_name: server_name.map_or_else(|| url.host.clone(), |name| name.0),
             host: url.host,
             port: url.port,
             timeouts: self.timeouts(&path.key("upstreamTimeouts"), timeouts),
-            ca_pem: self.certificates(&ca_path, ca_file.as_ref())?,
+            ca_pem: self.fixed_certificates(&tls_path.key("caFile"), ca_file.as_ref())?,
         })
     }
 

@@ -70,11 +70,7 @@ pub(super) fn resolve(
         upstream: upstream?,
         identity_headers,
         ordinary,
-        trusted_proxies: raw
-            .trusted_proxies
-            .into_iter()
-            .map(|network| network.0)
-            .collect(),
+        trusted_proxies: raw.trusted_proxies.into_iter().map(Into::into).collect(),
         removed_headers: raw.remove_headers.into_iter().map(Into::into).collect(),
         max_body: raw.max_body.map(|size| size.0),
         max_head: max_head.max(issuer.map_or(0, |role| role.max_head)),

@@ -235,6 +235,19 @@ impl Resolver<'_> {
         }
     }
 
+    /// Reads the certificates of an optional key, whose file is read at start only.
+    #[expect(clippy::option_option, reason = "missing and unreadable are two cases")]
+    pub fn fixed_certificates(
+        &mut self,
+        path: &KeyPath,
+        file: Option<&FilePath>,
+    ) -> Option<Option<Vec<u8>>> {
+        if let Some(file) = file {
+            self.fixed(path, file);
+        }
+        self.certificates(path, file)
+    }
+
     /// Reads the key that encrypts private keys in the store.
     pub fn encryption_key(&mut self, file: Option<&FilePath>) -> Option<EncryptionKey> {
         let path = KeyPath::root("store").key("encryptionKeyFile");

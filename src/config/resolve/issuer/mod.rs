@@ -28,18 +28,7 @@ pub(super) fn resolve(
     resolver.check_issuer(&path.key("url"), raw.url.as_str());
     check_listener(resolver, path, &raw);
     let lifetime = raw.access_token_lifetime.0;
-    check_lifetime(
-        resolver,
-        &path.key("accessTokenLifetime"),
-        lifetime,
-        DAY,
-        profile,
-    );
-    let (least, most) = (Duration::from_mins(1), DAY);
-    let key = path.key("maxAssertionLifetime");
-    resolver.duration(&key, raw.max_assertion_lifetime, least, most);
-    let grace = raw.secret_grace;
-    resolver.duration(&path.key("secretGrace"), grace, Duration::ZERO, DAY * 30);
+    check_durations(resolver, path, &raw, profile);
     let owner_claim = raw
         .owner_claim
         .map_or_else(|| profile.defaults.owner_claim.to_owned(), Into::into);
@@ -51,11 +40,8 @@ pub(super) fn resolve(
         lifetime,
     };
     let (clients, files) = clients::resolve(resolver, &path.key("clients"), raw.clients, &context);
-    let ca_path = path.key("clientJwksCaFile");
-    raw.client_jwks_ca_file
-        .iter()
-        .for_each(|file| resolver.fixed(&ca_path, file));
-    let client_jwks_ca = resolver.certificates(&ca_path, raw.client_jwks_ca_file.as_ref())?;
+    let ca_file = raw.client_jwks_ca_file.as_ref();
+    let client_jwks_ca = resolver.fixed_certificates(&path.key("clientJwksCaFile"), ca_file)?;
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         keep_alive: resolver.keep_alive(path, raw.keep_alive),
@@ -63,11 +49,7 @@ pub(super) fn resolve(
         authorities: users::names(resolver, &path.key("authorities"), raw.authorities),
         // Set when the authorities are resolved.
         max_head: 0,
-        trusted_proxies: raw
-            .trusted_proxies
-            .into_iter()
-            .map(|network| network.0)
-            .collect(),
+        trusted_proxies: raw.trusted_proxies.into_iter().map(Into::into).collect(),
         issuer: issuer::Config {
             root_paths: raw.root_paths.unwrap_or(raw.url.base_path().is_empty()),
             url: raw.url,
@@ -89,7 +71,7 @@ pub(super) fn resolve(
             clients,
             secret_files: SecretFiles {
                 files,
-                grace: grace.0,
+                grace: raw.secret_grace.0,
             },
             client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(Into::into).collect(),
             client_jwks_ca,
@@ -105,6 +87,20 @@ pub(super) fn resolve(
             ),
         },
     })
+}
+
+fn check_durations(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Issuer,
+    profile: ProfilePolicy,
+) {
+    let key = path.key("accessTokenLifetime");
+    check_lifetime(resolver, &key, raw.access_token_lifetime.0, DAY, profile);
+    let (key, least) = (path.key("maxAssertionLifetime"), Duration::from_mins(1));
+    resolver.duration(&key, raw.max_assertion_lifetime, least, DAY);
+    let key = path.key("secretGrace");
+    resolver.duration(&key, raw.secret_grace, Duration::ZERO, DAY * 30);
 }
 
 fn check_listener(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Issuer) {
