@@ -54,7 +54,7 @@ pub struct Config {
     /// exchanged. This issuer is not among them.
     pub user_issuers: Vec<String>,
     /// Issuers with more than one spelling. Tokens and rows have the canonical one, but earlier
-    /// versions stored what tokens said.
+    /// versions stored the spelling of the token.
     pub respelt_issuers: Vec<IssuerName>,
     /// How the public list of revoked tokens names clients.
     pub listed_clients: ListedClients,

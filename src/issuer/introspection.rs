@@ -51,9 +51,9 @@ pub struct Introspection {
 }
 
 impl Introspection {
-    /// Introspects a token for a caller that it concerns: its client, a client that its `aud`
-    /// names, or one with `allowIntrospection`. A caller that brought a user's JWT may introspect
-    /// only that user's tokens.
+    /// Introspects a token for a caller that it concerns: its client, a client in its `aud`, or one
+    /// with `allowIntrospection`. A caller that exchanges a user's JWT may introspect only that
+    /// user's tokens.
     pub async fn answer(
         &self,
         headers: &HeaderMap,

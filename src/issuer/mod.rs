@@ -146,28 +146,8 @@ impl Issuer {
             state.clock.clone(),
         ));
         ends.end_expired().await;
-        let sync = Arc::new(StoreSync {
-            clients: state.clients.clone(),
-            client_auth: client_auth.clone(),
-            keys: state.keys.clone(),
-            revocations: state.revocations.clone(),
-            forgetting: state.forgetting.clone(),
-            ends: ends.clone(),
-            store: state.store.clone(),
-            clock: state.clock.clone(),
-            state: read,
-        });
-        let client_admin = ClientAdmin {
-            policy: state.policy.clone(),
-            clients: state.clients.clone(),
-            keys: state.keys.clone(),
-            revocations: state.revocations.clone(),
-            forgetting: state.forgetting.clone(),
-            ends,
-            sync: sync.clone(),
-            store: state.store.clone(),
-            clock: state.clock.clone(),
-        };
+        let sync = Arc::new(store_sync(&state, &client_auth, &ends, read));
+        let client_admin = client_admin(&state, ends, &sync);
         let (clients, clock) = (state.clients.clone(), state.clock.clone());
         let secret_files = Arc::new(LiveSecretFiles::new(
             config.secret_files,
@@ -357,6 +337,39 @@ impl Issuer {
             self.state.policy.profile,
             &self.state.keys.algorithms(),
         )
+    }
+}
+
+fn store_sync(
+    state: &State,
+    client_auth: &Arc<ClientAuth>,
+    ends: &Arc<ClientEnds>,
+    read: SyncState,
+) -> StoreSync {
+    StoreSync {
+        clients: state.clients.clone(),
+        client_auth: client_auth.clone(),
+        keys: state.keys.clone(),
+        revocations: state.revocations.clone(),
+        forgetting: state.forgetting.clone(),
+        ends: ends.clone(),
+        store: state.store.clone(),
+        clock: state.clock.clone(),
+        state: read,
+    }
+}
+
+fn client_admin(state: &State, ends: Arc<ClientEnds>, sync: &Arc<StoreSync>) -> ClientAdmin {
+    ClientAdmin {
+        policy: state.policy.clone(),
+        clients: state.clients.clone(),
+        keys: state.keys.clone(),
+        revocations: state.revocations.clone(),
+        forgetting: state.forgetting.clone(),
+        ends,
+        sync: sync.clone(),
+        store: state.store.clone(),
+        clock: state.clock.clone(),
     }
 }
 

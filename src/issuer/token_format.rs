@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(ISSUER.of(&audiences(&["a", "b"]), &none, &of_a), error);
         assert_eq!(ISSUER.of(&audiences(&["b", "c", "a"]), &of_a, &none), error);
         assert_eq!(ISSUER.of(&audiences(&["b", "c"]), &of_a, &none), Ok(ISSUER));
-        // The same needs, said in two places.
+        // The same settings in two places.
         let both = ISSUER.of(&audiences(&["a", "b"]), &of_a, &settings("b", short));
         assert_eq!(both.unwrap().lifetime, lifetime);
     }

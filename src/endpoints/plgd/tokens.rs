@@ -16,7 +16,7 @@ use crate::endpoints::oauth::TokenEndpoint;
 use crate::endpoints::{NO_CACHE, NO_STORE, Peer, line, shown};
 use crate::issuer::TokenRequest;
 use crate::store::StoreError;
-use crate::store::tokens::TokenFilter;
+use crate::store::tokens::{Ended, TokenFilter};
 
 /// Makes nginx forward each entry at once, instead of filling its buffers first.
 const UNBUFFERED: (HeaderName, HeaderValue) = (
@@ -184,40 +184,38 @@ async fn end(
         }
     };
     let filter = TokenFilter { jtis, ..filter };
+    let result = registry.end(&filter).await;
+    record_end(owner.as_ref(), &result, &peer);
+    match result {
+        Ok(ended) => message_answer(&headers, messages::deleted(&ended)),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Writes an audit line for each revoked token, or for the failure.
+fn record_end(owner: Option<&(String, String)>, result: &Result<Ended, StoreError>, peer: &Peer) {
     let message = if owner.is_some() {
         "tokens of an owner"
     } else {
         "token by itself"
     };
-    let (owner, owner_issuer) = owner.unzip();
-    let (owner, owner_issuer) = (owner.as_deref(), owner_issuer.as_deref());
-    match registry.end(&filter).await {
-        Ok(ended) => {
-            for token in &ended.revoked {
-                tracing::info!(
-                    target: "audit",
-                    owner,
-                    owner_issuer,
-                    client_id = token.client_id,
-                    outcome = "revoked",
-                    jti = token.jti,
-                    peer = shown(&peer),
-                    "{message}"
-                );
-            }
-            message_answer(&headers, messages::deleted(&ended))
-        }
-        Err(error) => {
-            tracing::info!(
-                target: "audit",
-                owner,
-                owner_issuer,
-                outcome = "temporarily_unavailable",
-                peer = shown(&peer),
-                "{message}"
-            );
-            unavailable(&error)
-        }
+    let (owner, owner_issuer) = owner.map(|(owner, issuer)| (&**owner, &**issuer)).unzip();
+    let Ok(ended) = result else {
+        let outcome = "temporarily_unavailable";
+        tracing::info!(target: "audit", owner, owner_issuer, outcome, peer = shown(peer), "{message}");
+        return;
+    };
+    for token in &ended.revoked {
+        tracing::info!(
+            target: "audit",
+            owner,
+            owner_issuer,
+            client_id = token.client_id,
+            outcome = "revoked",
+            jti = token.jti,
+            peer = shown(peer),
+            "{message}"
+        );
     }
 }
 

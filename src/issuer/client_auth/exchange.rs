@@ -118,23 +118,36 @@ impl ClientAuth {
             }
             reason => AssertionFault::Foreign(reason).into(),
         })?;
-        // RFC 7523 §3. plgd's users may have endless tokens; the authority then has `requireExpiry:
-        // false`.
+        self.exchanged(exchange, claims, issuer, now)
+            .map_err(TokenError::from)
+    }
+
+    /// Checks the claims of a verified JWT.
+    fn exchanged(
+        &self,
+        exchange: &Exchange,
+        claims: Claims,
+        issuer: String,
+        now: UnixTime,
+    ) -> Result<Exchanged, AssertionFault> {
+        // RFC 7523 §3. plgd's users may have endless tokens; the authority then has
+        // `requireExpiry: false`.
         if self.profile.strict_exchange && !claims.contains("exp") {
-            return Err(AssertionFault::NoExpiry.into());
+            return Err(AssertionFault::NoExpiry);
         }
         let audiences = claims.strings("aud").map_err(|_| AssertionFault::Claims)?;
-        let is_for_us = audiences
+        let is_for_us = self
+            .our_names
             .iter()
-            .any(|aud| self.our_names.iter().any(|name| name == aud));
+            .any(|name| audiences.contains(&name.as_str()));
         if self.profile.strict_exchange && !is_for_us {
-            return Err(AssertionFault::Audience.into());
+            return Err(AssertionFault::Audience);
         }
-        let owner = claims
-            .get(&self.owner_claim)
-            .and_then(Value::as_str)
-            .filter(|owner| !owner.is_empty());
-        let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
+        let owner = claims.get(&self.owner_claim).and_then(Value::as_str);
+        let owner = owner
+            .filter(|owner| !owner.is_empty())
+            .ok_or(AssertionFault::NoOwner)?;
+        let owner = owner.to_owned();
         // The size of the token is checked again when it is signed.
         let most = self
             .profile
@@ -142,15 +155,14 @@ impl ClientAuth {
             .copied_claims
             .unwrap_or(self.max_token_size);
         let copied = copied(&claims, &exchange.copy_claims, most)?;
-        let ends = claims
+        let end = claims
             .numeric_date("exp")
-            .map_err(|_| AssertionFault::Claims)?
-            .map(UnixTime);
-        let ends_by = ends.filter(|_| exchange.cap_to_assertion);
+            .map_err(|_| AssertionFault::Claims)?;
+        let ends_by = end.map(UnixTime).filter(|_| exchange.cap_to_assertion);
         // Within the clock skew an expired JWT is still valid; the token would have expired
         // already.
         if ends_by.is_some_and(|end| end <= now) {
-            return Err(AssertionFault::Expired.into());
+            return Err(AssertionFault::Expired);
         }
         Ok(Exchanged {
             issuer,

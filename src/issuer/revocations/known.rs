@@ -114,8 +114,7 @@ impl Known {
 #[derive(Debug)]
 pub(super) struct Bounds {
     max_per_client: usize,
-    /// The clients whose tokens are those of many users: one of them must not end those of the
-    /// others.
+    /// The clients that many users share: one user must not end the tokens of the others.
     shared: HashSet<String>,
 }
 
@@ -132,7 +131,7 @@ impl Bounds {
 pub(super) struct Published<'k> {
     /// Single tokens, by `jti`.
     single: Vec<&'k Single>,
-    /// The end of all of a client's.
+    /// The end of all tokens of a client.
     pub clients: HashMap<&'k str, ClientEnd>,
 }
 
@@ -171,17 +170,20 @@ pub(super) fn client_end(end: &ClientNotBefore) -> ClientEnd {
     }
 }
 
-/// The revocations to publish.
-///
-/// Those from before the clock was set back are counted separately: an end up to their time would
-/// cover what the client is issued for hours.
-pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) -> Published<'k> {
-    fn group(single: &Single, now: UnixTime) -> (&str, bool) {
-        (
-            &single.token.client_id,
-            single.token.revoked_at > now.plus(LONGEST_SKEW),
-        )
-    }
+/// A client's revocations, apart from those of before the clock was set back.
+fn group(single: &Single, now: UnixTime) -> (&str, bool) {
+    (
+        &single.token.client_id,
+        single.token.revoked_at > now.plus(LONGEST_SKEW),
+    )
+}
+
+/// The groups whose tokens are not named one by one, with their last revocation.
+fn ended_groups<'k>(
+    known: &'k Known,
+    bounds: &Bounds,
+    now: UnixTime,
+) -> HashMap<(&'k str, bool), UnixTime> {
     let mut counts: HashMap<(&str, bool), (usize, UnixTime)> = HashMap::new();
     for single in &known.tokens {
         let revoked_at = single.token.revoked_at;
@@ -189,8 +191,8 @@ pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) ->
         *count += 1;
         *last = (*last).max(revoked_at);
     }
-    // The most first, so that few clients pay for the list being short enough; and always the same
-    // ones. Those that are shared come last.
+    // The largest groups first, so that few clients are affected, and always the same ones. Shared
+    // clients come last.
     let is_shared = |client: &str| bounds.shared.contains(client);
     let mut by_count: Vec<_> = counts.into_iter().collect();
     by_count.sort_unstable_by(|(one, (few, _)), (other, (many, _))| {
@@ -215,6 +217,15 @@ pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) ->
             ended.insert(group, last);
         }
     }
+    ended
+}
+
+/// The revocations to publish.
+///
+/// Those from before the clock was set back are counted separately: an end up to their time would
+/// cover what the client is issued for hours.
+pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) -> Published<'k> {
+    let ended = ended_groups(known, bounds, now);
     let single = known
         .tokens
         .iter()
@@ -233,7 +244,7 @@ pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) ->
     let single = single.collect();
     for end in &known.clients {
         let many = ends.get(end.client_id.as_str()).map(|many| many.until);
-        // A mark is no exception from what was revoked one by one.
+        // A mark exempts no token that was revoked on its own.
         let marked = Some(Marked {
             mark: end.mark,
             until: many.unwrap_or(UnixTime(i64::MIN)),

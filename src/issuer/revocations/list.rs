@@ -111,8 +111,8 @@ struct Entries<'a> {
 #[serde(untagged)]
 enum Named {
     Ends(Ends),
-    /// A verifier that does not know hashes must not take the list for one without ends: to it this
-    /// is malformed.
+    /// A verifier without support for hashes must not take the list for one without ends: to it
+    /// this is malformed.
     Unreadable([i64; 0]),
 }
 

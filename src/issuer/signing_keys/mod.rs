@@ -83,14 +83,11 @@ impl SigningKeys {
         proven: UnixTime,
     ) -> Result<Self, OpenError> {
         let now = clock.now();
-        let own = config
-            .private_key
-            .as_ref()
-            .map(|pem| SigningKey::from_pem(pem, config.algorithm));
-        let own = own
-            .transpose()
-            .map_err(OpenError::PrivateKey)?
-            .map(Arc::new);
+        let pem = config.private_key.as_ref();
+        let own = pem
+            .map(|pem| SigningKey::from_pem(pem, config.algorithm))
+            .transpose();
+        let own = own.map_err(OpenError::PrivateKey)?.map(Arc::new);
         let stored = Some(config.algorithm).filter(|_| own.is_none());
         let policy = Policy {
             algorithms: Vec::from_iter(
@@ -99,17 +96,7 @@ impl SigningKeys {
             rotate_every: config.rotate_every,
             running_since: proven,
         };
-        let lifetimes = config
-            .clients
-            .iter()
-            .filter_map(|client| client.access_token_lifetime);
-        let of_audiences = config
-            .audiences
-            .values()
-            .filter_map(|settings| settings.access_token_lifetime);
-        let lifetimes = lifetimes.chain(of_audiences);
-        let longest_token =
-            whole_seconds(lifetimes.fold(config.access_token_lifetime, Duration::max));
+        let longest_token = whole_seconds(longest_lifetime(config));
         let encryption = config.encryption_key.clone();
         let vault = Vault {
             store,
@@ -293,6 +280,21 @@ impl SigningKeys {
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         self.ring.load().algorithms.clone()
     }
+}
+
+/// The longest lifetime of an access token in a configuration.
+fn longest_lifetime(config: &Config) -> Duration {
+    let of_clients = config
+        .clients
+        .iter()
+        .filter_map(|client| client.access_token_lifetime);
+    let of_audiences = config
+        .audiences
+        .values()
+        .filter_map(|it| it.access_token_lifetime);
+    of_clients
+        .chain(of_audiences)
+        .fold(config.access_token_lifetime, Duration::max)
 }
 
 /// Rounded up, and within the range of the store.

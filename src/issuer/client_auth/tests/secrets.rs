@@ -212,7 +212,7 @@ async fn a_secret_that_was_right_elsewhere_is_no_easier_to_guess() {
                 "{id}"
             );
         }
-        // Its owner is let in where it was before, also when others fail there.
+        // Its owner authenticates from its previous network, even if others fail there.
         for _ in 0..50 {
             world
                 .ask_from(&format!("{id}:wrong"), &owner)
@@ -220,7 +220,7 @@ async fn a_secret_that_was_right_elsewhere_is_no_easier_to_guess() {
                 .unwrap_err();
             assert_eq!(world.ask_from(&right, &owner).await, Ok(()), "{id}");
         }
-        // Others who fail there, and go on, find nothing.
+        // Others that keep failing there find nothing.
         for _ in 0..300 {
             world
                 .ask_from(&format!("{id}:wrong"), &owner)

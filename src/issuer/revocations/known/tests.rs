@@ -140,7 +140,7 @@ fn a_client_that_revokes_too_many_tokens_ends_all_of_its_own_only() {
         clients,
         HashMap::from([("busy".to_owned(), bare(last - 10))])
     );
-    // When all together are too many, those with the most are ended as a whole.
+    // If the total is too large, the clients with the most are ended as a whole.
     let mut many = Stored::default();
     for (client, count) in [("a", 900), ("b", 1000), ("c", 999), ("d", 998), ("e", 997)] {
         many.tokens

@@ -1,4 +1,4 @@
-//! The grants: each decides what an authenticated client gets of what it asks for.
+//! The grants: each decides which part of its request an authenticated client gets.
 //!
 //! A grant is a function from a [`GrantRequest`] to [`Terms`], in a file of its own, and one line
 //! in [`grant`]. It neither signs nor stores.
@@ -80,7 +80,7 @@ struct GrantRequest<'a> {
 /// Grants a request by the grant that it names.
 ///
 /// # Errors
-/// If the client may not use the grant, or not get what it asks for.
+/// If the client is not allowed the grant, or its request.
 pub(super) async fn grant(
     client: AuthenticatedClient,
     request: &TokenRequest,
