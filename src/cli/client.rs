@@ -20,8 +20,8 @@ use options::{Create, DeleteSecret, Named, Revoke, Rotate, Update};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-The sidecar is found in its configuration, or named by `--admin`; its admin token comes from `--token-file`, from the
-variable M2M_SIDECAR_ADMIN_TOKEN, or from where the configuration says.
+`--admin` or the configuration names the sidecar. Its admin token comes from `--token-file`, from
+the variable M2M_SIDECAR_ADMIN_TOKEN, or from the configuration.
 
 Examples:
   export M2M_SIDECAR_CONFIG=sidecar.yaml
@@ -355,7 +355,8 @@ fn print_new_secret(
     if secret.is_some() && !was_supplied {
         let shown = shell_word(client_id);
         super::report(&format!(
-            "the secret was made but could not be shown ({why}), and cannot be shown again; make another one: \
+            "the secret was made but could not be shown ({why}), and cannot be shown again; \
+             make another one: \
              m2m-sidecar client rotate-secret {shown} --grace 0"
         ));
     }

@@ -38,12 +38,14 @@ pub enum ReadError {
     #[error("is UTF-16 text: save it as UTF-8 without a byte order mark")]
     Utf16,
     #[error(
-        "begins with a byte order mark, which would be part of the secret: save it as UTF-8 without one"
+        "begins with a byte order mark, which would be part of the secret: save it as UTF-8 \
+         without one"
     )]
     ByteOrderMark,
     /// A secret is one line.
     #[error(
-        "has more than one line: a secret is one line, with at most one line end (LF or CRLF) behind it"
+        "has more than one line: a secret is one line, with at most one line end (LF or CRLF) \
+         behind it"
     )]
     SeveralLines,
     /// No header and no form can carry it.

@@ -56,7 +56,8 @@ impl Fault {
             Self::Link | Self::NotAFile | Self::TooLarge(_) => format!(": `rm -r {path}`"),
             Self::Owner { us, .. } => {
                 format!(
-                    ": `chown {us} {path}` if what is in it is this sidecar's own, else `rm -r {path}`"
+                    ": `chown {us} {path}` if its content is this sidecar's own, else \
+                     `rm -r {path}`"
                 )
             }
             Self::File { .. } => format!(": `chmod go-w {path}`"),

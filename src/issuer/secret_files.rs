@@ -109,7 +109,12 @@ impl LiveSecretFiles {
                 Ok(secret) => self.replace(&client_id, secret),
                 Err(error) => {
                     let error: ReadError = error;
-                    tracing::warn!(client_id, %file, %error, "a changed secret file cannot be used; the old secret stays");
+                    tracing::warn!(
+                        client_id,
+                        %file,
+                        %error,
+                        "a changed secret file cannot be used; the old secret stays"
+                    );
                 }
             }
         }
@@ -125,7 +130,14 @@ impl LiveSecretFiles {
             return;
         }
         let old_counts_until = now.plus(grace).to_rfc3339();
-        tracing::info!(target: "audit", action = "take_secret_file", client_id, old_counts_until, outcome = "done", "secret file");
+        tracing::info!(
+            target: "audit",
+            action = "take_secret_file",
+            client_id,
+            old_counts_until,
+            outcome = "done",
+            "secret file"
+        );
         if is_short {
             tracing::warn!(
                 client_id,

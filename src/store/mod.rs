@@ -152,7 +152,8 @@ fn leftover_wal(path: &Path) -> String {
     let wal = backup::beside(path, "-wal");
     match std::fs::metadata(&wal) {
         Ok(found) if found.len() > 0 => format!(
-            "; {} is beside it: if the file is a backup, put it there with `m2m-sidecar store restore`",
+            "; {} is beside it: if the file is a backup, put it there with \
+             `m2m-sidecar store restore`",
             wal.display()
         ),
         _ => String::new(),

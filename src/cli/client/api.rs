@@ -62,7 +62,8 @@ impl Api {
             (Some(token), _) => token,
             (None, Some(config)) => configured_token(config)?,
             (None, None) => bail!(Ended::Usage(format!(
-                "there is no admin token: `--token-file FILE`, the variable {TOKEN_VARIABLE}, or `--config FILE`"
+                "there is no admin token: `--token-file FILE`, the variable {TOKEN_VARIABLE}, \
+                 or `--config FILE`"
             ))),
         };
         provider::install();

@@ -114,7 +114,13 @@ pub(super) struct Metadata {
     #[arg(long, value_name = "DURATION")]
     pub(super) lifetime: Option<String>,
     /// Whether it may introspect every token of this issuer, not only its own and those made for it
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
     pub(super) allow_introspection: Option<bool>,
     /// The time from which it is refused, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]

@@ -22,7 +22,13 @@ use crate::issuer::registration::ClientRequest;
     get, path = "/clients", operation_id = "list_clients", tag = "clients",
     params(
         ("client_id" = Option<String>, Query, description = "only the one of this id"),
-        ("limit" = Option<u32>, Query, description = "the length of a page; 50 when left out", minimum = 1, maximum = 200),
+        (
+            "limit" = Option<u32>,
+            Query,
+            description = "the length of a page; 50 when left out",
+            minimum = 1,
+            maximum = 200,
+        ),
         ("cursor" = Option<String>, Query, description = "the `next_cursor` of the page before")
     ),
     responses((status = 200, description = "A page of them", body = Clients), Refused)
@@ -63,7 +69,8 @@ pub(super) async fn list(
 
 /// Register a client; its secret is in this answer and in no other
 #[utoipa::path(
-    post, path = "/clients", operation_id = "create_client", tag = "clients", request_body = ClientRequest,
+    post, path = "/clients", operation_id = "create_client", tag = "clients",
+    request_body = ClientRequest,
     responses(
         (status = 201, description = "The client with its secret, this once", body = Client),
         Failed,
@@ -97,7 +104,8 @@ pub(super) async fn create(
 
 /// The same as `POST /clients`
 #[utoipa::path(
-    post, path = "/client", operation_id = "create_client_alias", tag = "clients", request_body = ClientRequest,
+    post, path = "/client", operation_id = "create_client_alias", tag = "clients",
+    request_body = ClientRequest,
     responses(
         (status = 201, description = "The client with its secret, this once", body = Client),
         Failed,
@@ -114,8 +122,14 @@ pub(super) async fn create_alias(
 
 /// One client
 #[utoipa::path(
-    get, path = "/clients/{client_id}", operation_id = "show_client", tag = "clients", params(("client_id" = String, Path)),
-    responses((status = 200, description = "The client as it is now", body = Client), NotThere, Failed, Refused)
+    get, path = "/clients/{client_id}", operation_id = "show_client", tag = "clients",
+    params(("client_id" = String, Path)),
+    responses(
+        (status = 200, description = "The client as it is now", body = Client),
+        NotThere,
+        Failed,
+        Refused,
+    )
 )]
 pub(super) async fn show(
     State(admin): State<Admin>,
@@ -127,14 +141,20 @@ pub(super) async fn show(
 
 /// Change a client by a merge patch (RFC 7396): null removes a member
 #[utoipa::path(
-    patch, path = "/clients/{client_id}", operation_id = "update_client", tag = "clients", params(("client_id" = String, Path)),
+    patch, path = "/clients/{client_id}", operation_id = "update_client", tag = "clients",
+    params(("client_id" = String, Path)),
     request_body(
         content(
             (ClientRequest = "application/json"),
             (ClientRequest = "application/merge-patch+json"),
         ),
     ),
-    responses((status = 200, description = "The client as it is now", body = Client), NotThere, Failed, Refused)
+    responses(
+        (status = 200, description = "The client as it is now", body = Client),
+        NotThere,
+        Failed,
+        Refused,
+    )
 )]
 pub(super) async fn update(
     State(admin): State<Admin>,
@@ -169,7 +189,8 @@ pub(super) async fn update(
 
 /// Delete a client; its tokens end
 #[utoipa::path(
-    delete, path = "/clients/{client_id}", operation_id = "delete_client", tag = "clients", params(("client_id" = String, Path)),
+    delete, path = "/clients/{client_id}", operation_id = "delete_client", tag = "clients",
+    params(("client_id" = String, Path)),
     responses((status = 204, description = "Done"), NotThere, Failed, Refused)
 )]
 pub(super) async fn delete(

@@ -31,8 +31,14 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Response, Refusal
 /// Rotate the signing keys: without members a new key is published, and signs once verifiers have
 /// it
 #[utoipa::path(
-    post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys", request_body = RotateNow,
-    responses((status = 200, description = "The keys as they are now", body = Keys), NotThere, Failed, Refused)
+    post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys",
+    request_body = RotateNow,
+    responses(
+        (status = 200, description = "The keys as they are now", body = Keys),
+        NotThere,
+        Failed,
+        Refused,
+    )
 )]
 pub(super) async fn rotate(
     State(admin): State<Admin>,

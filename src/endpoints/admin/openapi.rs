@@ -174,7 +174,12 @@ fn kept(meaning: Meaning) -> RefOr<Schema> {
 #[utoipa::path(
     get, path = "/openapi.json", operation_id = "describe", tag = "description",
     responses(
-        (status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"),
+        (
+            status = 200,
+            description = "OpenAPI 3.1",
+            body = Object,
+            content_type = "application/json",
+        ),
         Refused
     )
 )]

@@ -20,7 +20,12 @@ use crate::issuer::management::RevokeRequest;
     post, path = "/clients/{client_id}/revoke", operation_id = "revoke_client", tag = "clients",
     params(("client_id" = String, Path)),
     request_body = RevokeRequest,
-    responses((status = 200, description = "They have ended", body = Revoked), NotThere, Failed, Refused)
+    responses(
+        (status = 200, description = "They have ended", body = Revoked),
+        NotThere,
+        Failed,
+        Refused,
+    )
 )]
 pub(super) async fn revoke(
     State(admin): State<Admin>,

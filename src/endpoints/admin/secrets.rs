@@ -18,8 +18,14 @@ use crate::issuer::management::SecretRequest;
 
 /// A client's secrets, without themselves
 #[utoipa::path(
-    get, path = "/clients/{client_id}/secrets", operation_id = "list_secrets", tag = "secrets", params(("client_id" = String, Path)),
-    responses((status = 200, description = "All of them", body = Secrets), NotThere, Failed, Refused)
+    get, path = "/clients/{client_id}/secrets", operation_id = "list_secrets", tag = "secrets",
+    params(("client_id" = String, Path)),
+    responses(
+        (status = 200, description = "All of them", body = Secrets),
+        NotThere,
+        Failed,
+        Refused,
+    )
 )]
 pub(super) async fn list(
     State(admin): State<Admin>,
@@ -36,9 +42,15 @@ pub(super) async fn list(
 
 /// Give a client a new secret; the others stay valid for `grace`
 #[utoipa::path(
-    post, path = "/clients/{client_id}/secrets", operation_id = "create_secret", tag = "secrets", params(("client_id" = String, Path)),
+    post, path = "/clients/{client_id}/secrets", operation_id = "create_secret", tag = "secrets",
+    params(("client_id" = String, Path)),
     request_body = SecretRequest,
-    responses((status = 201, description = "the new secret, this once", body = Secret), NotThere, Failed, Refused)
+    responses(
+        (status = 201, description = "the new secret, this once", body = Secret),
+        NotThere,
+        Failed,
+        Refused,
+    )
 )]
 pub(super) async fn create(
     State(admin): State<Admin>,
@@ -67,11 +79,16 @@ pub(super) async fn create(
 
 /// Delete a secret; the last live one only with `force=true`
 #[utoipa::path(
-    delete, path = "/clients/{client_id}/secrets/{secret_id}", operation_id = "delete_secret", tag = "secrets",
+    delete, path = "/clients/{client_id}/secrets/{secret_id}", operation_id = "delete_secret",
+    tag = "secrets",
     params(
         ("client_id" = String, Path),
         ("secret_id" = String, Path),
-        ("force" = Option<bool>, Query, description = "also when it is the client's last valid secret"),
+        (
+            "force" = Option<bool>,
+            Query,
+            description = "also when it is the client's last valid secret",
+        ),
     ),
     responses((status = 204, description = "Done"), NotThere, Failed, Refused)
 )]

@@ -20,9 +20,23 @@ use crate::issuer::management::TokenQuery;
     get, path = "/tokens", operation_id = "list_tokens", tag = "tokens",
     params(
         ("client_id" = Option<String>, Query, description = "only this client's"),
-        ("owner" = Option<String>, Query, description = "only those of owners of this name, of whichever issuer"),
-        ("active" = Option<bool>, Query, description = "only those that are (or are not) neither revoked nor expired"),
-        ("limit" = Option<u32>, Query, description = "the length of a page; 50 when left out", minimum = 1, maximum = 200),
+        (
+            "owner" = Option<String>,
+            Query,
+            description = "only those of owners of this name, of any issuer",
+        ),
+        (
+            "active" = Option<bool>,
+            Query,
+            description = "only those that are (or are not) neither revoked nor expired",
+        ),
+        (
+            "limit" = Option<u32>,
+            Query,
+            description = "the length of a page; 50 when left out",
+            minimum = 1,
+            maximum = 200,
+        ),
         ("cursor" = Option<String>, Query, description = "the `next_cursor` of the page before"),
     ),
     responses((status = 200, description = "A page of them", body = Tokens), Refused)
@@ -64,7 +78,8 @@ pub(super) async fn list(
 
 /// Revoke a kept access token
 #[utoipa::path(
-    delete, path = "/tokens/{jti}", operation_id = "revoke_token", tag = "tokens", params(("jti" = String, Path)),
+    delete, path = "/tokens/{jti}", operation_id = "revoke_token", tag = "tokens",
+    params(("jti" = String, Path)),
     responses((status = 204, description = "Done"), NotThere, Refused)
 )]
 pub(super) async fn delete(

@@ -69,7 +69,8 @@ impl ClientAdmin {
         };
         let kept = self.store.tokens(&filter).await?;
         let token = kept.first().ok_or(ManagementError::NotFound(
-            "no token of this id is kept: short-lived ones without a name are not. End all tokens of its client: POST \
+            "no token of this id is kept: short-lived ones without a name are not. End all tokens \
+             of its client: POST \
              /clients/{id}/revoke, `m2m-sidecar client revoke`",
         ))?;
         self.revocations

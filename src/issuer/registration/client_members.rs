@@ -76,8 +76,9 @@ impl Members<'_> {
             && self.get("grant_types").is_none()
             && self.get("client_type").is_none()
         {
-            let problem = "it asks for a login (authorization code or implicit grant), and this server has no \
-                           authorization endpoint; a machine says `grant_types: [\"client_credentials\"]`";
+            let problem = "it asks for a login (authorization code or implicit grant), and this \
+                           server has no authorization endpoint; a machine says \
+                           `grant_types: [\"client_credentials\"]`";
             self.problem("response_types", problem);
         }
         types.into_iter().map(str::to_owned).collect()
@@ -187,7 +188,8 @@ impl Members<'_> {
             }
             _ => {
                 let problem = format!(
-                    "it must be a text of {MIN_SECRET} to {MAX_TEXT} printable ASCII characters; leave it out for a generated one"
+                    "it must be a text of {MIN_SECRET} to {MAX_TEXT} printable ASCII \
+                     characters; leave it out for a generated one"
                 );
                 self.problem("client_secret", problem);
                 None

@@ -201,7 +201,8 @@ fn set_by_the_server(patch: &mut Map<String, Value>, set: &ServerSet) -> Vec<Fie
             let problem = match name {
                 "version" | "updated_at" => {
                     format!(
-                        "the server sets it, and it is {is} now: the client was changed since it was read; read it again"
+                        "the server sets it, and it is {is} now: the client was \
+                         changed since it was read; read it again"
                     )
                 }
                 _ => format!("the server sets it, and it is {is}: leave it out"),

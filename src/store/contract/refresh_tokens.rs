@@ -78,8 +78,7 @@ fn numbered(number: usize, family: &str, grant: Value, expires_at: i64) -> Refre
 }
 
 #[tokio::test]
-async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_one_longest_unused_goes()
- {
+async fn the_family_unused_for_longest_is_deleted_beyond_the_most_of_an_owner() {
     for (store, _directory) in stores().await {
         let (ann, bob) = (json!({"owner": "ann"}), json!({"owner": "bob"}));
         let insert = async |number: usize, family: &str, grant: &Value, expires_at: i64| {

@@ -248,7 +248,8 @@ impl ClientStore for Sqlite {
             for (secret_id, at) in &used {
                 // A time that is far ahead was stored before the clock was set back.
                 let touch = "UPDATE client_secrets SET last_used_at =
-                                 CASE WHEN last_used_at BETWEEN ?2 AND ?2 + 600 THEN last_used_at ELSE ?2 END
+                                 CASE WHEN last_used_at BETWEEN ?2 AND ?2 + 600
+                                      THEN last_used_at ELSE ?2 END
                              WHERE secret_id = ?1";
                 sqlx::query(touch)
                     .bind(secret_id)

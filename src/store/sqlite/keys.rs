@@ -93,7 +93,8 @@ async fn apply(
     {
         sqlx::query(
             "INSERT OR REPLACE INTO signing_keys
-             (kid, algorithm, private_key, created_at, state, signs_from, retired_at, longest_token, foreign_since)
+             (kid, algorithm, private_key, created_at, state, signs_from, retired_at, longest_token,
+              foreign_since)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )
         .bind(record.kid.as_str())

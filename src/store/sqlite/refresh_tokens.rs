@@ -38,7 +38,8 @@ impl RefreshTokenStore for Sqlite {
             if keep_access {
                 insert_record(connection, &access).await?;
             }
-            let ended = "SELECT 1 FROM client_not_before WHERE client_id = ?1 AND until >= ?2 AND mark IS NOT ?3";
+            let ended = "SELECT 1 FROM client_not_before
+                         WHERE client_id = ?1 AND until >= ?2 AND mark IS NOT ?3";
             let after_end = access.after_end.map(|mark| mark.to_string());
             let ended = sqlx::query(ended)
                 .bind(&token.client_id)
@@ -79,7 +80,9 @@ impl RefreshTokenStore for Sqlite {
         let work = async move |connection: &mut SqliteConnection| {
             let select = "SELECT family_id, expires_at, used_at, reused,
                               NOT EXISTS (SELECT 1 FROM refresh_tokens AS later
-                                          WHERE later.predecessor = ?1 AND later.used_at IS NOT NULL) AS unheard
+                                          WHERE later.predecessor = ?1
+                                              AND later.used_at IS NOT NULL)
+                              AS unheard
                           FROM refresh_tokens WHERE hash = ?1";
             let row = sqlx::query(select)
                 .bind(&hash[..])
@@ -102,7 +105,8 @@ impl RefreshTokenStore for Sqlite {
                     return Ok(Rotation::Reused);
                 }
                 // The lost successor is spent too: a later use of it is not the client's.
-                let spend = "UPDATE refresh_tokens SET used_at = ?2, reused = 1 WHERE hash = ?1 OR predecessor = ?1";
+                let spend = "UPDATE refresh_tokens SET used_at = ?2, reused = 1
+                             WHERE hash = ?1 OR predecessor = ?1";
                 sqlx::query(spend)
                     .bind(&hash[..])
                     .bind(now.0)
@@ -146,7 +150,8 @@ impl RefreshTokenStore for Sqlite {
     async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError> {
         let id = *id;
         let work = async move |connection: &mut SqliteConnection| {
-            let insert = "INSERT INTO used_assertions (id, expires_at) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
+            let insert = "INSERT INTO used_assertions (id, expires_at) VALUES (?1, ?2)
+                          ON CONFLICT (id) DO NOTHING";
             let inserted = sqlx::query(insert)
                 .bind(&id[..])
                 .bind(expires_at.0)
@@ -166,7 +171,8 @@ async fn delete_family(
     now: UnixTime,
     proven: UnixTime,
 ) -> Result<bool, Failure> {
-    let delete = "DELETE FROM refresh_tokens WHERE family_id = ?1 RETURNING client_id, access_jti, access_expires_at";
+    let delete = "DELETE FROM refresh_tokens WHERE family_id = ?1
+                  RETURNING client_id, access_jti, access_expires_at";
     let rows = sqlx::query(delete)
         .bind(family_id)
         .fetch_all(&mut *connection)

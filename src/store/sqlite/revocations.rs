@@ -45,7 +45,8 @@ impl RevocationStore for Sqlite {
                 .last()
                 .map_or_else(String::new, |token| token.jti.clone());
             let page = in_time(async {
-                let page = "SELECT * FROM revoked_tokens WHERE expires_at >= ?1 AND jti > ?2 ORDER BY jti LIMIT ?3";
+                let page = "SELECT * FROM revoked_tokens WHERE expires_at >= ?1 AND jti > ?2
+                            ORDER BY jti LIMIT ?3";
                 let rows = sqlx::query(page)
                     .bind(now.0)
                     .bind(after)
@@ -132,11 +133,15 @@ pub(super) async fn end_client(
     connection: &mut SqliteConnection,
     end: &ClientNotBefore,
 ) -> Result<(), Failure> {
-    let insert = "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark, revision)
-                  VALUES (?1, ?2, ?3, ?4, ?5, (SELECT value + 1 FROM revisions WHERE of = 'revocations'))
+    let insert = "INSERT INTO client_not_before
+                      (client_id, until, expires_at, revoked_at, mark, revision)
+                  VALUES (?1, ?2, ?3, ?4, ?5,
+                          (SELECT value + 1 FROM revisions WHERE of = 'revocations'))
                   ON CONFLICT (client_id) DO UPDATE SET
-                      revoked_at = CASE WHEN excluded.until > until THEN excluded.revoked_at ELSE revoked_at END,
-                      until = max(until, excluded.until), expires_at = max(expires_at, excluded.expires_at),
+                      revoked_at = CASE WHEN excluded.until > until
+                                        THEN excluded.revoked_at ELSE revoked_at END,
+                      until = max(until, excluded.until),
+                      expires_at = max(expires_at, excluded.expires_at),
                       mark = excluded.mark, revision = excluded.revision";
     sqlx::query(insert)
         .bind(&end.client_id)
@@ -146,7 +151,8 @@ pub(super) async fn end_client(
         .bind(end.mark.to_string())
         .execute(&mut *connection)
         .await?;
-    let mark = "UPDATE tokens SET revoked_at = ?3 WHERE client_id = ?1 AND issued_at <= ?2 AND revoked_at IS NULL";
+    let mark = "UPDATE tokens SET revoked_at = ?3
+                WHERE client_id = ?1 AND issued_at <= ?2 AND revoked_at IS NULL";
     sqlx::query(mark)
         .bind(&end.client_id)
         .bind(end.until.0)
@@ -183,7 +189,8 @@ pub(super) async fn insert_revoked(
     token: &RevokedToken,
 ) -> Result<(), Failure> {
     let insert = "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at, revision)
-                  VALUES (?1, ?2, ?3, ?4, (SELECT value + 1 FROM revisions WHERE of = 'revocations'))
+                  VALUES (?1, ?2, ?3, ?4,
+                          (SELECT value + 1 FROM revisions WHERE of = 'revocations'))
                   ON CONFLICT (jti) DO NOTHING";
     sqlx::query(insert)
         .bind(&token.jti)

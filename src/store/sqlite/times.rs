@@ -47,7 +47,8 @@ impl TimeStore for Sqlite {
             sqlx::query("DELETE FROM proven_time")
                 .execute(&mut *connection)
                 .await?;
-            let insert = "INSERT INTO proven_time (at, claimed_at, stood, boot, uptime) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let insert = "INSERT INTO proven_time (at, claimed_at, stood, boot, uptime)
+                          VALUES (?1, ?2, ?3, ?4, ?5)";
             let stood = proven.claim.map_or(0, |claim| claim.stood.as_secs());
             sqlx::query(insert)
                 .bind(proven.at.0.max(earlier.unwrap_or(i64::MIN)))

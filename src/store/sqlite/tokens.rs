@@ -17,10 +17,12 @@ use crate::store::tokens::{
 pub(super) const COUNT: &str =
     "SELECT count(*) AS kept, count(revoked_at) AS revoked, min(expires_at) AS first_end FROM
          (SELECT expires_at, revoked_at FROM tokens
-          WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IN (SELECT value FROM json_each(?3)) AND expires_at > ?4
+          WHERE client_id = ?1 AND owner = ?2
+              AND owner_issuer IN (SELECT value FROM json_each(?3)) AND expires_at > ?4
           UNION ALL
           SELECT expires_at, revoked_at FROM tokens
-          WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IN (SELECT value FROM json_each(?3)) AND expires_at IS NULL)";
+          WHERE client_id = ?1 AND owner = ?2
+              AND owner_issuer IN (SELECT value FROM json_each(?3)) AND expires_at IS NULL)";
 
 #[async_trait]
 impl TokenStore for Sqlite {
@@ -142,7 +144,8 @@ impl TokenStore for Sqlite {
         let work = async move |connection: &mut SqliteConnection| {
             let mut purged = 0;
             for delete in [
-                "DELETE FROM tokens WHERE rowid IN (SELECT rowid FROM tokens WHERE expires_at < ?1 LIMIT ?2)",
+                "DELETE FROM tokens WHERE rowid IN
+                     (SELECT rowid FROM tokens WHERE expires_at < ?1 LIMIT ?2)",
                 "DELETE FROM revoked_tokens WHERE rowid IN
                      (SELECT rowid FROM revoked_tokens WHERE expires_at < ?1 LIMIT ?2)",
                 "DELETE FROM client_not_before WHERE rowid IN
@@ -229,11 +232,13 @@ pub(super) async fn insert_record(
     connection: &mut SqliteConnection,
     token: &TokenRecord,
 ) -> Result<(), Failure> {
-    let insert = "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
-                                      expires_at, revoked_at, original_claims, owner_issuer)
+    let insert = "INSERT INTO tokens
+                      (jti, client_id, owner, subject, name, scope, audience, issued_at,
+                       expires_at, revoked_at, original_claims, owner_issuer)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
                           coalesce(?10, (SELECT revoked_at FROM client_not_before
-                                          WHERE client_id = ?2 AND until >= ?8 AND mark IS NOT ?12)),
+                                          WHERE client_id = ?2 AND until >= ?8
+                                              AND mark IS NOT ?12)),
                           ?11, ?13)";
     sqlx::query(insert)
         .bind(&token.jti)

@@ -207,12 +207,13 @@ pub(super) fn why_no_client_type(kind: &str) -> Option<&'static str> {
         | "noninteractive" | "server" | "backend" | "daemon" | "worker" => None,
         "public" | "spa" | "native" | "browser" | "frontend" | "web" | "regularweb" | "mobile"
         | "singlepage" | "singlepageapp" | "userfacing" | "device" => Some(
-            "it asks for a client that logs people in or has no secret; every client here is a machine: `confidential`, \
-             also called `m2m`, `machine_to_machine`, `service`, `service_account` or `non_interactive`",
+            "it asks for a client that logs people in or has no secret; every client here \
+             is a machine: `confidential`, also called `m2m`, `machine_to_machine`, `service`, \
+             `service_account` or `non_interactive`",
         ),
         _ => Some(
-            "it must be `confidential`, also called `m2m`, `machine_to_machine`, `service`, `service_account` or \
-             `non_interactive`",
+            "it must be `confidential`, also called `m2m`, `machine_to_machine`, `service`, \
+             `service_account` or `non_interactive`",
         ),
     }
 }
@@ -236,7 +237,8 @@ pub(super) fn why_no_grant(name: &str) -> &'static str {
 pub(super) fn why_no_method(name: &str) -> &'static str {
     match name {
         "none" => {
-            "; `none` asks for a client without a secret, and every client here authenticates itself"
+            "; `none` asks for a client without a secret, and every client here authenticates \
+             itself"
         }
         "client_secret_jwt" => {
             "; `client_secret_jwt` needs the secret itself, and this server keeps a hash of it"
