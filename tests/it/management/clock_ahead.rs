@@ -119,7 +119,8 @@ async fn rows(database: &mut SqliteConnection) -> Vec<i64> {
     let count = "SELECT (SELECT count(*) FROM revoked_tokens), \
         (SELECT count(*) FROM client_not_before),
                         (SELECT count(*) FROM tokens), (SELECT count(*) FROM refresh_tokens),
-                        (SELECT count(*) FROM used_assertions), (SELECT count(*) FROM signing_keys)";
+                        (SELECT count(*) FROM used_assertions),
+                        (SELECT count(*) FROM signing_keys)";
     let (a, b, c, d, e, f): (i64, i64, i64, i64, i64, i64) = sqlx::query_as(count)
         .fetch_one(database)
         .await

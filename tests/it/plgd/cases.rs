@@ -158,11 +158,14 @@ async fn t08_an_expiration_that_has_passed_is_401() {
 async fn t09_a_token_is_created_at_the_tokens_api() {
     let world = World::start().await;
     let address = world.sidecar.address("issuer");
-    let snake = json!({"client_id": "serviceClient", "client_secret": super::SECRET, "grant_type": "client_credentials",
+    let snake = json!({"client_id": "serviceClient", "client_secret": super::SECRET,
+        "grant_type": "client_credentials",
         "token_name": "name", "unknown": {"a": 1}});
     let end = now() + 60;
-    let camel = json!({"clientId": "dayClient", "clientSecret": super::SECRET, "grantType": "client_credentials",
-        "tokenName": "name", "audience": ["x", "y"], "scope": ["b"], "expiration": end.to_string()});
+    let camel = json!({"clientId": "dayClient", "clientSecret": super::SECRET,
+        "grantType": "client_credentials",
+        "tokenName": "name", "audience": ["x", "y"], "scope": ["b"],
+        "expiration": end.to_string()});
     let post = async |body: &serde_json::Value, headers: &[(&str, &str)]| {
         remember(
             request(
@@ -217,7 +220,8 @@ async fn t09_a_token_is_created_at_the_tokens_api() {
             16,
         ),
         (
-            json!({"grantType": "password", "clientId": "dayClient", "clientSecret": super::SECRET}),
+            json!({"grantType": "password", "clientId": "dayClient",
+                "clientSecret": super::SECRET}),
             400,
             3,
         ),

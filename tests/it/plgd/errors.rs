@@ -192,7 +192,8 @@ async fn refused_token_requests_are_errors_that_plgds_clients_read() {
     let delayed = post_form(address, TOKEN, &wrong, &[]).await;
     assert_both(&delayed, 429, 8);
     assert!(delayed.header("retry-after").is_some());
-    let body = json!({"grantType": "client_credentials", "clientId": "dayClient", "clientSecret": "not-the-secret-1"});
+    let body = json!({"grantType": "client_credentials", "clientId": "dayClient",
+        "clientSecret": "not-the-secret-1"});
     let delayed = request("POST", address, TOKENS, &[], body.to_string().as_bytes()).await;
     assert_status(&delayed, 429, 8);
     assert!(delayed.header("retry-after").is_some());
@@ -207,7 +208,8 @@ async fn a_store_that_is_away_is_an_error_that_plgds_clients_read() {
         .await
         .expect("a table");
     assert_both(&world.token("serviceClient", &[]).await, 503, 14);
-    let body = json!({"grantType": "client_credentials", "clientId": "serviceClient", "clientSecret": SECRET});
+    let body = json!({"grantType": "client_credentials", "clientId": "serviceClient",
+        "clientSecret": SECRET});
     let address = world.sidecar.address("issuer");
     assert_status(
         &request("POST", address, TOKENS, &[], body.to_string().as_bytes()).await,
