@@ -1,7 +1,7 @@
-//! What decides about a listener's requests, without the listener: for one look at a decision.
+//! The decision of a listener about one request, without the listener.
 //!
-//! Nothing is bound, spawned, or written: neither the store nor the state directory is touched, so
-//! this may run beside a sidecar, and as another user.
+//! Nothing is bound, spawned or written, and the store is not opened. It can run beside a sidecar,
+//! and as another user.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use crate::proxy::dry_run::{Outcome, Request};
 use crate::proxy::inbound;
 use crate::verifier::{Authority, AuthorityConfig, Gate, KeptLists, KeySource, RevocationKind};
 
-/// What decides about a listener's requests.
+/// The parts of a listener that decide about its requests.
 pub struct Explained<'c> {
     listener: &'c inbound::Config,
     own: HashSet<String>,
@@ -35,12 +35,12 @@ pub struct Explained<'c> {
     state_dir: PathBuf,
 }
 
-/// What was fetched: how many keys serve, and why the fetch failed if it did.
+/// The result of a fetch of keys.
 #[derive(Clone, Debug)]
 pub struct KeysFetched {
-    /// How many keys there are; with an error, those that a running sidecar keeps on disk.
+    /// The number of keys; after an error, of those that a running sidecar keeps on disk.
     pub count: usize,
-    /// Why they could not be fetched.
+    /// Why the keys could not be fetched.
     pub error: Option<FetchError>,
 }
 
@@ -48,15 +48,15 @@ pub struct KeysFetched {
 pub struct Evaluation {
     /// The decision, and the checks that led to it.
     pub outcome: Outcome,
-    /// How it was found out whether the token is revoked; none: it did not come to that.
+    /// How the revocation was checked; none when an earlier check refused the token.
     pub revocation: Option<String>,
-    /// Why that could not be found out.
+    /// Why the revocation is unknown.
     pub revocation_error: Option<String>,
 }
 
 impl<'c> Explained<'c> {
-    /// A listener's gate as [`super::start`] makes it. The keys of `issuer`, the one that the
-    /// token names, are fetched once.
+    /// The gate of a listener, as [`super::start`] makes it. The keys of `issuer`, which the token
+    /// names, are fetched once.
     ///
     /// # Errors
     /// [`StartError`], as when a sidecar is started.
@@ -96,14 +96,13 @@ impl<'c> Explained<'c> {
         })
     }
 
-    /// What was fetched for the token.
+    /// The fetch of the token's keys.
     #[must_use]
     pub fn keys(&self) -> Option<&KeysFetched> {
         self.keys.as_ref()
     }
 
-    /// Judges a request as the listener does. The token's issuer is asked whether the token was
-    /// revoked.
+    /// Evaluates a request as the listener does. The revocation of its token is queried.
     ///
     /// # Errors
     /// [`StartError`] when the issuer cannot be asked with this configuration.

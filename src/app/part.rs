@@ -1,4 +1,4 @@
-//! Living parts: what outlives one configuration because the next one needs it unchanged.
+//! Living parts: they outlive a configuration when the next one needs them unchanged.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,8 +11,8 @@ use crate::telemetry::{Metrics, Reading};
 type Begin = Box<dyn FnOnce(&mut Life) + Send>;
 type End = Box<dyn FnOnce() + Send>;
 
-/// A part: its value, and what runs for it. To make one has no effect; its tasks begin with the
-/// first generation that is started with it, and end when no generation uses it any more.
+/// A part: its value and its tasks. Making one has no effect. Its tasks begin with the first
+/// generation that is started with it, and end when no generation uses it any more.
 pub(super) struct Part<T> {
     value: T,
     begin: Mutex<Option<Begin>>,
@@ -35,7 +35,7 @@ impl Life {
 }
 
 impl<T> Part<T> {
-    /// A part for which `begin` spawns what has to run.
+    /// A part whose tasks are spawned by `begin`.
     pub(super) fn new(value: T, begin: impl FnOnce(&mut Life) + Send + 'static) -> Arc<Self> {
         Self::with_end(value, begin, || {})
     }

@@ -1,4 +1,4 @@
-//! What outlives every generation.
+//! The state of the process, which outlives every generation.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Process {
     pub clock: SharedClock,
     pub metrics: Arc<Metrics>,
     pub tasks: Tasks,
-    /// What is done after everything else has ended.
+    /// Work after everything else has ended, such as closing the store.
     pub last_work: TaskTracker,
     /// The runtime for everything but requests.
     pub runtime: Handle,

@@ -24,8 +24,8 @@ use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, KeySource
 /// The authorities of a generation, by their names.
 pub(super) type Authorities = HashMap<String, Arc<Authority>>;
 
-/// An authority is known by its configuration, the client that asks it about tokens, and the issuer
-/// of this process where the authority is that one.
+/// An authority is known by its configuration, the client that asks it about tokens, and, where it
+/// is the issuer of this process, by that issuer.
 pub(super) struct AuthorityIdentity {
     config: AuthorityConfig,
     asking: Option<(String, Authentication)>,

@@ -1,4 +1,4 @@
-//! Who calls plgd's tokens API: a bearer token → a user, or an access token of our own.
+//! The callers of plgd's tokens API: a bearer token → a user, or an access token of our own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,11 +58,11 @@ impl Build<'_> {
     }
 }
 
-/// Our own issuer as an authority: also its tokens that never expire, which plgd's services ask
-/// about with the tokens themselves.
+/// Our own issuer as an authority. Tokens without `exp` are accepted: plgd's services present them
+/// to ask about them.
 fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
     let config = AuthorityConfig {
-        // Their times are those of our own clock. What has expired is no longer in the list.
+        // The clock is our own, and expired entries are no longer in the list.
         clock_skew: Duration::ZERO,
         require_expiry: false,
         profile: verifier::Profile::Plgd,
@@ -72,8 +72,8 @@ fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<A
     Authority::new(config, clock, Some(own), None)
 }
 
-/// Authenticates callers by the tokens of these authorities. Audiences are not checked: plgd's users
-/// have tokens for its web page.
+/// Authenticates callers by the tokens of these authorities. Audiences are not checked: plgd's
+/// users have tokens for its web page.
 fn verify(owner_claim: &str, authorities: Vec<Arc<Authority>>, clock: SharedClock) -> VerifyCaller {
     let policy = TokenPolicy {
         cache_size: CACHE_SIZE,

@@ -48,7 +48,7 @@ pub(super) struct Generation {
     pub parts: Arc<Parts>,
     pub listeners: Vec<Planned>,
     pub shutdown: Shutdown,
-    /// What is done when the generation starts: log lines, and what parts that live on take over.
+    /// Called when the generation starts: log lines, and changes of parts that live on.
     pub at_start: Vec<Notice>,
 }
 

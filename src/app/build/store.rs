@@ -100,7 +100,7 @@ fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
     private::replace(&state_dir.join(LAST_STORE), store.as_bytes())
 }
 
-/// What exists before the store is opened.
+/// The state before the store is opened.
 struct Found {
     shown: String,
     is_new: bool,

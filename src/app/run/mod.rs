@@ -126,8 +126,7 @@ impl Running {
         self.start(generation)
     }
 
-    /// Binds, spawns and registers what a generation has more than the one before it, and ends what
-    /// it has no more.
+    /// Binds, spawns and registers the new parts of a generation, and ends those it lacks.
     fn start(&mut self, generation: Generation) -> Result<(), StartErrors> {
         let Generation {
             parts,
@@ -177,7 +176,7 @@ impl Running {
         tracing::info!("ended");
     }
 
-    /// Ends the tasks, then the workers, and last what the parts do at their end.
+    /// Ends the tasks, then the workers, and waits for the last work of the parts.
     async fn end(self) {
         let Self {
             process,

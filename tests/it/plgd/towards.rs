@@ -296,12 +296,12 @@ async fn wrong_answers_of_an_authority_are_shown() {
         (
             Endpoint::Revocations,
             "list",
-            "cannot learn what was revoked",
+            "cannot fetch which tokens are revoked",
         ),
         (
             Endpoint::PlgdTokens,
             "plgd",
-            "cannot learn what was revoked",
+            "cannot fetch which tokens are revoked",
         ),
     ] {
         let authority = Authority::start();
@@ -397,7 +397,12 @@ inbound:
     );
     let line = logs::wait_for_line(
         mark,
-        &["WARN", "cannot learn what was revoked", "(500)", "left out"],
+        &[
+            "WARN",
+            "cannot fetch which tokens are revoked",
+            "(500)",
+            "left out",
+        ],
     )
     .await;
     assert!(!line.contains(&token[..8]), "{line}");

@@ -202,7 +202,11 @@ async fn the_last_list_is_used_during_an_outage_until_it_is_too_old() {
     assert_eq!(outcome_of(&sidecar, &revoked).await, is(401, "revoked"));
     logs::wait_for_line(
         mark,
-        &["WARN", "cannot learn what was revoked", "serves_for=\"4s\""],
+        &[
+            "WARN",
+            "cannot fetch which tokens are revoked",
+            "serves_for=\"4s\"",
+        ],
     )
     .await;
     becomes(&sidecar, &good, is(503, "revocation_unavailable")).await;
