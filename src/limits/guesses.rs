@@ -122,21 +122,21 @@ mod tests {
         burst: 5,
         every: Duration::from_secs(2),
     };
-    const WHOM: BucketKey = [1; 32];
+    const KEY: BucketKey = [1; 32];
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(1000 + seconds)
     }
 
     fn taken(buckets: &Buckets, now: Duration) -> usize {
-        (0..100).filter(|_| buckets.take(WHOM, FIVE, now)).count()
+        (0..100).filter(|_| buckets.take(KEY, FIVE, now)).count()
     }
 
     #[test]
     fn after_the_burst_there_is_room_once_in_a_while() {
         let buckets = Buckets::new(100);
         assert_eq!(taken(&buckets, at(0)), 5);
-        assert_eq!(buckets.wait(&WHOM, FIVE, at(0)), Duration::from_secs(2));
+        assert_eq!(buckets.wait(&KEY, FIVE, at(0)), Duration::from_secs(2));
         assert_eq!((taken(&buckets, at(1)), taken(&buckets, at(2))), (0, 1));
         assert!(buckets.take([2; 32], FIVE, at(2)), "another's bucket");
         assert_eq!(
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn what_is_counted_without_room_is_owed_no_longer_than_a_burst() {
         let buckets = Buckets::new(100);
-        (0..1000).for_each(|_| buckets.count(WHOM, FIVE, at(0)));
-        assert_eq!(buckets.wait(&WHOM, FIVE, at(0)), Duration::from_secs(2));
+        (0..1000).for_each(|_| buckets.count(KEY, FIVE, at(0)));
+        assert_eq!(buckets.wait(&KEY, FIVE, at(0)), Duration::from_secs(2));
         assert_eq!(taken(&buckets, at(2)), 1);
     }
 
@@ -158,14 +158,14 @@ mod tests {
     fn what_is_given_back_was_not_counted() {
         let buckets = Buckets::new(100);
         for _ in 0..100 {
-            assert!(buckets.take(WHOM, FIVE, at(0)));
-            buckets.give_back(WHOM, FIVE);
+            assert!(buckets.take(KEY, FIVE, at(0)));
+            buckets.give_back(KEY, FIVE);
         }
         assert_eq!(taken(&buckets, at(0)), 5);
     }
 
     #[test]
-    fn a_clock_that_is_set_back_locks_nobody_out() {
+    fn a_clock_that_is_set_back_blocks_no_client() {
         let buckets = Buckets::new(100);
         assert_eq!(taken(&buckets, at(1_000_000)), 5);
         assert_eq!(taken(&buckets, at(0)), 5);

@@ -22,7 +22,7 @@ pub struct Switch<S>(Arc<ArcSwap<Current<S>>>);
 
 struct Current<S> {
     service: S,
-    /// What the service needs for as long as a request uses it.
+    /// The parts that the service needs while a request uses it.
     _keeps: Arc<dyn Any + Send + Sync>,
 }
 
@@ -33,7 +33,7 @@ impl<S> Clone for Switch<S> {
 }
 
 impl<S> Switch<S> {
-    /// A switch that points to `service`. `keeps` lives until the last request has left it.
+    /// A switch that points to `service`. `keeps` is dropped after its last request.
     #[must_use]
     pub fn new(service: S, keeps: Arc<dyn Any + Send + Sync>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(Current {

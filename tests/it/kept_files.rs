@@ -1,4 +1,4 @@
-//! What somebody else put into the state directory is not believed, and the start says what mends
+//! Foreign files in the state directory are not used, and the start log names the remedy
 //! it.
 
 use std::fs::{self, Permissions};

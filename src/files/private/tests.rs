@@ -132,7 +132,7 @@ fn links_pipes_sockets_directories_and_large_files_are_refused_and_nothing_waits
 }
 
 #[test]
-fn a_directory_behind_a_link_of_ours_is_judged_itself() {
+fn the_target_of_a_linked_directory_is_checked() {
     let (dir, file) = place();
     let outer = tempfile::tempdir().unwrap();
     let link = outer.path().join("state");

@@ -41,7 +41,7 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// What a listener allows its clients, and how it answers them. A connection keeps the settings
+/// The limits of a listener's clients, and the forms of its errors. A connection keeps the settings
 /// that it was accepted with.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
@@ -66,7 +66,7 @@ impl Default for ClientSettings {
     }
 }
 
-/// What the connections of a listener share.
+/// The state that a listener's connections share.
 #[derive(Debug)]
 pub struct Clients {
     settings: ArcSwap<ClientSettings>,

@@ -11,6 +11,7 @@ mod forward;
 mod forwarding;
 mod links;
 mod pages;
+mod refused;
 mod replay;
 mod reverse;
 
@@ -31,6 +32,7 @@ pub use self::config::{
 };
 use self::forward::Urls;
 pub use self::pages::{Pages, RequiredHeader};
+use self::refused::Refused;
 use self::reverse::Reverse;
 use super::access::Access;
 use super::anywhere::Anywhere;
@@ -109,32 +111,6 @@ enum Credential {
     Own,
     /// The request's own header, because the destination gets no token of the sidecar.
     Withheld,
-}
-
-/// A request that is not forwarded.
-#[derive(Debug)]
-pub(super) struct Refused {
-    fault: Fault,
-    /// Replaces the fault's description in the response.
-    text: Option<&'static str>,
-}
-
-impl<F: Into<Fault>> From<F> for Refused {
-    fn from(fault: F) -> Self {
-        Self {
-            fault: fault.into(),
-            text: None,
-        }
-    }
-}
-
-impl Refused {
-    fn because(reason: Reason, text: &'static str) -> Self {
-        Self {
-            fault: reason.into(),
-            text: Some(text),
-        }
-    }
 }
 
 impl Outbound {
