@@ -122,7 +122,7 @@ outbound:
 fn every_key_is_resolved() {
     let config = config(FULL);
     assert_eq!(config.log.level, tracing::Level::DEBUG);
-    assert_eq!(config.log.encoding, telemetry::Encoding::Json);
+    assert_eq!(config.log.encoding, crate::domain::settings::Encoding::Json);
     assert_eq!(config.threads, 2);
     let shutdown = Shutdown {
         delay: Duration::from_secs(5),
@@ -425,7 +425,10 @@ fn defaults_are_the_documented_ones() {
     let config = config(&small());
     assert_eq!(
         (config.log.level, config.log.encoding),
-        (tracing::Level::INFO, telemetry::Encoding::Text)
+        (
+            tracing::Level::INFO,
+            crate::domain::settings::Encoding::Text
+        )
     );
     assert_eq!((config.threads, config.probes), (0, None));
     assert_eq!(
