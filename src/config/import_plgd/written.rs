@@ -92,7 +92,7 @@ fn issuer(out: &mut Lines, target: &Target) {
     out.text(2, "url", &target.url);
     out.line(
         2,
-        "# Plain HTTP: what ends TLS for that URL passes requests on to here, with their paths.",
+        "# Plain HTTP: the proxy that ends TLS for that URL forwards requests here, with their paths.",
     );
     out.text(2, "listen", &target.listen);
     out.line(
@@ -112,7 +112,7 @@ fn issuer(out: &mut Lines, target: &Target) {
     if let Some(file) = &target.private_key_file {
         out.line(
             2,
-            "# The same key under the same `kid`: verifiers notice nothing.",
+            "# The same key with the same `kid`: nothing changes for verifiers.",
         );
         out.line(2, "signing:");
         if let Some(algorithm) = target.algorithm {
