@@ -1,7 +1,7 @@
 //! The listeners that are being served.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::app::build::{ListenerId, Planned, Service};
 use crate::app::error::{StartError, StartErrors};
@@ -29,7 +29,8 @@ impl Served {
 #[derive(Default)]
 pub(super) struct Listeners {
     served: Vec<Served>,
-    leaving: Vec<Arc<Listener>>,
+    /// Weak: a listener that has drained must not keep the parts of its generation.
+    leaving: Vec<Weak<Listener>>,
 }
 
 impl Listeners {
@@ -122,12 +123,11 @@ impl Listeners {
                 (None, None) => {}
             }
         }
-        self.leaving.retain(|listener| listener.connections() > 0);
+        self.leaving.retain(|listener| listener.strong_count() > 0);
         for Served { id, listener, .. } in before {
             tracing::info!(listener = id.name, "no longer listening");
-            let drained = listener.clone();
-            tokio::spawn(async move { drained.drain().await });
-            self.leaving.push(listener);
+            self.leaving.push(Arc::downgrade(&listener));
+            tokio::spawn(async move { listener.drain().await });
         }
         Ok(())
     }
@@ -140,14 +140,15 @@ impl Listeners {
     }
 
     /// Every listener, also those that are draining.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Listener> {
-        let served = self.served.iter().map(|served| &*served.listener);
-        served.chain(self.leaving.iter().map(|listener| &**listener))
+    pub(super) fn all(&self) -> Vec<Arc<Listener>> {
+        let served = self.served.iter().map(|served| served.listener.clone());
+        let leaving = self.leaving.iter().filter_map(Weak::upgrade);
+        served.chain(leaving).collect()
     }
 
     /// How many requests are under way on all listeners.
     pub(super) fn requests(&self) -> usize {
-        self.all().map(Listener::requests).sum()
+        self.all().iter().map(|listener| listener.requests()).sum()
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {

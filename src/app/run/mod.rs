@@ -164,14 +164,16 @@ impl Running {
         tracing::info!("draining: {requests}, at most {most}");
         // All at once, the probes too: a successor on this machine needs their port as well.
         self.listeners.stop_listening();
-        let drained = self.listeners.all().map(|listener| listener.drain());
+        let listeners = self.listeners.all();
+        let drained = listeners.iter().map(|listener| listener.drain());
         let drained = tokio::time::timeout(grace_period, join_all(drained)).await;
         if drained.is_err() {
             let requests = counted(self.listeners.requests(), "request");
-            let connections = self.listeners.all().map(|listener| listener.connections());
+            let connections = listeners.iter().map(|listener| listener.connections());
             let connections = counted(connections.sum(), "connection");
             tracing::warn!("the grace period is over: {requests} on {connections} cut off");
         }
+        drop(listeners);
         self.end().await;
         tracing::info!("ended");
     }
