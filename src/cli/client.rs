@@ -154,28 +154,7 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                     .await?;
                 print(&client, as_json)
             }
-            Action::Update(update) => {
-                let mut patch = update.metadata.members()?;
-                if let Some(both) = update
-                    .unset
-                    .iter()
-                    .find(|member| patch.contains_key(*member))
-                {
-                    bail!(Ended::Usage(format!("`{both}` is both set and removed")));
-                }
-                patch.extend(
-                    update
-                        .unset
-                        .iter()
-                        .map(|member| (member.clone(), Value::Null)),
-                );
-                if patch.is_empty() {
-                    bail!(Ended::Usage(
-                        "there is nothing to change: no option names a member".to_owned()
-                    ));
-                }
-                change(&api, &update.client, patch, as_json).await
-            }
+            Action::Update(update) => change(&api, &update.client, patch(update)?, as_json).await,
             Action::Disable(named) => change(&api, named, disabled(true), as_json).await,
             Action::Enable(named) => change(&api, named, disabled(false), as_json).await,
             Action::Delete(named) => {
@@ -196,20 +175,7 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                     super::print(&shown::secrets(&secrets))
                 }
             }
-            Action::DeleteSecret(delete) => {
-                let client_id = &delete.client.client_id;
-                let target = of_client(&path(&["secrets", &delete.secret_id]), client_id);
-                let target = if delete.force {
-                    format!("{target}&force=true")
-                } else {
-                    target
-                };
-                api.call(Method::DELETE, &target, None).await?;
-                done(
-                    as_json,
-                    &json!({ "client_id": client_id, "id": delete.secret_id, "deleted": true }),
-                )
-            }
+            Action::DeleteSecret(delete) => delete_secret(&api, delete, as_json).await,
             Action::Revoke(Revoke {
                 client: named,
                 before,
@@ -226,6 +192,41 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
             }
         }
     })
+}
+
+/// The merge patch of `update`.
+fn patch(update: &Update) -> anyhow::Result<Map<String, Value>> {
+    let mut patch = update.metadata.members()?;
+    if let Some(both) = update
+        .unset
+        .iter()
+        .find(|member| patch.contains_key(*member))
+    {
+        bail!(Ended::Usage(format!("`{both}` is both set and removed")));
+    }
+    let removed = update.unset.iter();
+    patch.extend(removed.map(|member| (member.clone(), Value::Null)));
+    if patch.is_empty() {
+        bail!(Ended::Usage(
+            "there is nothing to change: no option names a member".to_owned()
+        ));
+    }
+    Ok(patch)
+}
+
+async fn delete_secret(
+    api: &Management,
+    delete: &DeleteSecret,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let (client_id, id) = (&delete.client.client_id, &delete.secret_id);
+    let mut target = of_client(&path(&["secrets", id]), client_id);
+    if delete.force {
+        target.push_str("&force=true");
+    }
+    api.call(Method::DELETE, &target, None).await?;
+    let result = json!({ "client_id": client_id, "id": id, "deleted": true });
+    done(as_json, &result)
 }
 
 fn disabled(disabled: bool) -> Map<String, Value> {

@@ -73,53 +73,9 @@ async fn contents(connection: &mut SqliteConnection, path: &Path) -> Result<Cont
                 .to_owned(),
         ));
     }
-    let known = MIGRATIONS
-        .iter()
-        .map(|(version, ..)| *version)
-        .max()
-        .unwrap_or(0);
-    let newest = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success")
-        .fetch_one(&mut *connection)
-        .await
-        .and_then(|row| row.try_get::<Option<i64>, _>("version"));
-    match newest {
-        Ok(Some(version)) if version <= known => {}
-        Ok(Some(_)) => {
-            return Err(unusable(
-                "it was made by a later version of this program".to_owned(),
-            ));
-        }
-        Ok(None) | Err(_) => {
-            return Err(unusable("it has none of this program's tables".to_owned()));
-        }
-    }
-    let mut counts = [0_u64; 5];
-    // An earlier version may not have all of them yet.
-    let tables = [
-        "clients",
-        "signing_keys",
-        "tokens",
-        "revoked_tokens",
-        "client_not_before",
-    ];
-    for (table, count) in tables.iter().zip(&mut counts) {
-        let exists = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")
-            .bind(*table);
-        if exists
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(failed)?
-            .is_some()
-        {
-            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-            let rows: i64 = sqlx::query_scalar(sql)
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
-            *count = u64::try_from(rows).unwrap_or(0);
-        }
-    }
-    let [clients, signing_keys, tokens, revoked, ended] = counts;
+    check_version(connection).await.map_err(unusable)?;
+    let [clients, signing_keys, tokens, revoked, ended] =
+        count_rows(connection).await.map_err(failed)?;
     let bytes = fs::metadata(path)
         .await
         .map_err(|error| file(path, error))?
@@ -131,6 +87,44 @@ async fn contents(connection: &mut SqliteConnection, path: &Path) -> Result<Cont
         revocations: revoked + ended,
         bytes,
     })
+}
+
+/// Whether this program supports the tables of a database; otherwise the reason.
+async fn check_version(connection: &mut SqliteConnection) -> Result<(), String> {
+    let known = MIGRATIONS.iter().map(|(version, ..)| *version).max();
+    let newest = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success")
+        .fetch_one(connection)
+        .await
+        .and_then(|row| row.try_get::<Option<i64>, _>("version"));
+    match newest {
+        Ok(Some(version)) if Some(version) <= known => Ok(()),
+        Ok(Some(_)) => Err("it was made by a later version of this program".to_owned()),
+        Ok(None) | Err(_) => Err("it has none of this program's tables".to_owned()),
+    }
+}
+
+/// Counts the rows of the tables. An earlier version may not have all of them.
+async fn count_rows(connection: &mut SqliteConnection) -> Result<[u64; 5], sqlx::Error> {
+    let tables = [
+        "clients",
+        "signing_keys",
+        "tokens",
+        "revoked_tokens",
+        "client_not_before",
+    ];
+    let mut counts = [0; 5];
+    for (table, count) in tables.into_iter().zip(&mut counts) {
+        let exists = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")
+            .bind(table)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if exists.is_some() {
+            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+            *count = u64::try_from(rows).unwrap_or(0);
+        }
+    }
+    Ok(counts)
 }
 
 /// Opens a database to read it: with what its `-wal` holds, if there is one, else without touching
