@@ -1,9 +1,8 @@
 //! JOSE: keys, signatures and key sets, shared by the roles.
 //!
-//! [`verify`] reads a compact JWS and checks its signature, [`sign`] makes one, [`key_set`] holds
-//! an authority's public keys, and [`live_keys`] keeps such a set fresh. The cryptography is
-//! aws-lc-rs, reached through the jsonwebtoken provider of [`provider`], which parses every key
-//! once.
+//! [`verify`] parses a compact JWS and checks its signature, [`sign`] makes one, [`key_set`] holds
+//! an authority's public keys, and [`live_keys`] keeps such a set fresh with [`refresh`]. The
+//! cryptography is aws-lc-rs, through the jsonwebtoken provider of [`provider`].
 
 pub mod kept_record;
 mod kept_set;
@@ -48,8 +47,8 @@ pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// The algorithm of an `alg` value. HMAC is never one: a shared secret cannot stand in a public key
-/// set. `Ed25519` is the newer name of the one EdDSA curve that is supported (RFC 9864 §2.2).
+/// The algorithm of an `alg` value. HMAC is never supported: a public key set cannot hold a shared
+/// secret. `Ed25519` is the newer name of the one EdDSA curve that is supported (RFC 9864 §2.2).
 #[must_use]
 pub fn parse_algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" {

@@ -43,9 +43,8 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes aws-lc-rs the process's cryptography, for TLS (rustls) and JOSE (jsonwebtoken). May be
-/// called repeatedly, and is by everything that makes a key: jsonwebtoken would panic at the first
-/// use of one otherwise.
+/// Makes aws-lc-rs the process's cryptography, for TLS (rustls) and JOSE (jsonwebtoken). Everything
+/// that makes a key calls it, because jsonwebtoken would panic at the first use otherwise.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -1,8 +1,7 @@
-//! Signing keys: made, read from PEM, published as JWK, used.
+//! Signing keys: generated or read from PEM, and published as JWK.
 //!
 //! A key id is the UUIDv5, in the X.500 namespace, of the DER SubjectPublicKeyInfo. plgd's servers
-//! compute theirs the same way, so a key file that moves from there to here keeps its `kid`, and
-//! verifiers notice nothing.
+//! compute it the same way, so a key file of theirs keeps its `kid` here.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
@@ -22,7 +21,7 @@ use zeroize::Zeroizing;
 use super::{Algorithm, algorithm_name, provider};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
-/// A key could not be made, read or used. Says nothing of the key.
+/// A key cannot be generated, read or used. The texts hold nothing of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningKeyError {
     /// The text holds no private key in PEM (PKCS#8, SEC1 or PKCS#1).
@@ -32,7 +31,7 @@ pub enum SigningKeyError {
     /// 2048 bits.
     #[error("the key does not fit the algorithm")]
     WrongKind,
-    /// The algorithm is none that signs here.
+    /// The algorithm is not supported for signing.
     #[error("the algorithm is not supported for signing")]
     Unsupported,
     /// Signing failed.
@@ -62,7 +61,7 @@ impl SigningKey {
     /// A new random key; RSA keys have 2048 bits.
     ///
     /// # Errors
-    /// [`SigningKeyError::Unsupported`] when the algorithm is none that signs here.
+    /// [`SigningKeyError::Unsupported`] when the algorithm is not supported for signing.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SigningKeyError> {
         let failed = |_| SigningKeyError::Failed;
         let pkcs8: Vec<u8> = match algorithm.family() {
@@ -119,8 +118,8 @@ impl SigningKey {
         Self::from_pkcs8(Zeroizing::new(pkcs8), algorithm)
     }
 
-    /// The same for a key of whatever kind, with the usual algorithm of that kind: ES256, ES384,
-    /// EdDSA or RS256.
+    /// [`from_pem`](Self::from_pem) with the usual algorithm of the key's kind: ES256, ES384, EdDSA
+    /// or RS256.
     ///
     /// # Errors
     /// [`SigningKeyError::NotPem`] or [`SigningKeyError::WrongKind`].
@@ -243,7 +242,7 @@ impl SigningKey {
         self.sign_as(typ, Some(&self.kid), claims)
     }
 
-    /// The same under another key id, or under none.
+    /// [`sign`](Self::sign) with another key id, or with none.
     ///
     /// # Errors
     /// As [`sign`](Self::sign).

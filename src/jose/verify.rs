@@ -13,7 +13,7 @@ use crate::domain::claims::Claims;
 use crate::domain::hash::sha256;
 use crate::domain::reason::Reason;
 
-/// Why a text is no JWS that could be verified here.
+/// Why a text is not a JWS that can be verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidJws {
     /// Not three base64url parts of which the first two are JSON objects without repeated members.
@@ -22,12 +22,12 @@ pub enum InvalidJws {
     /// `alg` is missing, `none`, an HMAC or unknown.
     #[error("the signature algorithm is not supported")]
     Algorithm,
-    /// `crit` or `b64` is there (RFC 7515 §4.1.11, RFC 7797).
+    /// The header has `crit` or `b64` (RFC 7515 §4.1.11, RFC 7797).
     #[error("a critical header is not supported")]
     Critical,
 }
 
-/// A compact JWS, whatever its payload, whose signature is still to be checked.
+/// A compact JWS with any payload, before its signature is checked.
 pub struct CompactJws<'a> {
     signing_input: &'a str,
     signature: &'a str,
@@ -81,7 +81,7 @@ impl<'a> CompactJws<'a> {
         self.header.get("kid").and_then(|kid| kid.as_str())
     }
 
-    /// The header's `typ`; `None` also when it is no string, so compare with
+    /// The header's `typ`; `None` also when it is not a string, so compare with
     /// [`CompactJws::has_typ`].
     #[must_use]
     pub fn typ(&self) -> Option<&str> {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_compact_jws_is_malformed() {
+    fn other_texts_than_a_compact_jws_are_malformed() {
         let good = encode(r#"{"alg":"ES256"}"#, "{}");
         assert!(Jws::parse(&good).is_ok());
         for bad in [
@@ -272,8 +272,8 @@ mod tests {
             &encode(r#"{"alg":"ES256","kid":5}"#, "{}"),
             &encode(r#"{"alg":"ES256"}"#, "[]"),
             &encode("[]", "{}"),
-            // The last byte's unused bits, padding, the other alphabet: other spellings of what is
-            // good.
+            // Other spellings of a valid token: unused bits of the last byte, padding, the other
+            // alphabet.
             &format!("{}h", &good[..good.len() - 1]),
             &format!("{good}="),
             &good.replacen('.', "=.", 1),

@@ -14,7 +14,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 
-/// Leave to forward one request. Only [`Gate::decide`] gives one.
+/// Permission to forward one request. Only [`Gate::decide`] gives one.
 pub struct Permit {
     token: Option<VerifiedToken>,
     reason: Reason,
@@ -99,8 +99,8 @@ impl Gate {
         self.mode
     }
 
-    /// Decides about one request. Only holders of a valid token are told that no rule matches a
-    /// path: to others every path looks protected.
+    /// Decides about one request. Only a valid token reveals that no rule matches a path: to
+    /// other clients every path looks protected.
     ///
     /// # Errors
     /// [`Refusal`] names the check that refused. In shadow mode the permit carries it instead.

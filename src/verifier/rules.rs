@@ -1,4 +1,4 @@
-//! Rules: which requests may pass, and with what.
+//! Rules: which requests may pass, and with which token.
 //!
 //! The first rule whose path and method match decides. A request that no rule matches is refused.
 
@@ -23,14 +23,14 @@ pub use readings::TwoReadings;
 
 pub use crate::domain::settings::PathCase;
 
-/// The rules of one listener, compiled.
+/// The compiled rules of one listener.
 pub struct Rules {
     rules: Vec<Rule>,
     readings: Readings,
     claims: Vec<String>,
 }
 
-/// One rule, compiled.
+/// One compiled rule.
 pub struct Rule {
     access: Access,
     /// The index of each claim that the rule needs in [`Rules::claims`].
@@ -41,10 +41,10 @@ pub struct Rule {
 /// Rules that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRules {
-    /// A path pattern is none.
+    /// A path pattern is not valid.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
-    /// There are more methods than bits for them.
+    /// There are more methods than bits.
     #[error("the rules name more than 61 methods beside GET and HEAD")]
     TooManyMethods,
 }
@@ -52,7 +52,7 @@ pub enum InvalidRules {
 /// Whether a pattern matches a path in normal form.
 ///
 /// # Errors
-/// [`InvalidPattern`] when it is no pattern.
+/// [`InvalidPattern`] when it is not a pattern.
 pub fn pattern_matches(pattern: &str, path: &NormalPath<'_>) -> Result<bool, InvalidPattern> {
     Pattern::parse(pattern).map(|pattern| pattern.matches(path))
 }
@@ -61,7 +61,7 @@ impl Rules {
     /// Compiles the rules. `case` says whether upper and lower case tell two paths apart.
     ///
     /// # Errors
-    /// [`InvalidRules`] when a path pattern is none, or too many methods are named.
+    /// [`InvalidRules`] when a path pattern is not valid, or too many methods are named.
     pub fn compile(configs: &[RuleConfig], case: PathCase) -> Result<Self, InvalidRules> {
         let readings = Readings::compile(configs, case)?;
         let mut compared: Vec<String> = Vec::new();
@@ -93,11 +93,10 @@ impl Rules {
         })
     }
 
-    /// The place of the rule that decides about this path and method, counted from 0; `None` when
-    /// no rule matches.
+    /// The index of the rule that decides about this path and method; `None` when no rule matches.
     ///
     /// # Errors
-    /// [`TwoReadings`] when an earlier rule would decide about the path as a server could read it.
+    /// [`TwoReadings`] when a server could read the path as one of an earlier rule.
     pub fn position(
         &self,
         path: &NormalPath<'_>,
@@ -123,7 +122,7 @@ impl Rules {
 }
 
 impl Rule {
-    /// Whether it lets everyone pass, without a token.
+    /// Whether requests pass without a token.
     #[must_use]
     pub fn is_public(&self) -> bool {
         self.access == Access::Public
@@ -157,9 +156,8 @@ impl Rule {
         }
     }
 
-    /// Scopes that would do for the rule (RFC 6750 §3), if it asks for any: all that are needed,
-    /// and the first of those of which one is needed. Naming each of these would make clients ask
-    /// for more than they need.
+    /// Scopes that suffice for the rule (RFC 6750 §3), if it needs any: all of `scopes`, and the
+    /// first of `any_scope`. Naming all of these would make clients request too much.
     pub(super) fn sufficient_scopes(&self) -> Option<ScopeSet> {
         let Access::Token(Needs {
             scopes, any_scope, ..
@@ -177,7 +175,7 @@ fn patterns(rule: &RuleConfig) -> Result<Vec<Pattern>, InvalidPattern> {
     rule.paths.iter().map(|path| Pattern::parse(path)).collect()
 }
 
-/// The methods of a rule, `HEAD` beside `GET`; none: every method.
+/// The methods of a rule, with `HEAD` for `GET`; empty means every method.
 fn methods(rule: &RuleConfig) -> Vec<&str> {
     let head = rule
         .methods

@@ -115,35 +115,7 @@ impl TokenFacts {
             .and_then(Value::as_str)
             .and_then(EndMark::parse);
         let jti = claims.string("jti").map_err(wrong)?;
-        let scopes = claims.scopes().map_err(wrong)?;
-        // An empty text is not a client id.
-        let named = |name: &String| claims.find(name)?.as_str().filter(|text| !text.is_empty());
-        let client_id = reading.client_id.iter().find_map(named);
-        let subject = claims.string("sub").map_err(wrong)?;
-        let shown_jti = jti.map(|jti| excerpt(jti.as_bytes(), SHOWN_JTI).into_owned());
-        let mut texts = vec![
-            Some(scopes.to_string()),
-            client_id.map(str::to_owned),
-            subject.map(str::to_owned),
-            shown_jti,
-        ];
-        for name in reading.forwarded {
-            // To the upstream an issuer has one spelling.
-            let issuer = (name == "iss").then(|| reading.issuer.written());
-            texts.push(issuer.map_or_else(|| header_text(claims, &scopes, name), in_header)?);
-        }
-        texts.extend(
-            reading
-                .compared
-                .iter()
-                .map(|name| compared_items(claims, name, reading)),
-        );
-        texts.extend(
-            audiences(claims, reading.profile)?
-                .into_iter()
-                .map(|aud| Some(aud.to_owned())),
-        );
-        let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
+        let texts = texts(claims, jti, reading)?;
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
         Ok(Self {
             hash,
@@ -282,6 +254,32 @@ impl TokenFacts {
     pub fn forwarded(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.texts.from(FORWARDED).take(usize::from(self.forwarded))
     }
+}
+
+/// The texts of [`TokenFacts::texts`].
+fn texts(claims: &Claims, jti: Option<&str>, reading: &Reading<'_>) -> Result<Texts, Reason> {
+    let wrong = |_: WrongType| Reason::MalformedClaims;
+    let scopes = claims.scopes().map_err(wrong)?;
+    // An empty text is not a client id.
+    let named = |name: &String| claims.find(name)?.as_str().filter(|text| !text.is_empty());
+    let client_id = reading.client_id.iter().find_map(named);
+    let subject = claims.string("sub").map_err(wrong)?;
+    let mut texts = vec![
+        Some(scopes.to_string()),
+        client_id.map(str::to_owned),
+        subject.map(str::to_owned),
+        jti.map(|jti| excerpt(jti.as_bytes(), SHOWN_JTI).into_owned()),
+    ];
+    for name in reading.forwarded {
+        // To the upstream an issuer has one spelling.
+        let issuer = (name == "iss").then(|| reading.issuer.written());
+        texts.push(issuer.map_or_else(|| header_text(claims, &scopes, name), in_header)?);
+    }
+    let compared = reading.compared.iter();
+    texts.extend(compared.map(|name| compared_items(claims, name, reading)));
+    let audiences = audiences(claims, reading.profile)?;
+    texts.extend(audiences.into_iter().map(|aud| Some(aud.to_owned())));
+    Texts::new(&texts).ok_or(Reason::MalformedClaims)
 }
 
 #[cfg(test)]

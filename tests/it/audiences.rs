@@ -140,7 +140,7 @@ async fn manage(sidecar: &Sidecar, method: &str, target: &str, body: &Value) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audience_gets_the_tokens_that_its_verifiers_need_and_the_others_stay_as_they_are() {
+async fn an_audience_gets_the_tokens_that_its_verifiers_need() {
     let upstream = Upstream::start();
     let sidecar = builder().start(&yaml(BY_AUDIENCE, &upstream)).await;
     assert_eq!(algorithms(&sidecar).await, ["ES256", "RS256"]);
@@ -270,7 +270,7 @@ async fn the_plgd_profile_keeps_its_type_unless_the_file_says_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_ones_own_signs_its_algorithm_and_generated_keys_sign_the_others() {
+async fn an_own_key_signs_its_algorithm_and_generated_keys_the_others() {
     let upstream = Upstream::start();
     let key = SigningKey::generate(Algorithm::ES256).expect("a key");
     let pem = key.to_pem().expose_secret().to_owned();
@@ -298,7 +298,7 @@ async fn a_key_of_ones_own_signs_its_algorithm_and_generated_keys_sign_the_other
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_the_api_brings_what_its_audiences_need_and_the_key_is_there_at_once() {
+async fn a_client_of_the_api_brings_its_audiences_and_their_key() {
     let upstream = Upstream::start();
     let sidecar = builder().start(&yaml("", &upstream)).await;
     let settings = json!({

@@ -96,7 +96,7 @@ async fn a_rotated_key_is_accepted_under_traffic_and_the_removed_one_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_unknown_key_ids_causes_a_few_fetches_and_a_rotation_in_it_is_no_401() {
+async fn a_flood_of_unknown_key_ids_causes_few_fetches_and_delays_no_rotation() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let sidecar = sidecar(&authority, &upstream).await;
     let good = authority.token().sign();
@@ -346,7 +346,7 @@ async fn a_private_authority_is_trusted_by_its_ca_and_by_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_during_an_outage_serves_with_the_kept_keys_of_this_authority_only() {
+async fn a_restart_during_an_outage_uses_the_kept_keys_of_this_authority() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let first = sidecar(&authority, &upstream).await;
     let token = authority.token().sign();

@@ -648,7 +648,7 @@ async fn a_websocket_is_refused_with_a_reason_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_that_is_only_an_offer_is_not_taken_and_the_request_is_served() {
+async fn an_offered_upgrade_is_ignored_and_the_request_served() {
     let world = world("").await;
     let bearer = format!("Bearer {}", world.authority.token().sign());
     for (connection, upgrade) in [
@@ -681,7 +681,7 @@ async fn an_upgrade_that_is_only_an_offer_is_not_taken_and_the_request_is_served
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sidecars_own_headers_are_taken_from_a_client_whatever_the_listener_sets() {
+async fn the_sidecars_own_headers_are_always_removed_from_requests() {
     for configured in [
         "    identityHeaders: {}\n",
         "    identityHeaders: { x-m2m-subject: sub, x-name: name }\n",

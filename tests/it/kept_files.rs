@@ -38,7 +38,7 @@ async fn refused(builder: SidecarBuilder) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_or_directory_that_others_may_write_is_refused_with_the_command_that_mends_it() {
+async fn a_file_or_directory_that_others_may_write_is_refused() {
     for (name, bad, good) in [
         ("state/admin-token", 0o666, 0o600),
         ("state", 0o777, 0o700),

@@ -115,7 +115,7 @@ async fn a_path_that_in_another_letter_case_meets_an_earlier_rule_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn insensitive_rules_match_in_any_letter_case_and_the_path_is_sent_as_it_came() {
+async fn insensitive_rules_match_any_letter_case_and_leave_the_path() {
     let world = world("    pathCase: insensitive", RULES).await;
     for target in [
         "/ADMIN/users",

@@ -157,7 +157,7 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_are_asked_of_remembered_tokens_too_and_by_each_listener_its_own() {
+async fn each_listener_compares_its_claims_also_of_cached_tokens() {
     let world = world(
         "",
         "      - { paths: [/blue], claims: { tenant: blue } }\n      - { paths: [/any] }",
@@ -392,7 +392,7 @@ fn preflight<'a>(announced: &'a str, further: &[(&'a str, &'a str)]) -> Vec<(&'a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces() {
+async fn a_preflight_passes_if_a_rule_matches_the_announced_request() {
     let world = world("    corsPreflight: pass", RULES_OF_A_PAGE).await;
     let mark = logs::mark();
     let headers = preflight(
@@ -584,8 +584,7 @@ async fn among_hundreds_of_rules_the_first_that_matches_decides() {
 
 /// As Keycloak writes roles; and the names that Okta and Entra have for a client.
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_inside_of_others_have_dotted_names_and_clients_are_named_as_authorities_name_them()
-{
+async fn nested_claims_have_dotted_names_and_each_authority_names_clients() {
     let world = world(
         "    identityHeaders: { x-roles: realm_access.roles }",
         "      - { paths: [/admin], claims: { realm_access.roles: [admin] } }\n      - { paths: [/client], claims: { \

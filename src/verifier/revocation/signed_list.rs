@@ -28,6 +28,8 @@ use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::Jws;
 
+const MALFORMED: &str = "the list has an unknown form";
+
 /// A verified list.
 pub(super) struct List {
     pub revoked: Revoked,
@@ -68,7 +70,6 @@ fn usable_keys(issuer: &Issuer) -> Result<Arc<KeySet>, &'static str> {
 }
 
 fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {
-    const MALFORMED: &str = "the list has an unknown form";
     match claims.string("iss") {
         Ok(Some(iss)) if issuer.is(iss) => {}
         Ok(Some(iss)) if issuer.is_nearly(iss) => {
@@ -89,30 +90,7 @@ fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {
         .ok_or(MALFORMED)?;
     let tokens = tokens.iter().map(|jti| jti.as_str().map(TokenId::of));
     let tokens: HashSet<TokenId> = tokens.collect::<Option<_>>().ok_or(MALFORMED)?;
-    let members = |name| match claims.get(name) {
-        None => Ok(None),
-        Some(Value::Object(members)) => Ok(Some(members)),
-        Some(_) => Err(MALFORMED),
-    };
-    let ends = |not_before, marks| -> Result<Vec<(&String, ClientEnd)>, &'static str> {
-        let (ends, exceptions) = (members(not_before)?, members(marks)?);
-        let ends = ends.into_iter().flatten().map(|(client, until)| {
-            let exception = exceptions.and_then(|marked| marked.get(client));
-            let marked = exception
-                .map(|exception| parse_mark(exception).ok_or(()))
-                .transpose()
-                .ok()?;
-            Some((
-                client,
-                ClientEnd {
-                    until: UnixTime(until.as_i64()?),
-                    marked,
-                },
-            ))
-        });
-        ends.collect::<Option<_>>().ok_or(MALFORMED)
-    };
-    let hashed = ends("not_before_sha256", "marked_sha256")?;
+    let hashed = client_ends(claims, "not_before_sha256", "marked_sha256")?;
     let hashed = hashed
         .into_iter()
         .map(|(client, end)| Some((HashedClientId::parse(client)?, end)));
@@ -124,7 +102,7 @@ fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {
     let clients = if is_empty_list && !hashed.is_empty() {
         HashMap::new()
     } else {
-        let named = ends("not_before", "marked")?.into_iter();
+        let named = client_ends(claims, "not_before", "marked")?.into_iter();
         named.map(|(client, end)| (client.clone(), end)).collect()
     };
     Ok(List {
@@ -132,6 +110,29 @@ fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {
         issued_at,
         revision,
     })
+}
+
+/// The ends of clients in the member `not_before`, with their exceptions in `marks`.
+fn client_ends<'c>(
+    claims: &'c Claims,
+    not_before: &str,
+    marks: &str,
+) -> Result<Vec<(&'c String, ClientEnd)>, &'static str> {
+    let members = |name| match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Object(members)) => Ok(Some(members)),
+        Some(_) => Err(MALFORMED),
+    };
+    let (ends, marks) = (members(not_before)?, members(marks)?);
+    let ends = ends.into_iter().flatten().map(|(client, until)| {
+        let marked = match marks.and_then(|marks| marks.get(client)) {
+            Some(exception) => Some(parse_mark(exception)?),
+            None => None,
+        };
+        let until = UnixTime(until.as_i64()?);
+        Some((client, ClientEnd { until, marked }))
+    });
+    ends.collect::<Option<_>>().ok_or(MALFORMED)
 }
 
 fn parse_mark(exception: &Value) -> Option<Marked> {

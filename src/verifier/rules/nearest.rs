@@ -177,77 +177,104 @@ fn cut(text: &str) -> String {
     text.chars().take(MOST_CHARACTERS).collect()
 }
 
-/// The cost and the changes between a pattern and a path: an edit distance of segments.
-fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
-    let wanted: Vec<&Segment> = pattern.segments.iter().take(MOST_SEGMENTS).collect();
-    // costs[i][j]: from the first i segments of the pattern to the first j of the path.
-    let mut costs = vec![vec![0.0; path.len() + 1]; wanted.len() + 1];
-    let at = |costs: &[Vec<f64>], i: usize, j: usize| {
-        costs
-            .get(i)
-            .and_then(|row| row.get(j))
-            .copied()
-            .unwrap_or(f64::INFINITY)
-    };
-    let step = |costs: &[Vec<f64>], i: usize, j: usize| {
-        let missing = i
-            .checked_sub(1)
-            .map_or(f64::INFINITY, |i| at(costs, i, j) + MISSING);
-        let extra = j
-            .checked_sub(1)
-            .map_or(f64::INFINITY, |j| at(costs, i, j) + EXTRA);
-        let other = match (i.checked_sub(1), j.checked_sub(1)) {
-            (Some(i), Some(j)) => match (wanted.get(i), path.get(j)) {
-                (Some(wanted), Some(is)) => at(costs, i, j) + unlike(wanted, is),
-                _ => f64::INFINITY,
-            },
-            _ => f64::INFINITY,
+/// The costs of an edit distance between the segments of a pattern and of a path.
+struct Costs<'p> {
+    wanted: Vec<&'p Segment>,
+    path: &'p [String],
+    /// `table[i][j]`: from the first i segments of the pattern to the first j of the path.
+    table: Vec<Vec<f64>>,
+}
+
+/// The costs of the three ways to a cell.
+struct Step {
+    other: f64,
+    missing: f64,
+    extra: f64,
+}
+
+impl<'p> Costs<'p> {
+    fn new(pattern: &'p Pattern, path: &'p [String]) -> Self {
+        let wanted: Vec<_> = pattern.segments.iter().take(MOST_SEGMENTS).collect();
+        let table = vec![vec![0.0; path.len() + 1]; wanted.len() + 1];
+        let mut costs = Self {
+            wanted,
+            path,
+            table,
         };
-        (other, missing, extra)
-    };
-    for i in 0..=wanted.len() {
-        for j in 0..=path.len() {
-            if (i, j) == (0, 0) {
-                continue;
-            }
-            let (other, missing, extra) = step(&costs, i, j);
-            if let Some(cost) = costs.get_mut(i).and_then(|row| row.get_mut(j)) {
-                *cost = other.min(missing).min(extra);
+        for i in 0..=costs.wanted.len() {
+            for j in 0..=path.len() {
+                let Step {
+                    other,
+                    missing,
+                    extra,
+                } = costs.step(i, j);
+                if (i, j) != (0, 0)
+                    && let Some(cost) = costs.table.get_mut(i).and_then(|row| row.get_mut(j))
+                {
+                    *cost = other.min(missing).min(extra);
+                }
             }
         }
+        costs
     }
-    let (mut i, mut j) = (wanted.len(), path.len());
-    if pattern.any_rest {
-        // `**` takes the rest.
-        j = (0..=path.len())
-            .min_by(|a, b| at(&costs, i, *a).total_cmp(&at(&costs, i, *b)))
-            .unwrap_or(j);
+
+    fn at(&self, i: Option<usize>, j: Option<usize>) -> f64 {
+        let cell = i.zip(j).and_then(|(i, j)| self.table.get(i)?.get(j));
+        cell.copied().unwrap_or(f64::INFINITY)
     }
-    let total = at(&costs, i, j);
-    let mut in_common = !wanted
-        .iter()
-        .any(|segment| matches!(segment, Segment::Exactly(_)));
+
+    fn step(&self, i: usize, j: usize) -> Step {
+        let (above, left) = (i.checked_sub(1), j.checked_sub(1));
+        let pair = above
+            .and_then(|i| self.wanted.get(i))
+            .zip(left.and_then(|j| self.path.get(j)));
+        Step {
+            other: pair.map_or(f64::INFINITY, |(wanted, is)| {
+                self.at(above, left) + unlike(wanted, is)
+            }),
+            missing: self.at(above, Some(j)) + MISSING,
+            extra: self.at(Some(i), left) + EXTRA,
+        }
+    }
+
+    /// The cell of the whole pattern. `**` takes the rest of the path.
+    fn end(&self, any_rest: bool) -> (usize, usize) {
+        let (i, j) = (self.wanted.len(), self.path.len());
+        let cost = |j: &usize| self.at(Some(i), Some(*j));
+        let cheapest = (0..=j).min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        (i, cheapest.filter(|_| any_rest).unwrap_or(j))
+    }
+}
+
+/// The cost and the differences between a pattern and a path.
+fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
+    let costs = Costs::new(pattern, path);
+    let (mut i, mut j) = costs.end(pattern.any_rest);
+    let total = costs.at(Some(i), Some(j));
+    let is_name = |segment: &&Segment| matches!(segment, Segment::Exactly(_));
+    let mut in_common = !costs.wanted.iter().any(is_name);
     let mut differences = Vec::new();
     while i > 0 || j > 0 {
-        let (other, missing, extra) = step(&costs, i, j);
-        if other <= missing && other <= extra {
+        let step = costs.step(i, j);
+        let (wanted, is) = (
+            costs.wanted.get(i.wrapping_sub(1)),
+            path.get(j.wrapping_sub(1)),
+        );
+        if step.other <= step.missing && step.other <= step.extra {
             (i, j) = (i.saturating_sub(1), j.saturating_sub(1));
-            if let (Some(segment @ Segment::Exactly(wanted)), Some(is)) =
-                (wanted.get(i), path.get(j))
-            {
+            if let (Some(segment @ Segment::Exactly(wanted)), Some(is)) = (wanted, is) {
                 in_common |= unlike(segment, is) < ALIKE;
                 if wanted != is {
-                    let (is, wanted) = (is.clone(), wanted.clone());
                     differences.push(Difference::Segment {
                         place: j + 1,
-                        is,
-                        wanted,
+                        is: is.clone(),
+                        wanted: wanted.clone(),
                     });
                 }
             }
-        } else if missing <= extra {
+        } else if step.missing <= step.extra {
             i = i.saturating_sub(1);
-            let wanted = match wanted.get(i) {
+            let wanted = match wanted {
                 Some(Segment::Exactly(name)) => name.clone(),
                 _ => "*".to_owned(),
             };
@@ -257,15 +284,13 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
             });
         } else {
             j = j.saturating_sub(1);
-            let is = path.get(j).cloned().unwrap_or_default();
+            let is = is.cloned().unwrap_or_default();
             differences.push(Difference::Extra { place: j + 1, is });
         }
     }
     differences.reverse();
-    (
-        total + if in_common { 0.0 } else { NOTHING_IN_COMMON },
-        differences,
-    )
+    let nothing_in_common = if in_common { 0.0 } else { NOTHING_IN_COMMON };
+    (total + nothing_in_common, differences)
 }
 
 /// The cost of a different segment.

@@ -1,12 +1,11 @@
-//! Effects of the order of rules: rules that never decide, and rules that a wider one
-//! undoes.
+//! Effects of the order of rules: rules that never decide, and rules that a wider one undoes.
 
 use super::{Access, Needs, RuleConfig, methods, patterns};
 use crate::domain::letter_case::Folding;
 use crate::domain::pattern::{Pattern, Segment};
 
-/// The rules that can never decide, because earlier ones match everything that they match; with
-/// these, in order. A pattern that only several earlier ones cover together is not found.
+/// The rules that can never decide, with the earlier rules that match all their requests. A pattern
+/// that only several earlier ones cover together is not found.
 #[must_use]
 pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<usize>)> {
     let parsed: Vec<(Vec<Pattern>, Vec<&str>)> = rules
@@ -46,8 +45,8 @@ pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<
     (0..rules.len()).filter_map(covering).collect()
 }
 
-/// The rules with the first later one that is wider and asks for less: what a service takes for the
-/// path of the former, written in another letter case, meets the latter.
+/// The rules with the first later one that is wider and needs less. A service that ignores letter
+/// case could read a path of the latter as one of the former.
 #[must_use]
 pub fn weaker_later(rules: &[RuleConfig]) -> Vec<(usize, usize)> {
     let weaker = |(index, strict): (usize, &RuleConfig)| {
@@ -93,7 +92,7 @@ fn asks_for_less(later: &Access, strict: &Access) -> bool {
     }
 }
 
-/// Whether a token that has what `given` asks for has what `wanted` asks for.
+/// Whether every token that fulfils `given` fulfils `wanted`.
 fn implies(given: &Needs, wanted: &Needs) -> bool {
     let scopes = wanted
         .scopes

@@ -149,7 +149,7 @@ fn many(authorities: &[&Authority], upstream: &Upstream) -> String {
 // "Twenty-one dead addresses of key sets keep every proxy from getting ready." "One fails the whole
 // configuration."
 #[tokio::test(flavor = "multi_thread")]
-async fn complaint_11_twenty_one_dead_authorities_are_no_trouble_for_the_twenty_second() {
+async fn complaint_11_twenty_one_dead_authorities_do_not_affect_another() {
     let (good, upstream) = (Authority::start(), Upstream::start());
     let dead: Vec<_> = (0..21).map(|_| Authority::start()).collect();
     for authority in &dead {
@@ -171,7 +171,7 @@ async fn complaint_11_twenty_one_dead_authorities_are_no_trouble_for_the_twenty_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_authorities_that_hang_delay_neither_the_start_nor_the_tokens_of_the_fifth() {
+async fn four_hanging_authorities_delay_neither_the_start_nor_the_fifth() {
     let (good, upstream) = (Authority::start(), Upstream::start());
     let hanging: Vec<_> = (0..4).map(|_| Authority::start()).collect();
     for authority in &hanging {
@@ -281,7 +281,7 @@ inbound:
 
 // "The proxy crashes when a fetch fails and a request carries several tokens."
 #[tokio::test(flavor = "multi_thread")]
-async fn complaint_16_several_tokens_in_a_request_while_fetches_fail_crash_nothing() {
+async fn complaint_16_several_tokens_during_failed_fetches_crash_nothing() {
     let (one, two, upstream) = (Authority::start(), Authority::start(), Upstream::start());
     one.behave(Endpoint::OpenidConfiguration, Behave::Reset);
     two.behave(Endpoint::Jwks, Behave::Status(500));

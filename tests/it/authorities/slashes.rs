@@ -31,8 +31,7 @@ async fn status(sidecar: &Sidecar) -> Value {
 const ADMIN: &str = "admin: { listen: 127.0.0.1:0, tokenFile: \"@DIR@/admin-token\" }\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_plgd_profile_metadata_and_tokens_may_spell_the_issuer_with_and_without_slashes_at_its_end()
- {
+async fn the_plgd_profile_ignores_slashes_at_the_end_of_an_issuer() {
     let upstream = Upstream::start();
     for path in ["", "/realms/iot"] {
         let authority = Authority::start_at_path(path);
@@ -100,7 +99,7 @@ async fn a_rule_that_names_the_issuer_fits_each_spelling_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_standard_profile_metadata_that_differ_by_a_slash_are_refused_and_it_is_said() {
+async fn the_standard_profile_refuses_metadata_that_differ_by_a_slash() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let slash = format!("{}/", authority.issuer());
     authority.advertise_value("issuer", slash.as_str());
@@ -137,7 +136,7 @@ async fn in_the_standard_profile_metadata_that_differ_by_a_slash_are_refused_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_standard_profile_tokens_that_differ_by_a_slash_are_refused_and_it_is_said() {
+async fn the_standard_profile_refuses_tokens_that_differ_by_a_slash() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let slash = format!("{}/", authority.issuer());
     let start = of(&authority.issuer(), "", &upstream) + ADMIN;
@@ -268,7 +267,7 @@ async fn with_the_plgd_profile_kept_keys_serve_under_either_spelling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_revoked_tokens_may_spell_the_issuer_either_way_with_the_plgd_profile_only() {
+async fn only_the_plgd_profile_ignores_slashes_in_a_revocation_list() {
     let upstream = Upstream::start();
     for (profile, expected) in [
         ("plgd", (401, "revoked")),

@@ -41,8 +41,7 @@ async fn a_token_of_60_kib_is_attached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_served_whatever_the_answer_around_it_looks_like_and_one_warning_says_how_it_deviates()
- {
+async fn a_token_of_a_deviating_answer_is_used_with_one_warning() {
     logs::remember_secret(TOKEN);
     let with = |rest: &str| format!(r#"{{"access_token":"{TOKEN}"{rest}}}"#).into_bytes();
     let bearer = || with(r#","token_type":"Bearer","expires_in":3600"#);
@@ -124,7 +123,7 @@ async fn a_token_is_served_whatever_the_answer_around_it_looks_like_and_one_warn
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expires_in_of_minus_one_beside_a_jwt_means_that_the_jwts_own_end_counts() {
+async fn an_expires_in_of_minus_one_means_the_exp_of_the_jwt() {
     let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{}}}"#, now() + 1000));
     let token = format!("e30.{claims}.c2ln");
     logs::remember_secret(&token);
@@ -144,8 +143,7 @@ async fn an_expires_in_of_minus_one_beside_a_jwt_means_that_the_jwts_own_end_cou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_no_bearer_header_can_carry_is_refused_and_named_and_not_asked_for_every_second()
- {
+async fn a_token_that_is_not_a_bearer_token_is_refused_and_retried_slowly() {
     let unusable = ["mac", "DPoP", "PoP", "N_A"].map(|kind| {
         format!(r#"{{"access_token":"never-attached","token_type":"{kind}","expires_in":60}}"#)
     });

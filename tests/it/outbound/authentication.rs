@@ -204,7 +204,7 @@ fn replace_secret(world: &World, secret: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_secret_is_tried_at_once_and_the_old_token_serves_until_it_has_worked() {
+async fn a_changed_secret_is_tried_at_once_and_the_old_token_used_until_then() {
     const NEW: &str = "outbound-client-secret-2";
     let world = world("", "").await;
     assert_eq!(world.get("/").await.status, 200);
@@ -264,7 +264,7 @@ fn keeping(world_yaml: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_only() {
+async fn a_kept_token_survives_a_restart_and_belongs_to_this_client() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.register_client("legacy", SECRET);
     let yaml = keeping(&yaml(

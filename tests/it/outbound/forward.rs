@@ -191,7 +191,7 @@ async fn other_targets_are_refused_before_a_token_is_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn passing_through_leads_to_public_addresses_only_and_never_round_a_targets_paths() {
+async fn passing_through_reaches_only_public_addresses_and_respects_paths() {
     let world = world("      other: passThrough\n").await;
     let elsewhere = Upstream::start();
     for url in [
@@ -277,7 +277,7 @@ async fn no_header_names_another_path_or_method_than_the_checked_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_whose_proxy_is_the_listener_gets_a_token_for_listed_pages_only() {
+async fn a_browser_behind_the_listener_gets_a_token_for_listed_pages() {
     let world =
         world("    allowedOrigins: [\"http://app.example\"]\n    requireHeader: X-Sidecar\n").await;
     let proxy = world.sidecar.address("proxy");

@@ -83,7 +83,7 @@ async fn urls_of_the_upstream_stay_where_the_listener_is_not_to_map_them() {
 
 /// For services that write whole URLs into bodies, such as OData's `nextLink`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_is_told_by_which_name_it_was_called_where_the_listener_is_to() {
+async fn the_upstream_gets_the_called_name_if_the_listener_sends_it() {
     for (keys, told) in [("", false), ("    forwardedHeaders: true\n", true)] {
         let world = world("", keys).await;
         let headers = [

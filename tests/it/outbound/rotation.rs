@@ -137,7 +137,7 @@ fn in_file(sidecar: &Sidecar) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_secret_is_replaced_by_a_proven_one_and_no_request_fails_meanwhile() {
+async fn an_old_secret_is_replaced_and_no_request_fails_meanwhile() {
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
     let upstream = Upstream::start();

@@ -5,7 +5,7 @@ use crate::support::client::request;
 use crate::support::upstream::Answer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swallowed_request_is_sent_once_more_when_it_is_idempotent_and_has_no_body() {
+async fn a_swallowed_request_is_repeated_if_idempotent_and_without_body() {
     // One worker, so that its one idle connection is the one that is used.
     let world = world("", "threads: 1\n").await;
     let address = world.sidecar.address("hub");

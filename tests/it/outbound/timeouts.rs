@@ -36,7 +36,7 @@ async fn every_waiting_request_gets_the_token_of_one_slow_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credentials_timeouts_say_how_long_a_request_waits_and_there_is_one_fetch_at_a_time() {
+async fn a_credentials_timeouts_limit_the_wait_and_one_fetch_runs_at_a_time() {
     let world = world("    timeouts: { total: 500ms }\n", "").await;
     world.authority.behave(Endpoint::Token, Behave::Hang);
     assert_eq!(many(&world).await, [503; 20]);

@@ -14,7 +14,7 @@ const AT_LEAST: usize = 150;
 const BETWEEN: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_attack_is_refused_for_its_own_reason_and_good_tokens_pass_between() {
+async fn every_attack_is_refused_for_its_reason_and_good_tokens_pass() {
     let (world, evil) = (World::start().await, Authority::start());
     let before = world.upstream.received().len();
     let attacks: Vec<Attack> = [
