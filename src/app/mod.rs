@@ -12,6 +12,7 @@ pub mod explain;
 mod part;
 mod process;
 mod run;
+mod tasks;
 
 pub use build::admin_token;
 pub use run::{Running, start, start_with_clock};

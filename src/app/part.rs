@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::error::StartError;
 use super::process::Process;
-use super::run::Tasks;
+use super::tasks::Tasks;
 use crate::telemetry::{Metrics, Reading};
 
 type Begin = Box<dyn FnOnce(&mut Life) + Send>;

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::run::Tasks;
+use super::tasks::Tasks;
 use crate::domain::clock::SharedClock;
 use crate::telemetry::Metrics;
 

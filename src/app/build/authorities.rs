@@ -1,19 +1,19 @@
 //! The authorities: their keys, and which of their tokens are revoked.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::part::{Life, Part};
 use super::super::process::Process;
 use super::Build;
-use super::callers::own_issuer;
-use super::issuer::OpenIssuer;
+use super::issuer::{OpenIssuer, own_issuer};
 use super::revocations;
+use super::store::make_state_dir;
 use crate::app::error::{StartError, unusable};
 use crate::config::Config;
 use crate::domain::secret::SharedSecret;
-use crate::files::{self, private};
+use crate::files;
 use crate::issuer::Issuer;
 use crate::jose::key_set::{LeftOut, join};
 use crate::jose::live_keys::{self, Keys};
@@ -285,11 +285,4 @@ pub(in crate::app) fn introspection_client(
             secret,
         },
     }))
-}
-
-/// Makes the directory for the last good keys and lists. A read-only root has none.
-pub(super) fn make_state_dir(dir: &Path) {
-    if let Err(error) = private::make_dir(dir) {
-        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
-    }
 }

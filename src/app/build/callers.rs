@@ -7,12 +7,11 @@ use http::HeaderMap;
 
 use super::Build;
 use super::authorities::Authorities;
-use super::issuer::OpenIssuer;
+use super::issuer::{OpenIssuer, own_issuer};
 use crate::config::IssuerRole;
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
-use crate::issuer::Issuer;
 use crate::verifier::{
     self, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, PossiblyRevoked,
     TokenPolicy, TokenVerifier,
@@ -23,14 +22,6 @@ const CACHE_SIZE: u64 = 1000;
 
 /// The index of our own issuer among the trusted authorities.
 const OWN_ISSUER: usize = 0;
-
-/// The data of our own issuer for verifiers in this process.
-pub(super) fn own_issuer(issuer: &Issuer) -> OwnIssuer {
-    OwnIssuer {
-        keys: issuer.live_keys().clone(),
-        revoked: issuer.revoked().clone(),
-    }
-}
 
 impl Build<'_> {
     /// Verifies the callers of plgd's tokens API: tokens of our own issuer, and users of the

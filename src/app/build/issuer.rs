@@ -12,6 +12,7 @@ use crate::app::error::StartError;
 use crate::domain::clock::SharedClock;
 use crate::issuer::{self, Issuer, OpenError};
 use crate::store::{self, Store};
+use crate::verifier::OwnIssuer;
 
 /// How often the store is read for changes of other processes.
 const STORE_PING: Duration = Duration::from_secs(5);
@@ -100,4 +101,12 @@ async fn follow_store(
         }
     }
     issuer.finish().await;
+}
+
+/// The data of our own issuer for verifiers in this process.
+pub(super) fn own_issuer(issuer: &Issuer) -> OwnIssuer {
+    OwnIssuer {
+        keys: issuer.live_keys().clone(),
+        revoked: issuer.revoked().clone(),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::part::Life;
-use super::authorities::make_state_dir;
+use super::store::make_state_dir;
 use crate::domain::duration::written;
 use crate::http_client::HttpClient;
 use crate::telemetry::Metrics;

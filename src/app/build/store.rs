@@ -95,6 +95,13 @@ pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
     checked.map(drop).map_err(unusable("stateDir"))
 }
 
+/// Makes the directory for the last good keys and lists. A read-only root has none.
+pub(super) fn make_state_dir(dir: &Path) {
+    if let Err(error) = private::make_dir(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
+    }
+}
+
 fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
     private::make_dir(state_dir)?;
     private::replace(&state_dir.join(LAST_STORE), store.as_bytes())

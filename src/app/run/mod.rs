@@ -1,7 +1,6 @@
 //! Running: sockets are bound, tasks spawned, and listeners pointed at a generation.
 
 mod listeners;
-mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +12,10 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use self::listeners::Listeners;
-pub(super) use self::tasks::Tasks;
 use super::build::{Generation, Parts, build, raise_limit};
 use super::error::{StartError, StartErrors, unusable};
 use super::process::Process;
+use super::tasks::Tasks;
 use crate::config::{Config, Shutdown};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::duration;
