@@ -149,7 +149,8 @@ impl Metrics {
                 "Seconds since a credential's token arrived; absent without one",
                 credential_age;
             "credential_clock_skew_seconds",
-                "Lead of the clock of a credential's authority; negative if it lags; absent until known",
+                "Lead of the clock of a credential's authority; negative if it lags; absent until \
+                 known",
                 credential_skew;
             "jwks_fetch", "Key sets fetched", jwks_fetch;
             "revocation_fetch", "Requests to an authority about revoked tokens", revocation_fetch;
@@ -380,7 +381,8 @@ mod tests {
         for line in [
             "m2m_inbound_requests_total{listener=\"api\",decision=\"deny\",reason=\"expired\"} 1",
             "m2m_inbound_requests_total{listener=\"api\",decision=\"shadow\",reason=\"expired\"} 1",
-            "m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"permitted\"} 1",
+            "m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"permitted\"} \
+             1",
             "m2m_outbound_requests_total{listener=\"hub\",result=\"token_attached\"} 1",
             "m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 3",
             "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",

@@ -11,8 +11,9 @@ use crate::verifier::{AuthorityConfig, KeySource};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Prints every error at once, each with file, line and key. The configured files must be readable, and the
-variables in the file must be set. For each authority it prints the source of the keys and the revocation method.
+Prints every error at once, each with file, line and key. The configured files must be readable,
+and the variables in the file must be set. For each authority it prints the source of the keys and
+the revocation method.
 
 Examples:
   m2m-sidecar check --config sidecar.yaml && systemctl restart m2m-sidecar";

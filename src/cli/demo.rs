@@ -34,8 +34,9 @@ const CONFIGURATION: &str = include_str!("../../conf/quickstart.yaml");
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Runs conf/quickstart.yaml, which this binary holds. Without --port-base its ports are 8080 (issuer), 8081 (the protected
-API), 9000 (for the program without OAuth support), 9090 (the API itself) and 9900 (probes).
+Runs conf/quickstart.yaml, which this binary holds. Without --port-base its ports are 8080
+(issuer), 8081 (the protected API), 9000 (for the program without OAuth support), 9090 (the API
+itself) and 9900 (probes).
 
 Examples:
   m2m-sidecar demo
@@ -119,7 +120,8 @@ impl Ports {
             .collect();
         ensure!(
             taken.is_empty(),
-            "another program listens on {}: end it, or take other ports with `--port-base`, for instance `m2m-sidecar demo \
+            "another program listens on {}: end it, or take other ports with `--port-base`, for \
+             instance `m2m-sidecar demo \
              --port-base 20000`",
             taken.join(", ")
         );
@@ -258,7 +260,8 @@ async fn issue(
 ) -> anyhow::Result<SecretString> {
     super::print("1. ISSUE  A client shows its secret and gets an access token.\n")?;
     let command = format!(
-        "echo \"user = legacy:$(cat {})\" | curl -s -K - -d grant_type=client_credentials -d scope=devices:read {issuer}/oauth/token",
+        "echo \"user = legacy:$(cat {})\" | curl -s -K - -d grant_type=client_credentials -d \
+         scope=devices:read {issuer}/oauth/token",
         file.display()
     );
     let mut headers = HeaderMap::new();
@@ -286,7 +289,8 @@ async fn issue(
     )?;
     let token = SecretString::from(token);
     super::print(&format!(
-        "   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+        "   For the next lines:\n   $ TOKEN=$({command} | sed \
+         's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
     ))?;
     Ok(token)
 }

@@ -34,17 +34,19 @@ use shown::Shown;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Exits with 0 when the request would pass, with 1 when it would be refused. The token is read from a file or from
-standard input and never printed. Of its claims only iss, sub, client_id, aud, scope, exp, nbf and iat are printed.
-As in `run`, its signature is verified with keys that are fetched for it, and its issuer is queried about revocation.
-The configuration's own issuer is queried at the running sidecar. Without a token nothing is fetched. For `limits`
-the request counts as the first one, because the counters of a running sidecar are not available. If no rule matches,
-the nearest one and the difference are printed.
+Exits with 0 when the request would pass, with 1 when it would be refused. The token is read from a
+file or from standard input and never printed. Of its claims only iss, sub, client_id, aud, scope,
+exp, nbf and iat are printed. As in `run`, its signature is verified with keys that are fetched for
+it, and its issuer is queried about revocation. The configuration's own issuer is queried at the
+running sidecar. Without a token nothing is fetched. For `limits` the request counts as the first
+one, because the counters of a running sidecar are not available. If no rule matches, the nearest
+one and the difference are printed.
 
 Examples:
   m2m-sidecar explain --config sidecar.yaml --listener devices --path /devices/7
   m2m-sidecar token --config client.yaml --credential reporting |
-    m2m-sidecar explain --config sidecar.yaml --listener devices --method DELETE --path /devices/7 --token-file -";
+    m2m-sidecar explain --config sidecar.yaml --listener devices --method DELETE --path /devices/7 \
+    --token-file -";
 
 #[derive(Args)]
 pub struct Options {
@@ -338,7 +340,8 @@ impl Checks<'_> {
                 });
                 let nearly = nearly.map_or(String::new(), |authority| {
                     format!(
-                        "; it differs from `{}`, the issuer of `{}`, by slashes only, which count unless the authority has \
+                        "; it differs from `{}`, the issuer of `{}`, by slashes only, which count \
+                         unless the authority has \
                          `profile: plgd`",
                         authority.issuer, authority.name
                     )

@@ -11,14 +11,15 @@ use crate::jose::provider;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-FILE is the configuration of the m2m-oauth-server of a plgd hub (2.x), the output of `helm template` or
-`kubectl get configmap -o yaml` that contains it, or values of the Helm chart (`global.m2mOAuthServer`,
-`m2moauthserver`). `-` is standard input. The converted configuration goes to standard output. Everything that
-cannot be converted goes to standard error, one line each: file, line, key, meaning and remedy. Configured files are
-read where possible, and never changed.
+FILE is the configuration of the m2m-oauth-server of a plgd hub (2.x), the output of `helm
+template` or `kubectl get configmap -o yaml` that contains it, or values of the Helm chart
+(`global.m2mOAuthServer`, `m2moauthserver`). `-` is standard input. The converted configuration
+goes to standard output. Everything that cannot be converted goes to standard error, one line each:
+file, line, key, meaning and remedy. Configured files are read where possible, and never changed.
 
 Examples:
-  m2m-sidecar import-plgd m2m-oauth-server.yaml > sidecar.yaml && m2m-sidecar check --config sidecar.yaml
+  m2m-sidecar import-plgd m2m-oauth-server.yaml > sidecar.yaml && m2m-sidecar check --config \
+  sidecar.yaml
   kubectl get configmap NAME -o yaml | m2m-sidecar import-plgd -
   helm template plgd-hub -f values.yaml | m2m-sidecar import-plgd -";
 

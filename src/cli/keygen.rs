@@ -10,7 +10,8 @@ use crate::jose::{ALGORITHMS, Algorithm, algorithm_name, parse_algorithm, provid
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Name the file in the configuration with `issuer.signing.privateKeyFile`; `issuer.signing.algorithm` must be the same.
+Name the file in the configuration with `issuer.signing.privateKeyFile`; `issuer.signing.algorithm`
+must be the same.
 
 Examples:
   (umask 077; m2m-sidecar keygen > key.pem)

@@ -9,7 +9,8 @@ Examples:
   m2m-sidecar man > /usr/local/share/man/man1/m2m-sidecar.1
   m2m-sidecar man | man -l -";
 
-const CONFIGURATION: &str = "The configuration is one YAML file. Its keys are described in docs/configuration.md of \
+const CONFIGURATION: &str = "The configuration is one YAML file. Its keys are described in \
+    docs/configuration.md of \
                              the project and in the JSON Schema that the command schema prints.";
 
 pub fn man(command: clap::Command) -> anyhow::Result<()> {

@@ -43,7 +43,8 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  1  refused: a bad configuration, not ready, no token, a request that would be denied; standard error says why
+  1  refused: a bad configuration, not ready, no token, a request that would be denied; standard \
+  error says why
   2  wrong usage
 
 Results go to standard output, errors and warnings to standard error.";

@@ -9,10 +9,10 @@ use crate::{app, telemetry};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-SIGTERM, SIGINT and SIGQUIT shut the sidecar down: it reports not ready, waits for `shutdown.delay`, accepts no
-more connections, and gives open requests `shutdown.gracePeriod`. A second signal ends it at once.
-SIGHUP, SIGUSR1 and SIGUSR2 only log a warning. A changed configuration needs a restart; changed secret files
-take effect without one.
+SIGTERM, SIGINT and SIGQUIT shut the sidecar down: it reports not ready, waits for
+`shutdown.delay`, accepts no more connections, and gives open requests `shutdown.gracePeriod`. A
+second signal ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 only log a warning. A changed
+configuration needs a restart; changed secret files take effect without one.
 
 Examples:
   m2m-sidecar run --config /etc/m2m-sidecar/sidecar.yaml
@@ -79,7 +79,8 @@ impl Signals {
             };
             tracing::warn!(
                 signal = ignored,
-                "the signal is ignored: the configuration is read at the start only; restart to use a changed one"
+                "the signal is ignored: the configuration is read at the start only; restart to \
+                 use a changed one"
             );
         }
     }

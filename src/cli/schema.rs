@@ -4,8 +4,8 @@ use crate::config;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-An editor with the YAML language server checks and completes a configuration that begins with the line
-# yaml-language-server: $schema=m2m-sidecar.schema.json
+An editor with the YAML language server checks and completes a configuration that begins with the
+line # yaml-language-server: $schema=m2m-sidecar.schema.json
 
 Examples:
   m2m-sidecar schema > m2m-sidecar.schema.json";

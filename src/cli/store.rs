@@ -11,14 +11,15 @@ use crate::store::backup::{self, Contents};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Only `store.url` is read from the configuration. A backup is one file with clients, hashes of their secrets,
-signing keys, tokens and revocations. The keys are encrypted if `store.encryptionKeyFile` is set; store that key
-elsewhere. Otherwise anyone with read access to the backup can sign tokens.
+Only `store.url` is read from the configuration. A backup is one file with clients, hashes of their
+secrets, signing keys, tokens and revocations. The keys are encrypted if `store.encryptionKeyFile`
+is set; store that key elsewhere. Otherwise anyone with read access to the backup can sign tokens.
 
 Examples:
   m2m-sidecar store backup /backup/m2m-$(date +%F).db --config sidecar.yaml
   m2m-sidecar store verify /backup/m2m-2027-01-01.db
-  systemctl stop m2m-sidecar && m2m-sidecar store restore /backup/m2m-2027-01-01.db --config sidecar.yaml";
+  systemctl stop m2m-sidecar && m2m-sidecar store restore /backup/m2m-2027-01-01.db --config \
+  sidecar.yaml";
 
 #[derive(Args)]
 pub struct Options {

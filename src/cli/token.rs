@@ -22,8 +22,9 @@ use crate::token_source;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-Without a subcommand a new token is fetched and only the token is printed; this requires --config and --credential.
-The subcommands contact a running sidecar's issuer, which is located as by `client`.
+Without a subcommand a new token is fetched and only the token is printed; this requires --config
+and --credential. The subcommands contact a running sidecar's issuer, which is located as by
+`client`.
 
 Examples:
   TOKEN=$(m2m-sidecar token --config sidecar.yaml --credential hub)

@@ -201,7 +201,8 @@ pub enum DocumentFault {
     #[error("it is empty")]
     Empty,
     #[error(
-        "it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): save it \
+        "it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): save \
+         it \
          as UTF-8 without one"
     )]
     ByteOrderMark,

@@ -116,7 +116,8 @@ mod tests {
         fn the_full_folding_includes_the_simple_one(text in "\\PC{0,12}") {
             for folding in [Folding::Simple, Folding::Full] {
                 let folded = folding.of(text.as_str().into()).into_owned();
-                prop_assert_eq!(folding.of(folded.as_str().into()), folded.as_str(), "folding twice changes nothing");
+                prop_assert_eq!(folding.of(folded.as_str().into()), folded.as_str(), "folding \
+                    twice changes nothing");
             }
             let simple = Folding::Simple.of(text.as_str().into()).into_owned();
             prop_assert!(equal(Folding::Full, &simple, &text));

@@ -226,8 +226,10 @@ reasons! {
     /// A browser page of another site sent the request.
     CrossSite = "cross_site" =>
         "A browser page of another site tried to use the listener and was refused. The cause is \
-         `Origin`, `Referer` or `Sec-Fetch-Site`, or the missing header of `requireHeader`. Outbound \
-         listeners are for programs. If a page needs the API, give it its own authorization, or add \
+         `Origin`, `Referer` or `Sec-Fetch-Site`, or the missing header of `requireHeader`. \
+         Outbound \
+         listeners are for programs. If a page needs the API, give it its own authorization, or \
+         add \
          its origin to `allowedOrigins`. Do the same for a program that sends a `Referer` of \
          another host.",
     /// The request already has an `Authorization` header, and the listener does not overwrite it.

@@ -21,7 +21,8 @@ const ALERTS: [(&str, &str); 34] = [
     ("DecompressionFailure", "TLS alert decompression failure"),
     (
         "HandshakeFailure",
-        "TLS alert handshake failure: it accepts none of the ciphers and groups offered, or it speaks TLS 1.2 and demands a client \
+        "TLS alert handshake failure: it accepts none of the ciphers and groups offered, or it \
+         speaks TLS 1.2 and demands a client \
          certificate",
     ),
     (
@@ -30,7 +31,8 @@ const ALERTS: [(&str, &str); 34] = [
     ),
     (
         "BadCertificate",
-        "TLS alert bad certificate: it refuses the client certificate, or it demands one and got none",
+        "TLS alert bad certificate: it refuses the client certificate, or it demands one and got \
+         none",
     ),
     (
         "UnsupportedCertificate",
@@ -86,7 +88,8 @@ const ALERTS: [(&str, &str); 34] = [
     ),
     (
         "UnrecognisedName",
-        "TLS alert unrecognized name: it has no certificate for this name; `serverName` of an upstream sends another one",
+        "TLS alert unrecognized name: it has no certificate for this name; `serverName` of an \
+         upstream sends another one",
     ),
     (
         "BadCertificateStatusResponse",

@@ -164,7 +164,9 @@ pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (
     let why = match find::<hyper::Error>(error) {
         Some(http) if http.is_parse() && https => "its answer is not valid HTTP/1.1".to_owned(),
         Some(http) if http.is_parse() => {
-            "its answer is not valid HTTP/1.1; if it speaks TLS on this port the URL must begin with `https://`".to_owned()
+            "its answer is not valid HTTP/1.1; if it speaks TLS on this port the URL must begin \
+             with `https://`"
+                .to_owned()
         }
         Some(http) if http.is_incomplete_message() => {
             "it closed the connection before its answer was complete".to_owned()

@@ -186,26 +186,31 @@ fn is_about_its_issuer(error: &rustls::Error) -> bool {
 const CAUSES: [(&str, &str); 11] = [
     (
         "UnknownIssuer",
-        "no trusted authority has issued its certificate; put the certificate of its authority, or its own, into `caFile`",
+        "no trusted authority has issued its certificate; put the certificate of its authority, or \
+         its own, into `caFile`",
     ),
     (
         "CaUsedAsEndEntity",
-        "its certificate is one of an authority (CA:TRUE), which is accepted only when this very certificate stands in \
+        "its certificate is one of an authority (CA:TRUE), which is accepted only when this very \
+         certificate stands in \
          `caFile`",
     ),
     (
         "UnsupportedCertVersion",
-        "its certificate is X.509 version 1, which has no subjectAltName; make one of version 3 for it, with its name in \
+        "its certificate is X.509 version 1, which has no subjectAltName; make one of version 3 \
+         for it, with its name in \
          subjectAltName",
     ),
     (
         "is not valid for any names",
-        "its certificate has no subjectAltName, and a name in the subject's CN does not count (RFC 9525 §2); make one with \
+        "its certificate has no subjectAltName, and a name in the subject's CN does not count (RFC \
+         9525 §2); make one with \
          its name in subjectAltName",
     ),
     (
         "BadSignature",
-        "its certificate is signed with another key than that of the trusted certificate of the same name: `caFile` holds an \
+        "its certificate is signed with another key than that of the trusted certificate of the \
+         same name: `caFile` holds an \
          older or another one; put the present one into it",
     ),
     ("Revoked", "its certificate is revoked"),
@@ -216,7 +221,8 @@ const CAUSES: [(&str, &str); 11] = [
     ("BadEncoding", "its certificate cannot be read"),
     (
         "InvalidContentType",
-        "it answers without TLS: its URL must begin with `http://`, or another program listens on this port",
+        "it answers without TLS: its URL must begin with `http://`, or another program listens on \
+         this port",
     ),
     (
         "peer is incompatible",

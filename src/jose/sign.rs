@@ -342,7 +342,8 @@ mod tests {
     fn the_key_id_is_the_one_plgd_computes() {
         // UUIDv5(X.500, DER SubjectPublicKeyInfo); computed with Python's uuid.uuid5 for this fixed
         // key.
-        let pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgAAAAAAAAAAAAAAAA\nAAAAAAAAAAAAAAAAAAAAAAAAAAGhRANCAARrF9Hy4SxCR/i85uVjpEDydwN9gS3r\nM6D0oTlF2JjClk/jQuL+Gn+bjufrSnwPnhYrzjNXazFezsu2QGg3v1H1\n-----END PRIVATE KEY-----\n";
+        let pem = "-----BEGIN PRIVATE \
+            KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgAAAAAAAAAAAAAAAA\nAAAAAAAAAAAAAAAAAAAAAAAAAAGhRANCAARrF9Hy4SxCR/i85uVjpEDydwN9gS3r\nM6D0oTlF2JjClk/jQuL+Gn+bjufrSnwPnhYrzjNXazFezsu2QGg3v1H1\n-----END PRIVATE KEY-----\n";
         let key = SigningKey::from_pem(&pem.into(), Algorithm::ES256).unwrap();
         assert_eq!(key.kid(), "dd416671-8cad-57bb-9438-64e47615e976");
     }

@@ -250,7 +250,8 @@ mod tests {
         let fault = Fault::malformed("the target has a space; send it as %20").at(Place::Target(3));
         assert_eq!(
             fault.at(Place::Line(1)).description(),
-            "The request is not valid HTTP: the target has a space; send it as %20 (byte 3 of the target)."
+            "The request is not valid HTTP: the target has a space; send it as %20 (byte 3 of the \
+             target)."
         );
         assert_eq!(
             Fault::from(Reason::HeadTimeout).description(),

@@ -280,7 +280,8 @@ where
                 tracing::warn!(
                     listener = self.metrics.listener(),
                     connections = self.clients.most_connections(),
-                    "`maxConnections` is reached: the longest idle connection is closed for each new one; \
+                    "`maxConnections` is reached: the longest idle connection is closed for each \
+                     new one; \
                      `m2m_connections_closed_total` counts them from now on"
                 );
             }
@@ -327,7 +328,8 @@ where
             tracing::warn!(
                 listener = self.metrics.listener(),
                 client = %peer.ip(),
-                "`maxConnections.{limit}` is reached and no connection is idle: new connections are refused with 503; \
+                "`maxConnections.{limit}` is reached and no connection is idle: new connections \
+                 are refused with 503; \
                  `m2m_connections_closed_total` counts them from now on"
             );
         }

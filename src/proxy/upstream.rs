@@ -113,13 +113,15 @@ impl Upstream {
             .collect();
         let leads_back = found_any && others.is_empty();
         if leads_back && !self.leads_back.swap(true, Ordering::Relaxed) {
-            tracing::error!(host = %self.config.host, "the upstream is this sidecar's own listener; requests are refused");
+            tracing::error!(host = %self.config.host, "the upstream is this sidecar's own \
+                listener; requests are refused");
         }
         if !others.is_empty() {
             self.leads_back.store(false, Ordering::Relaxed);
         }
         if (leads_back || !others.is_empty()) && **self.addresses.borrow() != *others {
-            tracing::debug!(host = %self.config.host, addresses = others.len(), "upstream resolved");
+            tracing::debug!(host = %self.config.host, addresses = others.len(), "upstream \
+                resolved");
             self.addresses.send_replace(others.into());
             self.idle.forget();
         }
@@ -330,14 +332,16 @@ impl Upstream {
             match resolve().await {
                 Ok(found) => {
                     if std::mem::take(&mut failing) {
-                        tracing::info!(upstream = %self, "the upstream's name can be resolved again");
+                        tracing::info!(upstream = %self, "the upstream's name can be resolved \
+                            again");
                     }
                     self.take(found);
                 }
                 // The last good addresses stay. The failure is logged once.
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::warn!(upstream = %self, %error, "the upstream's name cannot be resolved");
+                    tracing::warn!(upstream = %self, %error, "the upstream's name cannot be \
+                        resolved");
                 }
                 Err(_) => {}
             }

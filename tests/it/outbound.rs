@@ -265,7 +265,8 @@ async fn another_header_and_prefix_can_carry_the_token() {
 /// The request of a program that uses the listener as its HTTP proxy.
 fn through_proxy(url: &str, host: &str) -> String {
     format!(
-        "GET {url} HTTP/1.1\r\nHost: {host}\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
+        "GET {url} HTTP/1.1\r\nHost: {host}\r\nProxy-Connection: \
+         keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
     )
 }
 
@@ -445,7 +446,12 @@ async fn an_https_upstream_is_verified_by_certificate_and_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_secret_can_go_into_the_form_and_extra_parameters_too() {
-    let world = world("    authMethod: client_secret_post\n    resource: [https://r.example]\n    extraParameters: { tenant: blue }\n", "").await;
+    let world = world(
+        "    authMethod: client_secret_post\n    resource: [https://r.example]\n    \
+        extraParameters: { tenant: blue }\n",
+        "",
+    )
+    .await;
     assert_eq!(world.get("/").await.status, 200);
     let asked = &world.authority.token_requests()[0];
     assert_eq!(asked.all("client_secret"), [SECRET]);

@@ -295,7 +295,9 @@ async fn in_shadow_mode_missing_keys_stop_no_request() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.down().await;
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} }}\ninbound:\n  - {{ name: api, listen: 127.0.0.1:0, upstream: \"{}\", mode: shadow, authorities: [users], audiences: any, rules: [{{ paths: [/] }}] }}\n",
+        "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} }}\ninbound:\n  - {{ \
+         name: api, listen: 127.0.0.1:0, upstream: \"{}\", mode: shadow, authorities: [users], \
+         audiences: any, rules: [{{ paths: [/] }}] }}\n",
         authority.issuer(),
         upstream.url()
     );
@@ -337,7 +339,8 @@ async fn shadow_mode_refuses_what_cannot_be_sent_on_in_one_clear_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shadow_mode_passes_what_is_over_a_limit() {
-    let keys = "    mode: shadow\n    maxBody: 10B\n    limits: { requestsPerSecond: 1, concurrent: 1000 }";
+    let keys = "    mode: shadow\n    maxBody: 10B\n    limits: { requestsPerSecond: 1, \
+        concurrent: 1000 }";
     let world = world(keys, "      - { paths: [/], access: public }").await;
     let address = world.sidecar.address("api");
     let mut sent = 0;
@@ -587,7 +590,8 @@ async fn among_hundreds_of_rules_the_first_that_matches_decides() {
 async fn nested_claims_have_dotted_names_and_each_authority_names_clients() {
     let world = world(
         "    identityHeaders: { x-roles: realm_access.roles }",
-        "      - { paths: [/admin], claims: { realm_access.roles: [admin] } }\n      - { paths: [/client], claims: { \
+        "      - { paths: [/admin], claims: { realm_access.roles: [admin] } }\n      - { paths: \
+         [/client], claims: { \
          resource_access.my.api.roles: [writer] } }",
     )
     .await;

@@ -98,7 +98,8 @@ pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
 /// Makes the directory for the last good keys and lists. A read-only root has none.
 pub(super) fn make_state_dir(dir: &Path) {
     if let Err(error) = private::make_dir(dir) {
-        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
+        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are \
+            kept in memory only");
     }
 }
 

@@ -135,7 +135,8 @@ impl Lines {
             ),
         };
         if passes && decision != Decision::Own && listener.limits.is_some() {
-            let text = "one request is within them; the counters of the running sidecar are not available here";
+            let text = "one request is within them; the counters of the running sidecar are not \
+                available here";
             self.add("limits", text.to_owned());
         }
         self.add("decision", text);

@@ -481,7 +481,8 @@ mod properties {
 
     proptest! {
         #[test]
-        fn every_text_is_read_back(text in "\\PC{0,20}|[-a-z0-9:#{}$\\[\\],&*!|>'\"%@` .\\n\\t~]{0,12}|yes|null|0x1|1e3|\\$\\{HOME\\}") {
+        fn every_text_is_read_back(text in "\\PC{0,20}|[-a-z0-9:#{}$\\[\\],&*!|>'\"%@` \
+            .\\n\\t~]{0,12}|yes|null|0x1|1e3|\\$\\{HOME\\}") {
             let value = serde_json::json!({ "k": [text, { "in": text }] });
             let (scalar, json) = (written::scalar(&text), written::json(&value));
             let line = format!("a: {scalar}\nb: [{scalar}]\nc: {json}\n");

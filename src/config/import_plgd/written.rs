@@ -92,12 +92,14 @@ fn issuer(out: &mut Lines, target: &Target) {
     out.text(2, "url", &target.url);
     out.line(
         2,
-        "# Plain HTTP: the proxy that ends TLS for that URL forwards requests here, with their paths.",
+        "# Plain HTTP: the proxy that ends TLS for that URL forwards requests here, with their \
+         paths.",
     );
     out.text(2, "listen", &target.listen);
     out.line(
         2,
-        "# The proxy that ends TLS on this machine. It must set `X-Forwarded-For` itself, as the bundle's",
+        "# The proxy that ends TLS on this machine. It must set `X-Forwarded-For` itself, as the \
+         bundle's",
     );
     out.line(
         2,

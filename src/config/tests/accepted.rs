@@ -18,10 +18,10 @@ use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
 use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::outbound::{Kind, TokenRefusal};
+use crate::store;
 use crate::token_source::{Authentication, TokenEndpoint};
 use crate::verifier::rules::PathCase;
 use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
-use crate::{store, telemetry};
 
 pub(super) const FULL: &str = r#"
 log: { level: debug, encoding: json }
@@ -297,7 +297,8 @@ fn rules_and_limits_are_resolved() {
         .inbound
         .remove(0)
     };
-    let rules = "      - paths: [/a]\n        anyScope: [x, y]\n        claims: { t: [blue, 7, true], o: one, n: -3, b: false, \
+    let rules = "      - paths: [/a]\n        anyScope: [x, y]\n        claims: { t: [blue, 7, \
+        true], o: one, n: -3, b: false, \
                  v: \"${THREADS}\" }\n      - { paths: [/b] }\n";
     let inbound = listener("    mode: shadow\n    corsPreflight: pass\n", rules);
     assert_eq!(

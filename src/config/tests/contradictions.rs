@@ -31,7 +31,8 @@ fn two_authorities_of_a_listener_cannot_share_an_issuer() {
 fn issuers_that_differ_by_slashes_only_are_refused_in_the_plgd_profile() {
     let with = |one: &str, other: &str| {
         let lines = format!(
-            "  one: {{ issuer: \"https://idp.example\"{one} }}\n  other: {{ issuer: \"https://idp.example/\"{other} }}\n"
+            "  one: {{ issuer: \"https://idp.example\"{one} }}\n  other: {{ issuer: \
+             \"https://idp.example/\"{other} }}\n"
         );
         small_with("authorities", &lines)
     };

@@ -122,17 +122,20 @@ const SMALL: &[(&str, &str)] = &[
     ),
     (
         "inbound",
-        "inbound:\n  - name: in\n    listen: 127.0.0.1:8081\n    upstream: http://127.0.0.1:9\n    authorities: [self]\n    \
+        "inbound:\n  - name: in\n    listen: 127.0.0.1:8081\n    upstream: http://127.0.0.1:9\n    \
+         authorities: [self]\n    \
          audiences: any\n    rules:\n      - paths: [\"/**\"]\n",
     ),
     (
         "credentials",
-        "credentials:\n  hub:\n    tokenUrl: http://127.0.0.1:8080/oauth/token\n    clientID: a\n    \
+        "credentials:\n  hub:\n    tokenUrl: http://127.0.0.1:8080/oauth/token\n    clientID: \
+         a\n    \
          clientSecretFile: ${DIR}/secret\n",
     ),
     (
         "outbound",
-        "outbound:\n  - name: out\n    listen: 127.0.0.1:8082\n    upstream: http://127.0.0.1:9\n    credential: hub\n",
+        "outbound:\n  - name: out\n    listen: 127.0.0.1:8082\n    upstream: \
+         http://127.0.0.1:9\n    credential: hub\n",
     ),
 ];
 

@@ -41,7 +41,8 @@ fn every_authentication_method_has_its_files() {
     };
     assert_eq!(name(&key_file), "key.pem");
     let of = authentication(
-        "    authMethod: private_key_jwt\n    privateKeyFile: ${DIR}/key.pem\n    keyID: k1\n    algorithm: ES256\n    \
+        "    authMethod: private_key_jwt\n    privateKeyFile: ${DIR}/key.pem\n    keyID: k1\n    \
+         algorithm: ES256\n    \
          assertionAudience: https://b.example\n",
     );
     let Authentication::PrivateKeyJwt(of) = of else {
@@ -55,7 +56,8 @@ fn every_authentication_method_has_its_files() {
     let of = authentication("    authMethod: private_key_jwt\n    assertionFile: ${DIR}/jwt\n");
     assert!(matches!(of, Authentication::Assertion { file } if name(&file) == "jwt"));
     let of = authentication(
-        "    authMethod: tls_client_auth\n    certFile: ${DIR}/ca.pem\n    keyFile: ${DIR}/key.pem\n    caFile: ${DIR}/ca.pem\n",
+        "    authMethod: tls_client_auth\n    certFile: ${DIR}/ca.pem\n    keyFile: \
+         ${DIR}/key.pem\n    caFile: ${DIR}/ca.pem\n",
     );
     assert!(
         matches!(of, Authentication::Certificate { cert_file, .. } if name(&cert_file) == "ca.pem")
@@ -188,28 +190,32 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
         ),
         (
             format!(
-                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/none\" }}\n"
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \
+                 \"${{DIR}}/none\" }}\n"
             ),
             "credentials.hub.rotateSecret.adminTokenFile",
             "cannot be read",
         ),
         (
             format!(
-                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 1m, grace: 0s }}\n"
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \
+                 \"${{DIR}}/secret\", every: 1m, grace: 0s }}\n"
             ),
             "credentials.hub.rotateSecret.every",
             "from 1h to 8784h",
         ),
         (
             format!(
-                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 60d, grace: 31d }}\n"
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \
+                 \"${{DIR}}/secret\", every: 60d, grace: 31d }}\n"
             ),
             "credentials.hub.rotateSecret.grace",
             "from 0s to 720h",
         ),
         (
             format!(
-                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 7d, grace: 7d }}\n"
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \
+                 \"${{DIR}}/secret\", every: 7d, grace: 7d }}\n"
             ),
             "credentials.hub.rotateSecret.grace",
             "shorter than `every`",
@@ -234,10 +240,12 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
 fn a_kept_token_lies_in_the_state_directory_and_a_rotation_arrives() {
     let text = credential(
         "    clientSecretFile: ${DIR}/secret\n    keepToken: true\n    localApi: true\n    \
-         rotateSecret: { admin: \"http://127.0.0.1:1\", adminTokenFile: \"${DIR}/secret\", every: 7d, grace: 1h }\n",
+         rotateSecret: { admin: \"http://127.0.0.1:1\", adminTokenFile: \"${DIR}/secret\", every: \
+         7d, grace: 1h }\n",
     );
     let text = format!(
-        "{text}stateDir: /var/lib/x\nstore: {{ encryptionKeyFile: \"${{DIR}}/store-key\" }}\nlocalApi: {{ listen: \"127.0.0.1:9902\" }}\n"
+        "{text}stateDir: /var/lib/x\nstore: {{ encryptionKeyFile: \"${{DIR}}/store-key\" \
+         }}\nlocalApi: {{ listen: \"127.0.0.1:9902\" }}\n"
     );
     let config = config(&text);
     let hub = &config.credentials[0];
@@ -263,7 +271,8 @@ fn forward(keys: &str) -> String {
     small_but(
         "    upstream: http://127.0.0.1:9\n    credential: hub\n",
         &format!(
-            "    forwardProxy:\n      targets:\n        - {{ host: hub.example, upstream: \"https://hub.example\", credential: hub{keys}\n"
+            "    forwardProxy:\n      targets:\n        - {{ host: hub.example, upstream: \
+             \"https://hub.example\", credential: hub{keys}\n"
         ),
     )
 }

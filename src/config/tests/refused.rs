@@ -8,33 +8,41 @@ fn errors_of_every_section_are_reported_with_their_lines() {
     let text = "log: { level: loud }\n\
                 threads: many\n\
                 issuer:\n  url: ftp://a\n  listen: 127.0.0.1:8080\n  clints: []\n\
-                inbound:\n  - name: in\n    listen: 127.0.0.1:1\n    upstream: http://127.0.0.1:9/x\n    \
+                inbound:\n  - name: in\n    listen: 127.0.0.1:1\n    upstream: \
+                http://127.0.0.1:9/x\n    \
                 authorities: [self]\n    rules:\n      - paths: [x]\n\
-                outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: http://127.0.0.1:9\n    credential: hubb\n\
+                outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: \
+                http://127.0.0.1:9\n    credential: hubb\n\
                 credentials: {}\n";
     assert_eq!(
         problems(text),
         [
             "x.yaml:1:8: log.level: `loud` is not one of `error`, `warn`, `info`, `debug`, `trace`",
             "x.yaml:2:1: threads: expected a whole number, found a text",
-            "x.yaml:4:3: issuer.url: not an http or https URL: it must begin with `http://` or `https://`",
+            "x.yaml:4:3: issuer.url: not an http or https URL: it must begin with `http://` or \
+             `https://`",
             "x.yaml:6:3: issuer.clints: unknown key; the nearest known key is `clients`",
             "x.yaml:8:5: inbound[0].audiences: this key is required",
-            "x.yaml:10:5: inbound[0].upstream: not an upstream such as `http://127.0.0.1:8080`: remove path \
+            "x.yaml:10:5: inbound[0].upstream: not an upstream such as `http://127.0.0.1:8080`: \
+             remove path \
              and query: requests keep their own",
-            "x.yaml:13:17: inbound[0].rules[0].paths[0]: not a path pattern such as `/api/**`: a pattern must begin with `/`",
+            "x.yaml:13:17: inbound[0].rules[0].paths[0]: not a path pattern such as `/api/**`: a \
+             pattern must begin with `/`",
             "x.yaml:16:5: outbound[0].listen: other machines can reach this address and use the \
              credential: listen on loopback, or set `allowRemote: true`",
-            "x.yaml:18:5: outbound[0].credential: no credential is named `hubb`; `credentials` is empty",
+            "x.yaml:18:5: outbound[0].credential: no credential is named `hubb`; `credentials` is \
+             empty",
         ]
     );
 }
 
 #[test]
 fn an_unknown_or_unsupported_key_hides_no_other_error() {
-    let text = "outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: http://127.0.0.1:9\n    \
+    let text = "outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: \
+        http://127.0.0.1:9\n    \
                 credential: hub\n    retries: 3\n    upstreamTls: { certFile: x }\n\
-                credentials:\n  hub: { tokenUrl: \"https://a\", clientId: me, clientSecretFile: /nowhere }\n";
+                credentials:\n  hub: { tokenUrl: \"https://a\", clientId: me, clientSecretFile: \
+                /nowhere }\n";
     let found = problems(text);
     let keys: Vec<_> = found
         .iter()
@@ -121,7 +129,8 @@ fn planned_values_are_refused_as_such() {
         assert_problem(&small_but(from, to), path, "this value is not supported yet");
     }
     let client =
-        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", allowedGrantTypes: ['urn:ietf:params:oauth:grant-type:jwt-bearer'] }]\n";
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", allowedGrantTypes: \
+         ['urn:ietf:params:oauth:grant-type:jwt-bearer'] }]\n";
     assert_problem(
         &small_with("issuer", client),
         "issuer.clients[0].allowedGrantTypes[0]",
@@ -199,7 +208,8 @@ fn wrong_kinds_name_the_expected_one() {
 #[rustfmt::skip]
 fn the_resolver_checks_more_than_the_schema() {
     let client =
-        |lines: &str| format!("issuer:\n  clients:\n    - id: a\n      secretFile: ${{DIR}}/secret\n{lines}");
+        |lines: &str| format!("issuer:\n  clients:\n    - id: a\n      secretFile: \
+            ${{DIR}}/secret\n{lines}");
     for (from, to, path, message) in [
         ("self: {", "own: {", "inbound[0].authorities[0]",
          "no authority is named `self`; the only one is `own`"),
@@ -259,7 +269,8 @@ fn the_resolver_checks_more_than_the_schema() {
         ("issuer:\n", "issuer:\n  clients: [{ id: a, jwksUri: \"http://a.example/\" }]\n",
          "issuer.clients[0].jwksUri", "https URL"),
         ("issuer:\n",
-         "issuer:\n  clients: [{ id: a, jwksUri: \"https://a.example/\", jwksFile: \"${DIR}/jwks.json\" }]\n", "issuer.clients[0]", "only one of"),
+         "issuer:\n  clients: [{ id: a, jwksUri: \"https://a.example/\", jwksFile: \
+          \"${DIR}/jwks.json\" }]\n", "issuer.clients[0]", "only one of"),
         ("issuer:\n", "issuer:\n  clients: [{ id: a, jwksFile: \"${DIR}/secret\" }]\n",
          "issuer.clients[0].jwksFile", "public key"),
         ("issuer:\n", "issuer:\n  clients: [{ id: a, jwksFile: \"${DIR}/jwks.json\" }]\n",
@@ -382,7 +393,8 @@ fn the_resolver_checks_more_than_the_schema() {
         ),
         (
             "clientID: a",
-            "audienceParameter: aud\n    audiences: [x]\n    extraParameters: { aud: y }\n    clientID: a",
+            "audienceParameter: aud\n    audiences: [x]\n    extraParameters: { aud: y }\n    \
+             clientID: a",
             "credentials.hub.extraParameters.aud",
             "`audiences` already sets this parameter",
         ),
@@ -422,7 +434,8 @@ fn certain_mistakes_are_refused() {
          format!("self: {{ issuer: \"{METADATA}\" }}"), "authorities.self.issuer",
          "probably `https://idp.example/realms/iot`"),
         ("self: { issuer: \"http://127.0.0.1:8080\" }",
-         "self: { issuer: \"https://idp.example/.well-known/oauth-authorization-server/iot\" }".into(), "authorities.self.issuer", "probably `https://idp.example/iot`"),
+         "self: { issuer: \"https://idp.example/.well-known/oauth-authorization-server/iot\" \
+          }".into(), "authorities.self.issuer", "probably `https://idp.example/iot`"),
         ("self: { ", format!("self: {{ jwksUri: \"{METADATA}\", "), "authorities.self.jwksUri",
          "`issuer: https://idp.example/realms/iot`"),
         ("tokenUrl: http://127.0.0.1:8080/oauth/token", format!("tokenUrl: {METADATA}"),
@@ -458,7 +471,8 @@ fn certain_mistakes_are_refused() {
         assert_problem(&small_but(from, &to), path, message);
     }
     let own = small().replace("http://127.0.0.1:8080", METADATA);
-    assert!(problems(&own).iter().any(|problem| problem.contains("issuer.url: this is the URL of the metadata")));
+    assert!(problems(&own).iter().any(|problem| problem.contains("issuer.url: this is the URL of \
+        the metadata")));
 }
 
 #[test]

@@ -80,17 +80,29 @@ fn arbitrary_value() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {
         let key = proptest::sample::select(
-            "log level threads shutdown delay store url probes listen issuer clients id secretFile signing algorithm \
-             authorities self inbound name upstream audiences rules paths scopes access identityHeaders credentials hub \
-             clientID clientSecretFile tokenUrl outbound credential hosts upstreamTls caFile insertTokenClaims x \
+            "log level threads shutdown delay store url probes listen issuer clients id secretFile \
+             signing algorithm \
+             authorities self inbound name upstream audiences rules paths scopes access \
+             identityHeaders credentials hub \
+             clientID clientSecretFile tokenUrl outbound credential hosts upstreamTls caFile \
+             insertTokenClaims x \
              extraParameters refreshAt maxBody"
                 .split_whitespace()
                 .collect::<Vec<_>>(),
         );
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
+            proptest::collection::vec(inner.clone(), 0..4)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
             proptest::collection::vec((key, inner), 0..5).prop_map(|members| {
-                let members: Vec<_> = members.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(key, value)| {
+                        format!(
+                            "{key}: \
+                    {value}"
+                        )
+                    })
+                    .collect();
                 format!("{{{}}}", members.join(", "))
             }),
         ]

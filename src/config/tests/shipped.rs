@@ -144,7 +144,8 @@ fn the_schema_for_editors_accepts_what_we_accept() {
     for good in [
         "threads: ${THREADS}",
         "log: { level: \"${LEVEL}\" }",
-        "inbound: [{ name: a, listen: \"${L}\", upstream: x, authorities: [a], audiences: \"${A}\", issuer: \"${I}\", rules: [{ paths: [/] }] }]",
+        "inbound: [{ name: a, listen: \"${L}\", upstream: x, authorities: [a], audiences: \
+         \"${A}\", issuer: \"${I}\", rules: [{ paths: [/] }] }]",
         "issuer: { url: x, clients: [{ id: a, secretFile: b, expiresAt: \"${WHEN}\" }] }",
     ] {
         assert!(is_valid(good), "{good}");

@@ -10,10 +10,12 @@ const LISTENER: &str =
 fn text(issuer: &str, a: &str, own: &str) -> String {
     format!(
         "issuer:\n  url: http://127.0.0.1:8080\n  listen: 127.0.0.1:8080\n{issuer}\
-         authorities:\n  a: {{ issuer: \"https://a.example\"{a} }}\n  own: {{ issuer: \"http://127.0.0.1:8080\"{own} }}\n\
+         authorities:\n  a: {{ issuer: \"https://a.example\"{a} }}\n  own: {{ issuer: \
+         \"http://127.0.0.1:8080\"{own} }}\n\
          inbound:\n  - {{ name: a, listen: 127.0.0.1:1, authorities: [a], {LISTENER} }}\n  \
          - {{ name: own, listen: 127.0.0.1:2, authorities: [own], {LISTENER} }}\n  \
-         - {{ name: both, listen: 127.0.0.1:3, authorities: [a, own], issuer: true, identityHeaders: {{ x-iss: iss }}, {LISTENER} }}\n"
+         - {{ name: both, listen: 127.0.0.1:3, authorities: [a, own], issuer: true, \
+         identityHeaders: {{ x-iss: iss }}, {LISTENER} }}\n"
     )
 }
 

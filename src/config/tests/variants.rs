@@ -81,7 +81,8 @@ fn the_rotation_of_keys_can_be_changed_and_disabled() {
 fn a_secret_is_ignored_if_the_client_sends_jwts() {
     let text = small_with(
         "issuer",
-        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", jwksUri: \"https://a.example/jwks\" }]\n",
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", jwksUri: \"https://a.example/jwks\" \
+         }]\n",
     );
     let warnings = warnings(&text);
     assert!(
@@ -173,7 +174,8 @@ fn an_owner_belongs_to_an_authority() {
 fn the_plgd_profile_has_its_own_defaults() {
     let text = small_with(
         "issuer",
-        "  profile: plgd\n  accessTokenLifetime: 0s\n  deviceIDClaim: device\n  authorities: [self]\n",
+        "  profile: plgd\n  accessTokenLifetime: 0s\n  deviceIDClaim: device\n  authorities: \
+         [self]\n",
     );
     let role = config(&text).issuer.unwrap();
     assert_eq!(
@@ -203,7 +205,8 @@ fn the_plgd_profile_has_its_own_defaults() {
 fn slashes_do_not_matter_in_the_plgd_profile() {
     let authorities =
         "authorities:\n  users: { issuer: \"https://idp.example/\", profile: plgd }\n";
-    let issuer = "  profile: plgd\n  authorities: [self, users]\n  clients: [{ id: a, secretFile: \"${DIR}/secret\", owner: x, \
+    let issuer = "  profile: plgd\n  authorities: [self, users]\n  clients: [{ id: a, secretFile: \
+        \"${DIR}/secret\", owner: x, \
                   ownerAuthority: users }]\n";
     let text = small_with("issuer", issuer)
         .replace(

@@ -4,7 +4,8 @@ use super::{Files, chmod, config, small, small_but, small_with, warnings};
 
 #[test]
 fn an_unreachable_rule_is_a_warning() {
-    let rules = "      - { paths: [\"/a/**\"] }\n      - { paths: [/b] }\n      - { paths: [/b, /a/c], methods: [GET] }\n";
+    let rules = "      - { paths: [\"/a/**\"] }\n      - { paths: [/b] }\n      - { paths: [/b, \
+        /a/c], methods: [GET] }\n";
     let found = warnings(&small_but("      - paths: [\"/**\"]\n", rules));
     let [warning] = found.as_slice() else {
         panic!("{found:?}")
@@ -129,7 +130,8 @@ fn a_strict_rule_before_a_weaker_one_is_a_warning_without_path_case() {
         );
         warnings(&text)
     };
-    let rules = "      - { paths: [\"/admin/**\"], scopes: [admin] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
+    let rules = "      - { paths: [\"/admin/**\"], scopes: [admin] }\n      - { paths: [\"/**\"], \
+        scopes: [read] }\n";
     let found = warned("", rules);
     let [warning] = found.as_slice() else {
         panic!("{found:?}")
@@ -197,7 +199,8 @@ fn a_service_that_is_called_by_a_name_is_advised_to_get_its_own_host() {
 fn probable_mistakes_are_warnings() {
     for (from, to, message) in [
         ("self: { ",
-         "self: { jwksUri: \"http://127.0.0.1/k\", issuer: \"https://a/protocol/openid-connect/certs\" } #", "looks like the URL of a key set"),
+         "self: { jwksUri: \"http://127.0.0.1/k\", issuer: \
+          \"https://a/protocol/openid-connect/certs\" } #", "looks like the URL of a key set"),
         ("audiences: any", "audiences: [\"https://*.example\"]", "`*` is not a wildcard"),
         ("- paths: [\"/**\"]", "- { paths: [/a], scopes: [\"devices:*\"] }",
          "`*` is not a wildcard"),
@@ -216,7 +219,8 @@ fn probable_mistakes_are_warnings() {
 
 #[test]
 fn ignored_claims_and_different_slashes_are_warnings() {
-    let client = "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
+    let client = "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, \
+        ok: y } }]\n";
     assert!(warnings(&small_with("issuer", client))[0].contains("insertTokenClaims.sub"));
     let slash = small_but(
         "issuer: \"http://127.0.0.1:8080\"",
@@ -338,7 +342,8 @@ fn endless_tokens_without_a_revocation_check_are_accepted_with_a_warning() {
 fn a_client_that_makes_tokens_without_end_of_users_tokens_is_warned_of() {
     let with = |issuer: &str, client: &str| {
         let lines = format!(
-            "  profile: plgd\n{issuer}  clients: [{{ id: a, jwtPrivateKey: {{ authorities: [users] }}{client} }}]\n"
+            "  profile: plgd\n{issuer}  clients: [{{ id: a, jwtPrivateKey: {{ authorities: [users] \
+             }}{client} }}]\n"
         );
         let users = "authorities:\n  users: { issuer: \"https://idp.example\" }\n";
         warnings(&small_with("issuer", &lines).replace("authorities:\n", users))

@@ -241,7 +241,8 @@ proptest! {
     ) {
         let ordinary = Ordinary { encoded_slash, semicolon, double_encoding, non_utf8 };
         if let Ok(path) = NormalPath::parse_with(&raw, ordinary) {
-            let again = NormalPath::parse_with(path.as_str(), ordinary).expect("a normal form parses");
+            let again = NormalPath::parse_with(path.as_str(), ordinary).expect("a normal form \
+                parses");
             prop_assert_eq!(again.as_str(), path.as_str());
             prop_assert_eq!(again.segments().collect::<Vec<_>>(), path.segments().collect::<Vec<_>>());
             // A server that splits a segment further finds no dot segment in it.
@@ -256,7 +257,8 @@ proptest! {
     }
 
     #[test]
-    fn never_panics_and_is_idempotent(raw in "/([ -~\u{e9}]|%25|%32|%46|%65|%2[0-9a-f]|[0-9a-f]|/|\\.){0,40}") {
+    fn never_panics_and_is_idempotent(raw in "/([ \
+        -~\u{e9}]|%25|%32|%46|%65|%2[0-9a-f]|[0-9a-f]|/|\\.){0,40}") {
         if let Ok(path) = NormalPath::parse(&raw) {
             let text = path.as_str().to_owned();
             let again = NormalPath::parse(&text).expect("a normal form parses");

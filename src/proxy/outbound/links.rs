@@ -224,12 +224,16 @@ mod tests {
     fn the_targets_of_links_are_mapped_and_nothing_else_of_them() {
         for (list, expected) in [
             (
-                "<https://hub.example/?page=2>; rel=\"next\", <https://hub.example/?page=9>;rel=last",
-                "<http://localhost:9000/?page=2>; rel=\"next\", <http://localhost:9000/?page=9>;rel=last",
+                "<https://hub.example/?page=2>; rel=\"next\", \
+                 <https://hub.example/?page=9>;rel=last",
+                "<http://localhost:9000/?page=2>; rel=\"next\", \
+                 <http://localhost:9000/?page=9>;rel=last",
             ),
             (
-                "<https://a.example/>; title=\"a, <https://hub.example/> \\\" b\", <https://hub.example/>",
-                "<https://a.example/>; title=\"a, <https://hub.example/> \\\" b\", <http://localhost:9000/>",
+                "<https://a.example/>; title=\"a, <https://hub.example/> \\\" b\", \
+                 <https://hub.example/>",
+                "<https://a.example/>; title=\"a, <https://hub.example/> \\\" b\", \
+                 <http://localhost:9000/>",
             ),
             ("</x>; rel=preload", "</x>; rel=preload"),
             ("https://hub.example/", "https://hub.example/"),

@@ -6,7 +6,8 @@ use super::Refused;
 use crate::domain::reason::Reason;
 use crate::domain::web_origin::{Site, WebOrigin, site};
 
-const NO_HEADER: &str = "The request lacks the header that this listener requires (requireHeader). Pages of other sites cannot send it.";
+const NO_HEADER: &str = "The request lacks the header that this listener requires (requireHeader). \
+    Pages of other sites cannot send it.";
 
 #[derive(Clone, Debug, Default)]
 pub struct Pages {

@@ -82,7 +82,8 @@ async fn the_ends_of_supplied_secrets_go_and_a_store_that_was_used_has_a_proven_
     run(&mut *connection, 1..9).await;
     let rows = "INSERT INTO clients VALUES ('c', '{}', 1, 1, 1);
          INSERT INTO client_secrets (secret_id, client_id, hash, last_four, created_at)
-         VALUES ('made', 'c', 'sha256:00', 'abcd', 1), ('chosen', 'c', '$argon2id$v=19$x', '4242', 1);
+         VALUES ('made', 'c', 'sha256:00', 'abcd', 1), ('chosen', 'c', '$argon2id$v=19$x', '4242', \
+         1);
          UPDATE signed_until SET at = 1800003600";
     sqlx::raw_sql(rows).execute(&mut *connection).await.unwrap();
     run(&mut *connection, 9..12).await;
@@ -112,7 +113,8 @@ async fn keys_of_the_first_version_are_migrated_with_the_longest_token_lifetime(
     for (_, _, sql) in &MIGRATIONS[..3] {
         sqlx::raw_sql(*sql).execute(&mut *connection).await.unwrap();
     }
-    let insert = "INSERT INTO signing_keys VALUES ('a', 'ES256', 'pem a', 7, 'active'), ('r', 'RS256', 'pem r', 5, 'retired')";
+    let insert = "INSERT INTO signing_keys VALUES ('a', 'ES256', 'pem a', 7, 'active'), ('r', \
+        'RS256', 'pem r', 5, 'retired')";
     sqlx::raw_sql(insert)
         .execute(&mut *connection)
         .await
@@ -121,10 +123,13 @@ async fn keys_of_the_first_version_are_migrated_with_the_longest_token_lifetime(
         .execute(&mut *connection)
         .await
         .unwrap();
-    let rows = sqlx::query("SELECT kid, state, signs_from, retired_at > 1700000000 AS retired, longest_token FROM signing_keys ORDER BY kid")
-        .fetch_all(&mut *connection)
-        .await
-        .unwrap();
+    let rows = sqlx::query(
+        "SELECT kid, state, signs_from, retired_at > 1700000000 AS retired, \
+        longest_token FROM signing_keys ORDER BY kid",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
     let row = |row: &SqliteRow| {
         let texts = (row.get::<String, _>("kid"), row.get::<String, _>("state"));
         (
@@ -147,7 +152,12 @@ async fn what_a_process_of_an_earlier_version_revokes_is_new_to_this_one() {
     let store = Sqlite::open_memory().await.unwrap();
     let mut revision = 0;
     for (sql, jti, client) in [
-        ("INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES ('t', 'c', 900, 1)", 1, 0),
+        (
+            "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES ('t', 'c', \
+            900, 1)",
+            1,
+            0,
+        ),
         (
             "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark)
              VALUES ('c', 5, 900, 1, '0000000000000001')",
@@ -157,15 +167,26 @@ async fn what_a_process_of_an_earlier_version_revokes_is_new_to_this_one() {
         (
             "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark)
              VALUES ('c', 6, 900, 2, '0000000000000002')
-             ON CONFLICT (client_id) DO UPDATE SET until = max(until, excluded.until), mark = excluded.mark",
+             ON CONFLICT (client_id) DO UPDATE SET until = max(until, excluded.until), mark = \
+             excluded.mark",
             0,
             1,
         ),
     ] {
-        let raised = format!("BEGIN; {sql}; UPDATE revisions SET value = value + 1 WHERE of = 'revocations'; COMMIT");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(raised)).execute(&store.pool).await.unwrap();
+        let raised = format!(
+            "BEGIN; {sql}; UPDATE revisions SET value = value + 1 WHERE of = \
+            'revocations'; COMMIT"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(raised))
+            .execute(&store.pool)
+            .await
+            .unwrap();
         let (newer, new) = store.revocations_since(revision).await.unwrap();
-        assert_eq!((new.tokens.len(), new.clients.len()), (jti, client), "{sql}");
+        assert_eq!(
+            (new.tokens.len(), new.clients.len()),
+            (jti, client),
+            "{sql}"
+        );
         assert!(newer > revision);
         revision = newer;
     }
@@ -209,7 +230,8 @@ async fn the_families_of_an_owner_are_counted_without_looking_at_those_of_others
 #[tokio::test]
 async fn an_owners_tokens_are_counted_without_looking_at_expired_ones() {
     let plan = plan(tokens::COUNT).await;
-    let index = "SEARCH tokens USING COVERING INDEX tokens_by_client_and_owner (client_id=? AND owner=? AND owner_issuer=?";
+    let index = "SEARCH tokens USING COVERING INDEX tokens_by_client_and_owner (client_id=? AND \
+        owner=? AND owner_issuer=?";
     for end in [" AND expires_at>?)", " AND expires_at=?)"] {
         assert!(plan.contains(&format!("{index}{end}")), "{plan:?}");
     }
@@ -372,7 +394,8 @@ async fn tokens_of_an_earlier_version_get_the_issuer_that_was_copied_and_no_othe
         ("damaged", Some("1"), Some("{")),
         ("ownerless", None, Some(r#"{"iss":"https://a"}"#)),
     ] {
-        let insert = "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at, original_claims)
+        let insert = "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, \
+            issued_at, original_claims)
                       VALUES (?1, 'c', ?2, 's', '', '[]', 1, ?3)";
         sqlx::query(insert)
             .bind(jti)

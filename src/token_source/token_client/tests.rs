@@ -191,7 +191,8 @@ async fn a_failure_shows_the_message_of_a_status_and_nothing_of_what_was_sent() 
         assert_eq!(told.error, FetchError::Status(401));
         let place = authority.url("/token");
         let expected = format!(
-            "the authority answered the token request with status 401 ({place}: it says `cannot create token: invalid \
+            "the authority answered the token request with status 401 ({place}: it says `cannot \
+             create token: invalid \
              audience([])`)"
         );
         assert_eq!(told.text(), expected);

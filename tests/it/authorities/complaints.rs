@@ -92,13 +92,15 @@ async fn complaint_08_listeners_rules_and_requests_share_one_fetch() {
     let listener = |n: usize| {
         let upstream = upstream.url();
         format!(
-            "  - {{ name: api-{n}, listen: 127.0.0.1:0, upstream: \"{upstream}\", authorities: [users], audiences: any, \
+            "  - {{ name: api-{n}, listen: 127.0.0.1:0, upstream: \"{upstream}\", authorities: \
+             [users], audiences: any, \
              rules: [{rules}] }}\n"
         )
     };
     let listeners: String = (0..5).map(listener).collect();
     let start = format!(
-        "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} }}\ninbound:\n{listeners}",
+        "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} \
+         }}\ninbound:\n{listeners}",
         authority.issuer()
     );
     let sidecar = Sidecar::start(&start).await;
@@ -139,8 +141,10 @@ fn many(authorities: &[&Authority], upstream: &Upstream) -> String {
         .map(|(name, authority)| format!("  {name}: {{ issuer: \"{}\" }}\n", authority.issuer()))
         .collect();
     format!(
-        "stateDir: \"@DIR@\"\nprobes: {{ listen: 127.0.0.1:0 }}\nauthorities:\n{declared}inbound:\n  - {{ name: api, listen: \
-         127.0.0.1:0, upstream: \"{}\", authorities: [{}], audiences: any, rules: [{{ paths: [\"/**\"] }}] }}\n",
+        "stateDir: \"@DIR@\"\nprobes: {{ listen: 127.0.0.1:0 \
+         }}\nauthorities:\n{declared}inbound:\n  - {{ name: api, listen: \
+         127.0.0.1:0, upstream: \"{}\", authorities: [{}], audiences: any, rules: [{{ paths: \
+         [\"/**\"] }}] }}\n",
         upstream.url(),
         names.join(", ")
     )

@@ -197,7 +197,8 @@ async fn a_failed_fetch_of_keys_names_the_check_of_tls_or_the_ports_protocol() {
     // Answers a handshake in plain HTTP, as most servers do.
     plain.break_tls(true);
     let elsewhere = Authority::start();
-    let expects_tls = "HTTP/1.1 400 Bad Request\r\nContent-Length: 47\r\n\r\nClient sent an HTTP request to an HTTPS server.";
+    let expects_tls = "HTTP/1.1 400 Bad Request\r\nContent-Length: 47\r\n\r\nClient sent an HTTP \
+        request to an HTTPS server.";
     elsewhere.behave(Endpoint::Jwks, Behave::Raw(expects_tls.into()));
     for (jwks, says) in [
         (

@@ -93,7 +93,8 @@ async fn a_request_of_hydras_command_line_creates_a_client() {
         "client_uri": "", "contacts": [], "frontchannel_logout_session_required": false, "frontchannel_logout_uri": "",
         "grant_types": ["client_credentials"], "jwks": {}, "jwks_uri": "", "logo_uri": "", "metadata": {}, "owner": "",
         "policy_uri": "", "post_logout_redirect_uris": [], "redirect_uris": [], "request_object_signing_alg": "RS256",
-        "request_uris": [], "response_types": ["code"], "scope": "read write", "sector_identifier_uri": "",
+        "request_uris": [], "response_types": ["code"], "scope": "read \
+         write", "sector_identifier_uri": "",
         "skip_consent": false, "skip_logout_consent": false, "subject_type": "public",
         "token_endpoint_auth_method": "client_secret_basic", "tos_uri": "", "client_secret_expires_at": 0,
         "client_credentials_grant_access_token_lifespan": "30m", "refresh_token_grant_id_token_lifespan": null,
@@ -218,7 +219,8 @@ async fn unsupported_members_are_refused_with_that_reason() {
 async fn exports_of_auth0_and_keycloak_make_clients() {
     let world = World::start().await;
     let auth0 = json!({
-        "tenant": "t", "global": false, "is_token_endpoint_ip_header_trusted": false, "name": "API Explorer",
+        "tenant": "t", "global": false, "is_token_endpoint_ip_header_trusted": false, "name": "API \
+         Explorer",
         "is_first_party": true, "oidc_conformant": true, "sso_disabled": false, "cross_origin_auth": false,
         "description": "", "logo_uri": "", "refresh_token": { "rotation_type": "non-rotating" }, "callbacks": [],
         "allowed_logout_urls": [], "client_id": "auth0", "app_type": "non_interactive",
@@ -328,7 +330,8 @@ async fn the_answer_of_get_can_be_changed_and_sent_back() {
     let world = World::start().await;
     for body in [
         json!({ "client_id": "plain" }),
-        json!({ "client_id": "full", "scope": "a b", "audience": ["https://x"], "owner": "1", "access_token_lifetime": 900,
+        json!({ "client_id": "full", "scope": "a \
+            b", "audience": ["https://x"], "owner": "1", "access_token_lifetime": 900,
                 "expiry": "2099-01-01T00:00:00Z", "claims": { "t": 1 }, "metadata": { "m": 1 }, "response_types": ["token"],
                 "client_type": "m2m", "token_endpoint_auth_method": "client_secret_post" }),
         json!({ "client_id": "keys", "jwks_uri": "https://client.example/jwks" }),

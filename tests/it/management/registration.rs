@@ -13,7 +13,8 @@ async fn both_shapes_make_the_same_client() {
         "access_token_lifetime": 900, "expiry": "2099-01-01T00:00:00Z", "claims": { "tenant": "blue" },
     });
     let lists = json!({
-        "client_id": "lists", "client_name": "n", "scopes": ["a", "b"], "scope": "b a", "audience": ["https://x"],
+        "client_id": "lists", "client_name": "n", "scopes": ["a", "b"], "scope": "b \
+         a", "audience": ["https://x"],
         "client_type": "m2m", "owner": "1", "access_token_lifetime": "15m",
         "expiry": "2099-01-01T01:00:00+01:00", "claims": { "tenant": "blue" }, "jwks": null,
     });
@@ -300,7 +301,10 @@ async fn a_body_that_is_no_json_object_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_patch_changes_takes_away_and_leaves_alone() {
     let world = World::start().await;
-    world.create(json!({ "client_id": "c", "scope": "a b", "owner": "1", "claims": { "x": 1, "y": { "z": 2, "w": 3 } } })).await;
+    world
+        .create(json!({ "client_id": "c", "scope": "a \
+        b", "owner": "1", "claims": { "x": 1, "y": { "z": 2, "w": 3 } } }))
+        .await;
     let patch = async |patch: Value| world.call("PATCH", "/clients/c", patch).await;
     let unchanged = patch(json!({})).await;
     assert_eq!(

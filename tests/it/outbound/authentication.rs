@@ -160,7 +160,8 @@ async fn a_foreign_assertion_is_read_for_each_request() {
 async fn a_certificate_authenticates_over_tls_and_only_the_right_one() {
     let (client, impostor) = (ClientCertificate::generate(), ClientCertificate::generate());
     let (authority, upstream) = (Authority::start_mtls(&client), Upstream::start());
-    let credential = "    authMethod: tls_client_auth\n    certFile: \"@DIR@/cert\"\n    keyFile: \"@DIR@/key\"\n    \
+    let credential = "    authMethod: tls_client_auth\n    certFile: \"@DIR@/cert\"\n    keyFile: \
+        \"@DIR@/key\"\n    \
                       caFile: \"@DIR@/ca\"\n";
     let yaml = yaml(&authority, &upstream.url(), credential, "")
         .replace("    clientSecretFile: \"@DIR@/secret\"\n", "");

@@ -166,7 +166,8 @@ async fn the_status_tells_of_each_credential_in_our_words() {
     let hostile =
         r#"{"error":"invalid_scope","error_description":"a secret text of the authority","x":1}"#;
     let raw = format!(
-        "HTTP/1.1 400 Bad Request\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: {}\r\n\r\n{hostile}",
+        "HTTP/1.1 400 Bad Request\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: \
+         {}\r\n\r\n{hostile}",
         hostile.len()
     );
     world

@@ -246,7 +246,8 @@ impl<'a> Page<'a> {
 
     fn not_served_yet(&mut self) {
         self.text.push_str(
-            "\n## Not served yet\n\nThese keys and values are reserved for planned features. A file \
+            "\n## Not served yet\n\nThese keys and values are reserved for planned features. A \
+             file \
              that has one is refused with \"not supported yet\", so that no setting is silently \
              ignored.\n\n| key | value |\n|---|---|\n",
         );

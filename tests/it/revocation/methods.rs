@@ -261,9 +261,12 @@ async fn an_unusable_method_is_a_configuration_error() {
         ),
     ] {
         let yaml = format!(
-            "authorities: {{ a: {authority} }}\ncredentials: {{ c: {{ tokenUrl: \"https://a.example/t\", clientID: c, \
-             clientSecretFile: \"@DIR@/s\" }} }}\ninbound: [{{ name: api, listen: 127.0.0.1:0, upstream: \
-             \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{{ paths: [\"/**\"] }}] }}]\n"
+            "authorities: {{ a: {authority} }}\ncredentials: {{ c: {{ tokenUrl: \
+             \"https://a.example/t\", clientID: c, \
+             clientSecretFile: \"@DIR@/s\" }} }}\ninbound: [{{ name: api, listen: 127.0.0.1:0, \
+             upstream: \
+             \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{{ paths: [\"/**\"] \
+             }}] }}]\n"
         );
         let builder = Sidecar::builder().secret_file("s", "c", "0123456789abcdef");
         let problems = builder

@@ -18,8 +18,10 @@ impl World {
     async fn start(authority: Authority) -> Self {
         let upstream = Upstream::start();
         let yaml = format!(
-            "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} }}\ninbound:\n  - {{ name: api, listen: \
-             127.0.0.1:0, upstream: \"{}\", authorities: [users], audiences: [{AUDIENCE}], rules: [{{ paths: [\"/**\"] }}] }}\n",
+            "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} }}\ninbound:\n  - {{ \
+             name: api, listen: \
+             127.0.0.1:0, upstream: \"{}\", authorities: [users], audiences: [{AUDIENCE}], rules: \
+             [{{ paths: [\"/**\"] }}] }}\n",
             authority.issuer(),
             upstream.url()
         );

@@ -102,13 +102,15 @@ async fn listeners(
     let upstream = Upstream::start();
     let listener = |name: &str, authorities: &str, audience: &str, rule: &str| {
         format!(
-            "  - {{ name: {name}, listen: 127.0.0.1:0, upstream: \"{}\", authorities: [{authorities}], audiences: \
+            "  - {{ name: {name}, listen: 127.0.0.1:0, upstream: \"{}\", authorities: \
+             [{authorities}], audiences: \
              [\"{audience}\"], rules: [{{ paths: [/open] }}, {rule}] }}\n",
             upstream.url()
         )
     };
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nprobes: {{ listen: 127.0.0.1:0 }}\nauthorities:\n  users: {{ issuer: \"{}\"{options} }}\n  \
+        "stateDir: \"@DIR@\"\nprobes: {{ listen: 127.0.0.1:0 }}\nauthorities:\n  users: {{ issuer: \
+         \"{}\"{options} }}\n  \
          none: {{ issuer: \"http://127.0.0.1:9\" }}\ninbound:\n{}{}{}",
         authority.issuer(),
         listener(

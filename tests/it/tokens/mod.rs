@@ -44,13 +44,15 @@ impl World {
         let upstream = Upstream::start();
         let listener = |name: &str, authorities: &str| {
             format!(
-                "  - {{ name: {name}, listen: 127.0.0.1:0, upstream: \"{}\", authorities: [{authorities}], \
+                "  - {{ name: {name}, listen: 127.0.0.1:0, upstream: \"{}\", authorities: \
+                 [{authorities}], \
                  audiences: [{AUDIENCE}], rules: [{{ paths: [\"/**\"] }}] }}\n",
                 upstream.url()
             )
         };
         let yaml = format!(
-            "stateDir: \"@DIR@\"\nauthorities:\n  users: {{ issuer: \"{}\" }}\n  partner: {{ issuer: \"{}\" }}\n  \
+            "stateDir: \"@DIR@\"\nauthorities:\n  users: {{ issuer: \"{}\" }}\n  partner: {{ \
+             issuer: \"{}\" }}\n  \
              foreign: {{ issuer: \"{}\" }}\ninbound:\n{}{}",
             users.issuer(),
             partner.issuer(),

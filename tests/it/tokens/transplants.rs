@@ -72,8 +72,10 @@ impl World {
         ];
         let upstream = Upstream::start();
         let yaml = format!(
-            "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{ISSUER}\", jwksFile: \"@DIR@/keys.json\" }} }}\n\
-             inbound:\n  - {{ name: api, listen: 127.0.0.1:0, upstream: \"{}\", authorities: [users], audiences: \
+            "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{ISSUER}\", jwksFile: \
+             \"@DIR@/keys.json\" }} }}\n\
+             inbound:\n  - {{ name: api, listen: 127.0.0.1:0, upstream: \"{}\", authorities: \
+             [users], audiences: \
              [{AUDIENCE}], rules: [{{ paths: [\"/**\"] }}] }}\n",
             upstream.url()
         );

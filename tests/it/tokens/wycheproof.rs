@@ -119,8 +119,10 @@ async fn no_vector_passes_as_a_bearer_token() {
     keys.push(own.public_jwk());
     let upstream = Upstream::start();
     let yaml = format!(
-        "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"https://users.example\", jwksFile: \"@DIR@/keys.json\" }} }}\n\
-         inbound:\n  - {{ name: api, listen: 127.0.0.1:0, upstream: \"{}\", authorities: [users], audiences: [{AUDIENCE}], \
+        "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"https://users.example\", \
+         jwksFile: \"@DIR@/keys.json\" }} }}\n\
+         inbound:\n  - {{ name: api, listen: 127.0.0.1:0, upstream: \"{}\", authorities: [users], \
+         audiences: [{AUDIENCE}], \
          rules: [{{ paths: [\"/**\"] }}] }}\n",
         upstream.url()
     );

@@ -34,7 +34,8 @@ fn hash() -> String {
 #[test]
 fn a_stored_client_is_read_whole() {
     let document = json!({
-        "client_name": "n", "grant_types": ["client_credentials"], "scope": "a b", "audience": ["x"],
+        "client_name": "n", "grant_types": ["client_credentials"], "scope": "a \
+         b", "audience": ["x"],
         "owner": "1", "access_token_lifetime": 60, "claims": {"tenant": "blue"}, "allow_introspection": true,
         "disabled": true, "expires_at": 99, "member_of_a_later_version": 1,
     });

@@ -84,7 +84,8 @@ fn the_nearest_rule_and_what_differs_is_said() {
             "POST",
             "/device/7",
             1,
-            "segment 1 is `device`, the pattern has `devices`; the method is POST, the rule has GET PUT HEAD",
+            "segment 1 is `device`, the pattern has `devices`; the method is POST, the rule has \
+             GET PUT HEAD",
         ),
         ("POST", "/", 3, "the method is POST, the rule has GET HEAD"),
     ] {
