@@ -84,8 +84,8 @@ pub mod jose {
 }
 
 pub mod proxy {
-    pub mod respond {
-        pub use crate::proxy::respond::{Challenge, on_the_wire, table};
+    pub mod answer {
+        pub use crate::proxy::answer::{Challenge, on_the_wire, table};
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::Level;
 
 use super::connection::ConnectionState;
 use super::fault::Fault;
-use super::{request_id, respond};
+use super::{answer, request_id};
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::jose::verify::ClaimedToken;
@@ -249,13 +249,13 @@ fn is_failure(reason: Reason) -> bool {
         Reason::ClientGone | Reason::ClientStalled => true,
         // A refusal, although its status is 5xx.
         Reason::WebSocket => false,
-        reason => respond::table(reason).is_some_and(|row| row.status >= 500),
+        reason => answer::table(reason).is_some_and(|row| row.status >= 500),
     }
 }
 
 /// Whether a reason concerns the token that the request carried.
 fn is_about_token(reason: Reason) -> bool {
-    let refused = respond::table(reason).is_some_and(|row| row.error == "invalid_token");
+    let refused = answer::table(reason).is_some_and(|row| row.error == "invalid_token");
     refused
         || matches!(
             reason,
@@ -272,7 +272,7 @@ pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, faul
         listener = metrics.listener(),
         peer = %connection.peer,
         method = (fault.reason == Reason::Tunnel).then_some("CONNECT"),
-        status = respond::table(fault.reason).map(|row| row.status),
+        status = answer::table(fault.reason).map(|row| row.status),
         request_target = fault.target(),
         decision = Decision::Deny.as_str(),
         reason = fault.reason.code(),

@@ -4,15 +4,13 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::access::Access;
+use super::answer::Answer;
 use super::connection::ConnectionState;
 use super::fault::{Fault, Place};
-use super::head;
-use super::respond::Answer;
+use super::head::{self, UPGRADED};
 use super::upstream::tls_alert;
 use crate::domain::reason::Reason;
 
-/// The error context for a response that upgrades the connection.
-pub const UPGRADED: &str = "an upgrade that was not asked for";
 /// Pingora's error context for a response with too many header fields.
 const TOO_MANY: &str = "too many headers";
 /// Pingora's error types for invalid chunks and trailers.

@@ -10,11 +10,12 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::connection::{Connection, ConnectionState};
-use super::failure::UPGRADED;
 use super::fault::Fault;
 use super::framing::Unread;
 use crate::domain::reason::Reason;
 
+/// The error context for a response that upgrades the connection.
+pub const UPGRADED: &str = "an upgrade that was not requested";
 const KEEP_ALIVE: &str = "Keep-Alive";
 /// How many bytes of an unread request body are discarded after the response, so that the
 /// connection can carry another request. Beyond this, a new connection is cheaper.

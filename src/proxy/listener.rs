@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access;
+use super::answer;
 pub use super::bound_socket::{BindError, BoundSocket};
 use super::connection::{ClientSettings, Clients, Connection, ConnectionState, Full};
-use super::respond;
 use super::switch::Switch;
 use crate::domain::reason::Reason;
 use crate::telemetry::{ClosedConnection, Reading, RequestMetrics};
@@ -312,7 +312,7 @@ where
 
     /// Sends the refusal to a connection without a seat, as far as that needs no waiting.
     fn refuse(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
-        let answer = respond::on_the_wire(
+        let answer = answer::on_the_wire(
             &Reason::TooManyConnections.into(),
             self.clients.settings().error_forms.of_no_request(),
         );

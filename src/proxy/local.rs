@@ -21,9 +21,9 @@ use pingora::upstreams::peer::HttpPeer;
 use tower::ServiceExt;
 
 use super::access::Access;
+use super::answer::Answer;
 use super::fault::Fault;
 use super::forwarded::RequestOrigin;
-use super::respond::Answer;
 use super::{failure, head};
 use crate::domain::path::{AmbiguousPath, NormalPath};
 use crate::domain::reason::Reason;

@@ -2,6 +2,7 @@
 //! depend on pingora.
 
 pub mod access;
+pub mod answer;
 pub mod anywhere;
 mod bound_socket;
 pub mod connection;
@@ -19,6 +20,6 @@ pub mod loop_mark;
 pub mod outbound;
 pub mod own;
 pub mod request_id;
-pub mod respond;
+mod respond;
 pub mod switch;
 pub mod upstream;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use m2m_sidecar::for_tests::domain::error_form::ErrorForm;
 use m2m_sidecar::for_tests::domain::reason::Reason;
-use m2m_sidecar::for_tests::proxy::respond;
+use m2m_sidecar::for_tests::proxy::answer;
 
 use crate::commands::{run, text};
 use crate::reference::{configuration, reasons};
@@ -118,13 +118,13 @@ fn the_answers_of_the_proxy() {
     for reason in Reason::ALL
         .iter()
         .copied()
-        .filter(|reason| respond::table(*reason).is_some())
+        .filter(|reason| answer::table(*reason).is_some())
     {
         write!(
             all,
             "== {}\n{}\n\n",
             reason.code(),
-            text(&respond::on_the_wire(&reason.into(), ErrorForm::OAuth)).replace('\r', "")
+            text(&answer::on_the_wire(&reason.into(), ErrorForm::OAuth)).replace('\r', "")
         )
         .expect("a text");
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::reason::Reason;
 use crate::proxy::dry_run::Decision;
-use crate::proxy::{inbound, respond};
+use crate::proxy::{answer, inbound};
 use crate::verifier::rules::Nearest;
 use crate::verifier::{Access, Mode, Needs, RuleConfig};
 
@@ -115,7 +115,7 @@ impl Lines {
 
     /// Prints the decision; returns whether the request passes.
     pub fn decision(&mut self, listener: &inbound::Config, decision: Decision) -> bool {
-        let status = |reason| respond::table(reason).map_or(500, |row| row.status);
+        let status = |reason| answer::table(reason).map_or(500, |row| row.status);
         let (text, passes, reason) = match decision {
             Decision::Own => ("allow (local)".to_owned(), true, Reason::Local),
             Decision::Passes(reason) => (format!("allow ({})", reason.code()), true, reason),

@@ -10,9 +10,9 @@ use tokio::io::AsyncWrite;
 use super::Connection;
 use super::admission::{HEAD_READ, LINGERING};
 use super::closing::Closing;
+use crate::proxy::answer;
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
-use crate::proxy::respond;
 
 /// The rule for heads that Pingora refuses although `framing` accepted them.
 pub(super) const UNREADABLE: &str = "the head cannot be read";
@@ -60,7 +60,7 @@ impl Connection {
     pub(super) fn write_refusal(&mut self, cx: &mut Context<'_>, fault: Fault) {
         if self.state.refused().is_none() {
             let _ = Pin::new(&mut self.io)
-                .poll_write(cx, &respond::on_the_wire(&fault, self.framing.error_form()));
+                .poll_write(cx, &answer::on_the_wire(&fault, self.framing.error_form()));
             let _ = self.state.refused.set(fault);
         }
     }

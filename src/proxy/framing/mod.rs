@@ -8,10 +8,11 @@
 //! unambiguous request is not in normal form, Pingora receives the normal form (see `head`).
 
 mod head;
+mod host;
 mod target;
 
-pub(super) use self::head::is_host;
 use self::head::{field, is_control, strip_line_end};
+pub(super) use self::host::is_host;
 use super::fault::{Fault, Place};
 use crate::domain::error_form::{ErrorForm, ErrorForms};
 use crate::domain::reason::Reason;

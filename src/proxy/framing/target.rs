@@ -65,7 +65,7 @@ impl<'a> Target<'a> {
             .position(|byte| matches!(byte, b'/' | b'?'))
             .unwrap_or(rest.len());
         let authority = rest.get(..end).unwrap_or_default();
-        if !super::head::is_host(authority) {
+        if !super::host::is_host(authority) {
             return Err(Fault::malformed(AUTHORITY));
         }
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Generates `docs/reason-codes.md` from `domain::reason` and the table of `proxy::respond`.
 
 use m2m_sidecar::for_tests::domain::reason::Reason;
-use m2m_sidecar::for_tests::proxy::respond::{Challenge, table};
+use m2m_sidecar::for_tests::proxy::answer::{Challenge, table};
 
 use super::cell;
 

@@ -1,0 +1,403 @@
+//! The sidecar's own responses: the table from reason to status, and the form of each.
+//!
+//! Only constants of the reason are sent: nothing of the token and nothing of an inner error.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::fault::Fault;
+use crate::domain::error_form::ErrorForm;
+use crate::domain::reason::Reason;
+use crate::domain::scope::ScopeSet;
+
+/// Names the check that refused, so that the sidecar's response differs from the service's.
+pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
+
+/// The form of the challenge (RFC 6750 §3) in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// No challenge.
+    No,
+    /// Without an error code, for a request without a token.
+    Bare,
+    /// With the body's error code.
+    WithError,
+}
+
+/// The response for a reason.
+pub struct Row {
+    pub status: u16,
+    /// The body's `error`.
+    pub error: &'static str,
+    pub challenge: Challenge,
+    /// Whether `Retry-After` is sent.
+    pub retry: bool,
+}
+
+const fn row(status: u16, error: &'static str) -> Row {
+    Row {
+        status,
+        error,
+        challenge: Challenge::No,
+        retry: false,
+    }
+}
+
+/// The table. `None`: the reason occurs only in the log and the metrics, because the request passed
+/// or the client is gone.
+#[must_use]
+pub fn table(reason: Reason) -> Option<Row> {
+    use Reason as R;
+    let challenge = |status, error| Row {
+        challenge: Challenge::WithError,
+        ..row(status, error)
+    };
+    let retry = |status, error| Row {
+        retry: true,
+        ..row(status, error)
+    };
+    Some(match reason {
+        R::NoToken => Row {
+            challenge: Challenge::Bare,
+            ..row(401, "unauthorized")
+        },
+        R::TwoAuthorizations | R::MalformedAuthorization => challenge(400, "invalid_request"),
+        R::TokenTooLarge
+        | R::MalformedToken
+        | R::Algorithm
+        | R::TokenType
+        | R::CriticalHeader
+        | R::UnknownIssuer
+        | R::UnknownKid
+        | R::Signature
+        | R::MalformedClaims
+        | R::NoExpiry
+        | R::Expired
+        | R::NotYetValid
+        | R::IssuedInFuture
+        | R::Revoked
+        | R::Audience
+        | R::SenderConstrained => challenge(401, "invalid_token"),
+        R::Scope | R::Claim => challenge(403, "insufficient_scope"),
+        R::NoRule => row(403, "access_denied"),
+        R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
+        R::Busy
+        | R::TooManyConnections
+        | R::KeysUnavailable
+        | R::RevocationUnavailable
+        | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
+        R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
+        R::Host | R::CrossSite | R::Destination => row(403, "access_denied"),
+        R::Loop => row(508, "loop_detected"),
+        R::Method | R::Tunnel => row(405, "method_not_allowed"),
+        R::Expectation => row(417, "expectation_failed"),
+        R::WebSocket => row(501, "not_implemented"),
+        R::HeadTooLarge => row(431, "request_header_fields_too_large"),
+        R::HeadTimeout | R::BodyTimeout => row(408, "request_timeout"),
+        R::BodyTooLarge => row(413, "content_too_large"),
+        R::UpstreamUnreachable | R::UpstreamTls | R::UpstreamBroken => row(502, "bad_gateway"),
+        R::UpstreamTimeout => row(504, "gateway_timeout"),
+        R::Internal => INTERNAL,
+        R::Permitted
+        | R::Public
+        | R::Preflight
+        | R::Local
+        | R::OwnAuthorization
+        | R::TokenAttached
+        | R::TokenRenewed
+        | R::PassedThrough
+        | R::ClientGone
+        | R::ClientStalled => return None,
+    })
+}
+
+const INTERNAL: Row = row(500, "server_error");
+
+fn row_of(reason: Reason) -> Row {
+    table(reason).unwrap_or(INTERNAL)
+}
+
+/// A response of the sidecar itself.
+pub struct Answer<'a> {
+    reason: Reason,
+    realm: &'a str,
+    scope: Option<&'a ScopeSet>,
+    description: Cow<'static, str>,
+    /// The beginning of the request's target, so that the client recognises the request.
+    target: Option<&'a str>,
+    retry_after: u64,
+    pub(super) for_pages: bool,
+    pub(super) form: ErrorForm,
+}
+
+/// Response headers that a page may read only if they are listed (CORS).
+pub(super) const EXPOSED: HeaderValue =
+    HeaderValue::from_static("Retry-After, WWW-Authenticate, X-M2M-Reason");
+/// Default `Retry-After`, in seconds.
+const RETRY_AFTER: u64 = 5;
+/// The methods that a proxy listener forwards (RFC 9110 §15.5.6 requires the list with a 405).
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+impl<'a> Answer<'a> {
+    /// The response for a reason. `realm` is the listener's name.
+    #[must_use]
+    pub fn new(reason: Reason, realm: &'a str) -> Self {
+        let description = reason.meaning().into();
+        Self {
+            reason,
+            realm,
+            scope: None,
+            description,
+            target: None,
+            retry_after: RETRY_AFTER,
+            for_pages: false,
+            form: ErrorForm::default(),
+        }
+    }
+
+    /// The response for a fault, with its rule, position and the beginning of the target.
+    #[must_use]
+    pub fn to_fault(fault: &'a Fault, realm: &'a str) -> Self {
+        Self {
+            description: fault.description(),
+            target: fault.target(),
+            ..Self::new(fault.reason, realm)
+        }
+    }
+
+    /// Names the required scopes (RFC 6750 §3).
+    #[must_use]
+    pub fn needing(mut self, scope: Option<&'a ScopeSet>) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Lets the requesting page of another site read the response (CORS, Fetch standard).
+    #[must_use]
+    pub fn for_pages(mut self, for_pages: bool) -> Self {
+        self.for_pages = for_pages;
+        self
+    }
+
+    /// Sets the seconds after which a retry is reasonable.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = seconds;
+        self
+    }
+
+    /// Replaces the reason's meaning by a longer description.
+    #[must_use]
+    pub fn describing(mut self, description: impl Into<Cow<'static, str>>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        row_of(self.reason).status
+    }
+
+    pub(super) fn body(&self) -> Bytes {
+        let Row { status, error, .. } = row_of(self.reason);
+        if self.form != ErrorForm::OAuth {
+            let members =
+                serde_json::Value::from(self.form.members(status, error, &self.description));
+            return format!("{members}\n").into();
+        }
+        // Both texts are constants without characters that JSON escapes. The target is escaped
+        // ASCII.
+        let target = self.target.map_or(String::new(), |target| {
+            format!(
+                r#","target":"{}""#,
+                target.replace('\\', r"\\").replace('"', r#"\""#)
+            )
+        });
+        format!(
+            "{{\"error\":\"{error}\",\"error_description\":\"{}\"{target}}}\n",
+            self.description
+        )
+        .into()
+    }
+
+    /// The challenge (RFC 6750 §3). The realm is a configured name and the scopes are scope tokens,
+    /// so neither contains a quote.
+    fn challenge(&self) -> Option<String> {
+        let row = row_of(self.reason);
+        let mut text = format!("Bearer realm=\"{}\"", self.realm);
+        match row.challenge {
+            Challenge::No => return None,
+            Challenge::Bare => {}
+            Challenge::WithError => {
+                text.push_str(&format!(
+                    ", error=\"{}\", error_description=\"{}\"",
+                    row.error, self.description
+                ));
+            }
+        }
+        if let Some(scope) = self.scope {
+            text.push_str(&format!(", scope=\"{scope}\""));
+        }
+        Some(text)
+    }
+
+    pub(super) fn headers(&self, body: &Bytes) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = vec![
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            ),
+            (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (REASON_HEADER, HeaderValue::from_static(self.reason.code())),
+        ];
+        if self.form != ErrorForm::OAuth {
+            headers.push((
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            ));
+        }
+        if let Some(challenge) = self
+            .challenge()
+            .and_then(|text| HeaderValue::from_str(&text).ok())
+        {
+            headers.push((header::WWW_AUTHENTICATE, challenge));
+        }
+        if row_of(self.reason).retry {
+            headers.push((header::RETRY_AFTER, HeaderValue::from(self.retry_after)));
+        }
+        if matches!(self.reason, Reason::Method | Reason::Tunnel) {
+            headers.push((header::ALLOW, METHODS));
+        }
+        headers
+    }
+
+    /// Whether the connection must close: the end of this request is unknown, or not worth waiting
+    /// for.
+    pub(super) fn ends_connection(&self) -> bool {
+        use Reason as R;
+        matches!(
+            self.reason,
+            R::MalformedRequest
+                | R::AmbiguousPath
+                | R::HeadTooLarge
+                | R::HeadTimeout
+                | R::BodyTimeout
+                | R::Method
+                | R::Tunnel
+                | R::Expectation
+                | R::Internal
+        )
+    }
+}
+
+/// The response as bytes, for requests without a session. The connection is closed after it.
+#[must_use]
+pub fn on_the_wire(fault: &Fault, form: ErrorForm) -> Vec<u8> {
+    let answer = Answer {
+        form,
+        ..Answer::to_fault(fault, "")
+    };
+    let body = answer.body();
+    let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in answer.headers(&body) {
+        wire.extend_from_slice(name.as_str().as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"connection: close\r\n\r\n");
+    wire.extend_from_slice(&body);
+    wire
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_json_and_every_status_is_one() {
+        for reason in Reason::ALL.iter().copied() {
+            let answer = Answer::new(reason, "api");
+            let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
+            assert_eq!(body["error_description"], reason.meaning());
+            assert!(StatusCode::from_u16(answer.status()).is_ok());
+            let challenge = answer.challenge();
+            assert_eq!(
+                challenge.is_some(),
+                matches!(answer.status(), 401)
+                    || matches!(
+                        reason,
+                        Reason::Scope
+                            | Reason::Claim
+                            | Reason::TwoAuthorizations
+                            | Reason::MalformedAuthorization
+                    )
+            );
+            assert!(challenge.is_none_or(|text| HeaderValue::from_str(&text).is_ok()));
+        }
+    }
+
+    #[test]
+    fn a_missing_token_is_challenged_without_an_error_code() {
+        assert_eq!(
+            Answer::new(Reason::NoToken, "api").challenge().unwrap(),
+            "Bearer realm=\"api\""
+        );
+        let scope = ScopeSet::parse("a b").unwrap();
+        let challenge = Answer::new(Reason::Scope, "api")
+            .needing(Some(&scope))
+            .challenge()
+            .unwrap();
+        assert!(
+            challenge.contains("error=\"insufficient_scope\"")
+                && challenge.ends_with(", scope=\"a b\"")
+        );
+    }
+
+    #[test]
+    fn every_reason_can_be_a_status_and_nothing_else() {
+        for reason in Reason::ALL.iter().copied() {
+            let answer = Answer {
+                form: ErrorForm::Status,
+                ..Answer::new(reason, "api")
+            };
+            let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
+            assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
+            // The gRPC codes of the table for inbound listeners.
+            let code = match answer.status() {
+                400 | 417 => 3,
+                401 => 16,
+                403 => 7,
+                405 | 501 => 12,
+                408 | 504 => 4,
+                413 | 429 | 431 => 8,
+                500 | 508 => 13,
+                502 | 503 => 14,
+                other => panic!("no code for {other}"),
+            };
+            assert_eq!(
+                (&body["code"], &body["message"]),
+                (&code.into(), &reason.meaning().into())
+            );
+        }
+    }
+
+    #[test]
+    fn the_wire_form_is_a_complete_answer() {
+        let wire = String::from_utf8(on_the_wire(
+            &Reason::MalformedRequest.into(),
+            ErrorForm::OAuth,
+        ))
+        .unwrap();
+        assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"));
+        let (head, body) = wire.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.contains("x-m2m-reason: malformed_request"));
+        assert!(wire.len() < 4096);
+    }
+}
