@@ -92,7 +92,8 @@ async fn caller(
     let claims = token.claims(&bearer).ok_or(UNAUTHENTICATED)?;
     let text = |name| claims.get(name).and_then(|value| value.as_str());
     if token.authority() == OWN_ISSUER {
-        // A revoked token of ours may read its own entry: plgd's services find the revocation there.
+        // A revoked token of ours may read its own entry: plgd's services find the revocation
+        // there.
         let jti = text("jti").ok_or(UNAUTHENTICATED)?.to_owned();
         return Ok(Caller::Token { jti, is_revoked });
     }

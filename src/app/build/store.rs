@@ -1,5 +1,5 @@
-//! The store: its state before it is opened, and whether it is the intended one. A wrong `store.url`
-//! is logged here; otherwise only the refused tokens would show it.
+//! The store: its state before it is opened, and whether it is the intended one. A wrong
+//! `store.url` is logged here; otherwise only the refused tokens would show it.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -98,8 +98,11 @@ pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
 /// Makes the directory for the last good keys and lists. A read-only root has none.
 pub(super) fn make_state_dir(dir: &Path) {
     if let Err(error) = private::make_dir(dir) {
-        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are \
-            kept in memory only");
+        tracing::warn!(
+            dir = %dir.display(),
+            %error,
+            "the state directory cannot be made; keys are kept in memory only"
+        );
     }
 }
 
