@@ -161,7 +161,7 @@ pub fn demo(options: &Options) -> anyhow::Result<()> {
             () = signals.next() => return Ok(()),
         }
         if !options.once {
-            super::print("\nServing on; Ctrl-C ends it. What follows is the access log.\n")?;
+            super::print("\nThe demo keeps running until Ctrl-C. The access log follows.\n")?;
             let _log = telemetry::start_logging(log);
             signals.next().await;
         }

@@ -115,7 +115,7 @@ async fn a_body_over_the_limit_is_refused_with_or_without_its_length_announced()
 }
 
 #[tokio::test]
-async fn what_is_no_http_or_breaks_off_is_broken() {
+async fn invalid_or_incomplete_http_is_broken() {
     for script in [
         &b"SSH-2.0-x\r\n\r\n"[..],
         b"",

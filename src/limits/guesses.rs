@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_without_room_is_owed_no_longer_than_a_burst() {
+    fn excess_counts_delay_by_at_most_one_burst() {
         let buckets = Buckets::new(100);
         (0..1000).for_each(|_| buckets.count(KEY, FIVE, at(0)));
         assert_eq!(buckets.wait(&KEY, FIVE, at(0)), Duration::from_secs(2));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_was_not_counted() {
+    fn an_undone_count_has_no_effect() {
         let buckets = Buckets::new(100);
         for _ in 0..100 {
             assert!(buckets.take(KEY, FIVE, at(0)));

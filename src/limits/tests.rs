@@ -91,7 +91,7 @@ async fn as_many_as_may_be_are_under_way_and_an_end_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_says_nothing_any_more_is_dropped_and_what_still_counts_is_not() {
+async fn unused_counters_are_dropped_and_active_ones_kept() {
     let limits = limits(Some((1, 60)), Some(9));
     tokio::spawn(limits.clone().run());
     (0..500).for_each(|n| drop(limits.admit(client(&format!("{n}")))));

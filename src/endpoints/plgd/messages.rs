@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_empty_is_left_out_unless_protojson_is_asked_for() {
+    fn empty_members_are_omitted_except_for_protojson() {
         let message = json!({
             "id": "a", "name": "", "scope": [], "n": 0, "f": false, "x": null, "o": {"p": {"q": ""}}, "l": ["", 1],
             "expiration": "0",

@@ -57,7 +57,7 @@ fn the_message_of_a_status_is_said_and_of_nothing_else() {
 }
 
 #[test]
-fn what_was_sent_is_left_out_whole_in_part_and_in_another_spelling() {
+fn sent_values_are_omitted_whole_in_part_and_respelled() {
     let secret = "p%2Fss-w0rd of 16 bytes";
     for message in [
         secret.to_owned(),
@@ -76,7 +76,7 @@ fn what_was_sent_is_left_out_whole_in_part_and_in_another_spelling() {
 }
 
 #[test]
-fn what_was_sent_is_left_out_in_every_encoding() {
+fn sent_values_are_omitted_in_every_encoding() {
     let secret = r#"a"b\c&d e%f+g/h?i"#;
     let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let basic = STANDARD.encode(format!("id:{form}"));
@@ -140,7 +140,7 @@ fn the_query_of_the_url_is_left_out_too() {
 }
 
 #[test]
-fn what_looks_like_a_token_is_left_out_and_the_rest_is_escaped_and_cut() {
+fn possible_tokens_are_omitted_and_the_rest_is_escaped() {
     let jwt = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2h1YiJ9.c2lnbmF0dXJl";
     let seen = of_message(
         &format!("token '{jwt}' of `a`\n\u{1b}[31m\u{202e}is bad"),

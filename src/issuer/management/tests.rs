@@ -243,7 +243,7 @@ async fn a_client_of_a_deleted_ones_id_is_let_in_as_soon_as_it_is_made() {
 }
 
 #[tokio::test]
-async fn what_one_process_issues_while_another_ends_the_client_ends_too() {
+async fn tokens_issued_while_another_process_ends_the_client_end_too() {
     let one = open(config(Vec::new())).await.unwrap();
     let clock = one.state.clock.clone();
     let other = Issuer::open(config(Vec::new()), one.state.store.clone(), clock)

@@ -18,7 +18,7 @@ fn settings(name: &str, settings: AudienceSettings) -> ByAudience {
 }
 
 #[test]
-fn what_the_client_says_of_an_audience_comes_before_what_the_issuer_says() {
+fn a_clients_setting_for_an_audience_precedes_the_issuers() {
     let issuer = AudienceSettings {
         token_type: Some(TokenType::Jwt),
         algorithm: Some(Algorithm::RS256),

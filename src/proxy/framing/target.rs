@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_uri_cannot_hold_is_percent_encoded() {
+    fn invalid_uri_bytes_are_percent_encoded() {
         for (raw, expected) in [
             (
                 "/a?x=/../b&y[0]=1%20~:@!$'()*+,;=",

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_would_make_another_request_of_it_is_removed() {
+fn overrides_of_path_and_method_are_removed() {
     let mut request = RequestHeader::build("POST", b"/", None).unwrap();
     for name in [
         "X-Original-URL",
@@ -75,7 +75,7 @@ fn kept(patterns: &[&str], names: &[&str], is_trusted: bool) -> Vec<String> {
 }
 
 #[test]
-fn what_other_proxies_would_say_is_removed_in_every_spelling() {
+fn headers_of_other_proxies_are_removed_in_every_spelling() {
     let forged = [
         "Remote-User",
         "remote_user",

@@ -148,7 +148,7 @@ async fn keys_of_the_first_version_are_migrated_with_the_longest_token_lifetime(
 }
 
 #[tokio::test]
-async fn what_a_process_of_an_earlier_version_revokes_is_new_to_this_one() {
+async fn a_revocation_by_an_earlier_version_is_detected() {
     let store = Sqlite::open_memory().await.unwrap();
     let mut revision = 0;
     for (sql, jti, client) in [
@@ -238,7 +238,7 @@ async fn an_owners_tokens_are_counted_without_looking_at_expired_ones() {
 }
 
 #[tokio::test]
-async fn what_a_key_was_before_stands_nowhere_in_the_files() {
+async fn an_earlier_key_remains_in_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("m2m.db");
     let store = Sqlite::open_file(&path).await.unwrap();
@@ -277,7 +277,7 @@ async fn what_a_key_was_before_stands_nowhere_in_the_files() {
 }
 
 #[tokio::test]
-async fn what_is_made_is_readable_for_its_user_only() {
+async fn created_files_are_readable_for_their_user_only() {
     let outer = tempfile::tempdir().unwrap();
     let path = outer.path().join("new/deep/m2m.db");
     let _store = Sqlite::open_file(&path).await.unwrap();

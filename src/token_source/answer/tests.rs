@@ -142,7 +142,7 @@ fn each_malformed_answer_has_its_error() {
 }
 
 #[test]
-fn what_real_token_endpoints_send_is_served_and_the_deviation_told() {
+fn responses_of_real_token_endpoints_are_accepted_and_deviations_logged() {
     let of = |answer: &HttpAnswer| {
         let answer = parse(answer, NOW).map_err(|failure| failure.error).unwrap();
         assert_eq!(

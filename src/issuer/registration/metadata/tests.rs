@@ -60,7 +60,7 @@ fn a_stored_client_is_read_whole() {
 }
 
 #[test]
-fn what_is_not_understood_makes_no_client() {
+fn an_unknown_member_prevents_a_registration() {
     for (document, hash) in [
         (json!({"grant_types": ["password"]}), hash()),
         (json!({"scope": "\"a\""}), hash()),

@@ -58,7 +58,7 @@ fn one_user_of_a_shared_client_ends_nothing_by_revoking_without_end() {
 }
 
 #[test]
-fn what_is_new_is_added_once_and_what_expired_is_left_out() {
+fn new_revocations_are_added_once_without_expired_ones() {
     let token = |jti: &str, expires_at: i64| RevokedToken {
         jti: jti.to_owned(),
         client_id: "c".to_owned(),
