@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::tasks::Tasks;
 use crate::domain::clock::SharedClock;
+use crate::proxy::own::BoundAddresses;
 use crate::telemetry::Metrics;
 
 /// The name and the address of each socket in use.
@@ -28,6 +29,8 @@ pub(super) struct Process {
     /// Whether the listeners are up and stay up.
     pub ready: Arc<AtomicBool>,
     pub addresses: Addresses,
+    /// The addresses of the outbound listeners.
+    pub outbound: BoundAddresses,
     /// How many file descriptors the process may have.
     pub descriptors: usize,
     /// How many workers serve requests.
@@ -46,6 +49,7 @@ impl Process {
             runtime: Handle::current(),
             ready: Arc::default(),
             addresses: Arc::default(),
+            outbound: Arc::default(),
             descriptors: 1024,
             threads: 1,
         }

@@ -1,15 +1,33 @@
 //! The sidecar's own listening addresses, to which requests must not be sent: they would loop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+/// The addresses of the bound sockets, which differ from the configured ones for port 0.
+pub type BoundAddresses = Arc<ArcSwap<Vec<SocketAddr>>>;
 
 /// Addresses of the sidecar's listeners.
 #[derive(Clone, Debug, Default)]
-pub struct OwnAddresses(Vec<SocketAddr>);
+pub struct OwnAddresses {
+    configured: Vec<SocketAddr>,
+    bound: BoundAddresses,
+}
 
 impl OwnAddresses {
     #[must_use]
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self(addresses.into_iter().collect())
+        Self {
+            configured: addresses.into_iter().collect(),
+            bound: BoundAddresses::default(),
+        }
+    }
+
+    /// Adds the addresses of the bound sockets.
+    #[must_use]
+    pub fn and_bound(self, bound: BoundAddresses) -> Self {
+        Self { bound, ..self }
     }
 
     /// Whether a connection to this address reaches one of them.
@@ -22,7 +40,8 @@ impl OwnAddresses {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        self.0.iter().any(|own| {
+        let bound = self.bound.load();
+        self.configured.iter().chain(bound.iter()).any(|own| {
             let mine = own.ip().to_canonical();
             own.port() == address.port()
                 && (mine == ip || mine.is_unspecified() && is_this_machine(ip))

@@ -47,7 +47,8 @@ impl Build<'_> {
         let destinations = destinations.into_iter().collect::<Option<Vec<_>>>()?;
         let elsewhere = match &listener.kind {
             Kind::Forward(forward) if forward.pass_through => {
-                let own = Arc::new(OwnAddresses::new(own.iter().copied()));
+                let own = OwnAddresses::new(own.iter().copied());
+                let own = Arc::new(own.and_bound(self.process.outbound.clone()));
                 Some(Arc::new(Anywhere::new(forward.timeouts, own)))
             }
             _ => None,

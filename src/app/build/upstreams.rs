@@ -10,6 +10,7 @@ use super::parts::UpstreamIdentity;
 use crate::app::error::{StartError, unusable};
 use crate::proxy::own::OwnAddresses;
 use crate::proxy::upstream::{self, Upstream};
+use crate::telemetry::Role;
 
 impl Build<'_> {
     /// An upstream of a listener; a request must not go to one of `own`, which would send it back.
@@ -24,8 +25,13 @@ impl Build<'_> {
             config: config.clone(),
             own: own.to_vec(),
         };
+        let bound = self.process.outbound.clone();
         let make = |key: &UpstreamIdentity| {
-            let own = Arc::new(OwnAddresses::new(key.own.iter().copied()));
+            let own = OwnAddresses::new(key.own.iter().copied());
+            let own = Arc::new(match key.listener.role {
+                Role::Outbound => own.and_bound(bound),
+                _ => own,
+            });
             let upstream = Upstream::new(key.config.clone(), own);
             let upstream = upstream.map_err(unusable(&key.listener.name))?;
             let (run, task) = (

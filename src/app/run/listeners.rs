@@ -8,6 +8,7 @@ use crate::app::error::{StartError, StartErrors};
 use crate::domain::listen::Listen;
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BindError, BoundSocket, Listener, Workers};
+use crate::telemetry::Role;
 
 /// A listener, known by its role, name and address.
 struct Served {
@@ -149,6 +150,11 @@ impl Listeners {
     /// How many requests are under way on all listeners.
     pub(super) fn requests(&self) -> usize {
         self.all().iter().map(|listener| listener.requests()).sum()
+    }
+
+    pub(super) fn outbound_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let outbound = self.served.iter().filter(|it| it.id.role == Role::Outbound);
+        outbound.flat_map(|served| served.listener.addresses())
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {

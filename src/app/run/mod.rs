@@ -67,6 +67,7 @@ pub async fn start_with_clock(
         runtime: Handle::current(),
         ready: Arc::new(AtomicBool::new(false)),
         addresses: Arc::default(),
+        outbound: Arc::default(),
         descriptors: raise_limit(),
         threads: worker_count(config.threads),
     };
@@ -139,6 +140,8 @@ impl Running {
         at_start.into_iter().for_each(|notice| notice());
         let addresses = self.addresses().map(|(name, at)| (name.to_owned(), at));
         self.process.addresses.store(Arc::new(addresses.collect()));
+        let outbound = self.listeners.outbound_addresses().collect();
+        self.process.outbound.store(Arc::new(outbound));
         self.process.ready.store(true, Ordering::Release);
         self.shutdown = shutdown;
         // The parts that only the generation before used end here, or with its last request.

@@ -19,8 +19,7 @@ use crate::proxy::fault::Fault;
 use crate::proxy::head;
 
 const NO_URL: &str = "This listener is an HTTP proxy and takes whole URLs: set http_proxy to its \
-    address, or give the program \
-                      a listener of its own with an upstream.";
+    address, or give the program a listener of its own with an upstream.";
 const NOT_HTTP: &str =
     "This port accepts only http:// URLs; the sidecar itself uses https to the target.";
 const AUTHORITY: &str = "the URL has no valid host and port";

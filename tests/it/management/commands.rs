@@ -642,7 +642,7 @@ async fn a_file_with_a_secret_means_the_same_to_every_command() {
         ),
         (
             b"a-secret-that-came\0-from-a-file\n",
-            "contains a NUL character",
+            "has a NUL character",
         ),
         (b"\n", "is empty"),
     ] {

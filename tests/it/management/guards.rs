@@ -224,7 +224,7 @@ fn check_reports_an_unsafe_address_or_token_of_the_api() {
             1,
             "not supported yet",
         ),
-        ("listen: 127.0.0.1:8080".to_owned(), 1, "already taken"),
+        ("listen: 127.0.0.1:8080".to_owned(), 1, "already used by"),
     ] {
         let issuer = "issuer: { url: http://issuer.test, listen: 127.0.0.1:8080 }";
         let config = file("config.yaml", &format!("admin: {{ {admin} }}\n{issuer}\n"));
