@@ -95,7 +95,7 @@ async fn metadata_of_another_issuer_are_reported_with_both_issuers() {
     );
     let _first = Sidecar::start(&start).await;
     let both = [
-        "`https://another.example`",
+        "`https://other.example`",
         &format!("`{}`", authority.issuer()),
     ];
     logs::wait_for_line(

@@ -640,10 +640,7 @@ async fn a_file_with_a_secret_means_the_same_to_every_command() {
             b"a-secret-that-came-from-a-file\n\n",
             "has more than one line",
         ),
-        (
-            b"a-secret-that-came\0-from-a-file\n",
-            "has a NUL character",
-        ),
+        (b"a-secret-that-came\0-from-a-file\n", "has a NUL character"),
         (b"\n", "is empty"),
     ] {
         let bad = file("bad", content);

@@ -14,9 +14,9 @@ const FUNCTION: usize = 60;
 /// Nine of ten functions of `src` have at most so many lines.
 const MOST_FUNCTIONS: usize = 29;
 
-const ALLOWED_LINES: &[(&str, usize)] = &[("src", 201), ("tests", 111)];
-const ALLOWED_FILES: &[(&str, usize)] = &[("src", 3), ("tests", 4)];
-const ALLOWED_FUNCTIONS: &[(&str, usize)] = &[("src", 17)];
+const ALLOWED_LINES: &[(&str, usize)] = &[("src", 74), ("tests", 77)];
+const ALLOWED_FILES: &[(&str, usize)] = &[("src", 1), ("tests", 4)];
+const ALLOWED_FUNCTIONS: &[(&str, usize)] = &[("src", 12)];
 
 /// The files of `src` that are compiled only for tests: `#[cfg(test)] mod name;` and all below.
 pub fn test_files(sources: &[File]) -> BTreeSet<String> {
