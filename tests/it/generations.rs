@@ -15,6 +15,18 @@ struct World {
     ending: Authority,
 }
 
+/// The parts that both configurations have.
+const SHARED: &str = r#"
+stateDir: "@DIR@/state"
+store: { url: "sqlite://@DIR@/store.db" }
+probes: { listen: 127.0.0.1:0 }
+issuer:
+  url: http://issuer.test
+  listen: 127.0.0.1:0
+  clients:
+    - { id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }
+"#;
+
 impl World {
     fn start() -> Self {
         let (kept, ending) = (Authority::start(), Authority::start());
@@ -26,22 +38,6 @@ impl World {
             kept,
             ending,
         }
-    }
-
-    /// The parts that both configurations have.
-    fn shared(&self) -> String {
-        format!(
-            r#"
-stateDir: "@DIR@/state"
-store: {{ url: "sqlite://@DIR@/store.db" }}
-probes: {{ listen: 127.0.0.1:0 }}
-issuer:
-  url: http://issuer.test
-  listen: 127.0.0.1:0
-  clients:
-    - {{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}
-"#
-        )
     }
 
     fn first(&self) -> String {
@@ -73,7 +69,7 @@ outbound:
   - {{ name: hub, listen: 127.0.0.1:0, upstream: "{upstream}", credential: kept }}
   - {{ name: old-hub, listen: 127.0.0.1:0, upstream: "{upstream}", credential: ending }}
 "#,
-            shared = self.shared(),
+            shared = SHARED,
             kept = self.kept.issuer(),
             ending = self.ending.issuer(),
             upstream = self.upstream.url()
@@ -102,7 +98,7 @@ credentials:
 outbound:
   - {{ name: hub, listen: 127.0.0.1:0, upstream: "{upstream}", credential: kept }}
 "#,
-            shared = self.shared(),
+            shared = SHARED,
             kept = self.kept.issuer(),
             upstream = self.upstream.url()
         )
