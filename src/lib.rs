@@ -11,7 +11,7 @@
 //! | 5 | `proxy`: the only floor, with `app`, that uses pingora |
 //! | 4 | `endpoints`: HTTP answers of our own, as axum handlers |
 //! | 3 | `issuer`, `verifier`, `token_source`: authorization server, resource server, client |
-//! | 2 | `jose`, `store`, `http_client`, `limits`, `telemetry`: keys and signatures, persistence, HTTP, limits, measurement |
+//! | 2 | `jose`, `store`, `http_client`, `limits`, `telemetry`: keys, persistence, HTTP, limits, metrics |
 //! | 1 | `files`: reading, watching and privately writing small files |
 //! | 0 | `domain`: OAuth words, secrets, claims, scopes, paths, reason codes, the clock |
 //!

@@ -195,8 +195,8 @@ impl Metrics {
             read(self);
         }
         let mut text = String::new();
-        // Writing to a string fails only if a metric cannot be encoded; the text so far is the result
-        // then.
+        // Writing to a string fails only if a metric cannot be encoded; then the text so far is
+        // the result.
         let _ = encode(&mut text, &self.registry);
         text
     }
@@ -259,8 +259,8 @@ impl Metrics {
         self.token_fetch.get_or_create(&labels).inc();
     }
 
-    /// Remaining lifetime and age of a credential's token, and the lead of its authority's clock; `None`:
-    /// unknown.
+    /// Remaining lifetime and age of a credential's token, and the lead of its authority's clock;
+    /// `None`: unknown.
     pub fn credential(
         &self,
         credential: &str,

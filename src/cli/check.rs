@@ -85,9 +85,10 @@ fn check_as_json(file: &Path) -> anyhow::Result<()> {
         .collect();
     let shown = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
     let ok = errors.is_empty();
-    super::print_json(
-        &json!({ "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings), "authorities": authorities }),
-    )?;
+    super::print_json(&json!({
+        "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings),
+        "authorities": authorities,
+    }))?;
     if ok {
         Ok(())
     } else {
@@ -96,5 +97,8 @@ fn check_as_json(file: &Path) -> anyhow::Result<()> {
 }
 
 fn problem(of: &Problem) -> Value {
-    json!({ "file": of.file, "line": of.line, "column": of.column, "key": of.key_path, "message": of.message })
+    json!({
+        "file": of.file, "line": of.line, "column": of.column,
+        "key": of.key_path, "message": of.message,
+    })
 }

@@ -136,7 +136,7 @@ impl RequestMetrics {
                 listener,
                 result: reason.code(),
             }),
-            // The sidecar's own endpoints have metrics of their own; their requests only a duration.
+            // The sidecar's own endpoints have their own metrics; their requests only a duration.
             Role::Issuer | Role::Admin | Role::LocalApi | Role::Local | Role::Probes => {
                 Counter::default()
             }

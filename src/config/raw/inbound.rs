@@ -115,7 +115,9 @@ pub(in crate::config) struct Inbound {
     /// iss`, because two authorities can have users of the same name.
     #[schemars(extend(
         "propertyNames" = { "format": "identity-header" },
-        "default" = { "x-m2m-client-id": "client_id", "x-m2m-scope": "scope", "x-m2m-subject": "sub" }
+        "default" = {
+            "x-m2m-client-id": "client_id", "x-m2m-scope": "scope", "x-m2m-subject": "sub"
+        }
     ))]
     pub identity_headers: Option<BTreeMap<IdentityHeader, ClaimName>>,
     /// Whether the service ignores upper and lower case in paths. Default: rules match exactly, and

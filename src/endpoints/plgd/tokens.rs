@@ -202,7 +202,8 @@ fn record_end(owner: Option<&(String, String)>, result: &Result<Ended, StoreErro
     let (owner, owner_issuer) = owner.map(|(owner, issuer)| (&**owner, &**issuer)).unzip();
     let Ok(ended) = result else {
         let outcome = "temporarily_unavailable";
-        tracing::info!(target: "audit", owner, owner_issuer, outcome, peer = shown(peer), "{message}");
+        let peer = shown(peer);
+        tracing::info!(target: "audit", owner, owner_issuer, outcome, peer, "{message}");
         return;
     };
     for token in &ended.revoked {

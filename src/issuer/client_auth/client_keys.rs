@@ -251,7 +251,9 @@ impl ClientKeySets {
         let mut fetches = FuturesUnordered::new();
         loop {
             tokio::select! {
-                Some(wanted) = queue.recv(), if fetches.len() < AT_ONCE => fetches.push(self.fetch(wanted)),
+                Some(wanted) = queue.recv(), if fetches.len() < AT_ONCE => {
+                    fetches.push(self.fetch(wanted));
+                }
                 Some(()) = fetches.next() => {}
                 else => return,
             }

@@ -26,8 +26,8 @@ pub enum Evaluated<'r> {
 }
 
 /// Evaluates a request by its path, method and headers. `ordinary` lists the permitted special
-/// characters of the path, and `own` the paths that the listener answers itself. `observer` receives
-/// each token check that was made.
+/// characters of the path, and `own` the paths that the listener answers itself. `observer`
+/// receives each token check that was made.
 ///
 /// # Errors
 /// [`Refusal`] names the check that refused. A request without one unambiguous form is refused in
