@@ -78,7 +78,7 @@ impl Claims {
         self.0.get(name)
     }
 
-    /// The claim of a dotted name: the member with exactly that name, or a member of an object.
+    /// The claim with a dotted name: the member with exactly that name, or a member of an object.
     /// `realm_access.roles` is the member `roles` of the object `realm_access`. If several splits
     /// exist, the one with the shortest first member is used.
     #[must_use]

@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 pub struct UnixTime(pub i64);
 
 impl UnixTime {
-    /// A time that never comes: the end of tokens without expiry.
+    /// A time that is never reached: the expiry time of tokens without `exp`.
     pub const NEVER: Self = Self(i64::MAX);
 
     /// This time moved forward; saturates instead of overflowing.
@@ -118,8 +118,8 @@ pub trait Clock: Send + Sync {
         UnixTime(0).until(self.now())
     }
 
-    /// The identity of the machine's current start: uptimes of the same start are comparable, also
-    /// between processes. `None`: unknown.
+    /// The identity of the machine's current start: uptimes of the same start are comparable, even
+    /// across processes. `None`: unknown.
     fn boot(&self) -> Option<String> {
         None
     }

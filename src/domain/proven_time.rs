@@ -1,7 +1,8 @@
 //! The proven time, by which expired entries are deleted, because the clock may be wrong.
 //!
-//! If the clock is set ahead, revocations look expired that are needed again when it is corrected.
-//! So the proven time advances only while the machine runs. After a pause it is behind the clock.
+//! If the clock is set ahead, some revocations look expired, but are needed again when it is
+//! corrected. So the proven time advances only while the machine runs. After a pause it is behind
+//! the clock.
 //! It adopts the clock's time when the clock has been consistent for [`TRUSTED`].
 
 use std::time::Duration;

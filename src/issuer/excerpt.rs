@@ -10,8 +10,8 @@ const LONGEST: usize = 80;
 const CUT: &str = "...";
 
 /// The beginning of a text. It has only characters that an `error_description` may have (RFC 6749
-/// §5.2) and no backtick; the others are percent-encoded as UTF-8 (RFC 3986 §2.1). Never made of a
-/// secret.
+/// §5.2) and no backtick; the others are percent-encoded as UTF-8 (RFC 3986 §2.1). It is never made
+/// from a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
     bytes: [u8; LONGEST],
@@ -55,7 +55,7 @@ impl Excerpt {
         }
         url.set_query(None);
         url.set_fragment(None);
-        // A URL that cannot have a user has none.
+        // This fails only for a URL that cannot have a user.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         Self::of(&format!("{url}{}", if holds_more { CUT } else { "" }))
     }

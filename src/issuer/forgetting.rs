@@ -15,8 +15,8 @@ use crate::store::{Store, StoreError};
 
 /// How often the proven time is written. A crash loses the time since then, which costs some space.
 const NOTE_EVERY: Duration = Duration::from_mins(10);
-/// By how many seconds more than the uptime the clock may move between two looks. Beyond that, the
-/// clock was set.
+/// The tolerance in seconds between the clock and the uptime from one look to the next. Beyond it,
+/// the clock was set.
 const STEP: u64 = 3;
 
 /// The proven time of this process, and the last seen clock.

@@ -58,7 +58,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
     }
 }
 
-/// `legacy` may have two scopes, two audiences and 15 minutes; `bare` has nothing of its own.
+/// A client with two scopes, two audiences and a token lifetime of 15 minutes.
 fn legacy() -> Client {
     Client {
         access_token_lifetime: Some(Duration::from_secs(900)),

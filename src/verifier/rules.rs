@@ -58,7 +58,7 @@ pub fn pattern_matches(pattern: &str, path: &NormalPath<'_>) -> Result<bool, Inv
 }
 
 impl Rules {
-    /// Compiles the rules. `case` says whether upper and lower case tell two paths apart.
+    /// Compiles the rules. `case` says whether letter case distinguishes two paths.
     ///
     /// # Errors
     /// [`InvalidRules`] when a path pattern is not valid, or too many methods are named.

@@ -1,4 +1,4 @@
-//! The audit log answers why: who was refused for what, and what was changed.
+//! The audit log names each refused client with the reason, and each change.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -161,7 +161,7 @@ async fn every_refusal_of_a_client_has_its_own_cause_and_the_client_is_told_none
         );
         assert_has(&line, &["outcome=\"invalid_client\"", cause, client]);
     }
-    // An id that a form would read otherwise, beside a client that has that reading for its id.
+    // Form decoding would turn this id into `audited a`, which is the id of another client.
     for path in ["/oauth/token", "/oauth/revoke"] {
         let what = if path == "/oauth/token" {
             "token request"
@@ -206,7 +206,7 @@ async fn a_secret_in_the_place_of_the_id_is_not_written_down() {
             &["presented_id=\"[not shown: it looks like a secret]\""],
         );
     }
-    // The end of the sidecar looks for the secrets in all that was logged.
+    // `stop` fails if a log line contains one of the secrets.
     sidecar.stop().await;
 }
 
@@ -236,7 +236,7 @@ async fn a_refused_scope_or_audience_is_named() {
             "refused_audience=\"urn:c https://other.example/\"",
         ],
     );
-    // Those that cannot be read are shown as they came, escaped.
+    // A scope with invalid characters is shown unchanged, but escaped.
     let (answer, line) = asked(&sidecar, &right, &[("scope", "re\"ad\u{7}")]).await;
     assert_eq!(answer.json()["error"], "invalid_scope");
     assert_has(

@@ -58,7 +58,7 @@ async fn token_status(sidecar: &Sidecar, secret: &str) -> u16 {
     answer.status
 }
 
-/// As Kubernetes replaces a mounted Secret.
+/// Replaces a file by renaming, as Kubernetes does with a mounted Secret.
 fn replace(file: &Path, content: &str) {
     let next = file.with_extension("next");
     std::fs::write(&next, content).expect("a writable directory");
@@ -76,7 +76,7 @@ async fn a_new_secret_is_right_at_once_and_the_old_one_for_the_grace_period() {
     assert_eq!(token_status(&sidecar, SECOND).await, 401);
     let mark = logs::mark();
     replace(&sidecar.path("secret"), &format!("{SECOND}\r\n"));
-    // The very next request: a program may read the file before we do.
+    // The next request already uses it, because a client may read the file before the sidecar.
     assert_eq!(token_status(&sidecar, SECOND).await, 200);
     assert_eq!(token_status(&sidecar, FIRST).await, 200);
     logs::wait_for_line(

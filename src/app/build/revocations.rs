@@ -13,7 +13,7 @@ use crate::verifier::{
     Authority, AuthorityConfig, KeptLists, Method, Observe, ObserveMethod, Revocation,
 };
 
-/// Asks an authority again and again, and logs how it is asked.
+/// Asks an authority periodically, and logs the method of its revocation checks.
 pub(super) fn ask(
     life: &Life,
     authority: &Authority,
@@ -37,7 +37,7 @@ pub(super) fn ask(
         });
 }
 
-/// Counts the answers, and logs when failures begin and end: there can be many questions.
+/// Counts the answers. Logs only when failures begin and end, because there can be many answers.
 fn answers_observer(metrics: &Arc<Metrics>, authority: &str, revocation: &Revocation) -> Observe {
     let (metrics, authority) = (metrics.clone(), authority.to_owned());
     let is_failing = AtomicBool::new(false);
@@ -76,7 +76,7 @@ fn method_observer(authority: &str, config: &AuthorityConfig) -> ObserveMethod {
     })
 }
 
-/// Logs how the tokens of an authority are checked that is not asked.
+/// Logs the method of revocation checks for an authority that is not asked.
 pub(super) fn log_method(authority: &Authority, config: &AuthorityConfig) {
     let (name, method) = (authority.name(), authority.revocation().method());
     if config.revocation.is_none_unasked(&config.keys) {

@@ -12,7 +12,7 @@ use crate::domain::issuer_name::canonical;
 /// The name of the issuer's own authority.
 pub(super) const OWN: &str = "self";
 
-/// An authority of ours.
+/// An authority of the new configuration.
 pub(super) struct Authority {
     pub name: String,
     pub issuer: String,
@@ -21,7 +21,7 @@ pub(super) struct Authority {
     pub ca_file: Option<String>,
     /// `revocation.maxAge`, if it is not the default.
     pub max_age: Option<GoDuration>,
-    /// Whether it is an m2m-oauth-server, which answers whether a token was revoked.
+    /// Whether it is an m2m-oauth-server, which can be asked for revocations.
     pub is_m2m: bool,
 }
 
@@ -38,7 +38,7 @@ impl Authority {
             let message = "ignored: this authority already has another `caPool` above";
             source.lost(&http.key("tls").key("caPool"), message);
         }
-        // The shorter one, so that no status is used longer than in either service.
+        // The shorter age is used, so that no status is kept longer than in either service.
         let plgds = GoDuration(Duration::from_secs(30));
         let ages = [self.max_age, max_age].map(|age| age.unwrap_or(plgds));
         if self.max_age != max_age {
@@ -48,7 +48,7 @@ impl Authority {
     }
 }
 
-/// All of them, each once.
+/// All authorities, each once.
 pub(super) struct Authorities {
     list: Vec<Authority>,
 }

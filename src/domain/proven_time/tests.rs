@@ -101,7 +101,7 @@ fn a_clock_that_drifts_is_followed() {
 }
 
 proptest! {
-    /// Nothing is proven that has not passed, unless the clock is wrong for a week.
+    /// The proven time never exceeds the true time, unless the clock is wrong for a week.
     #[test]
     fn the_proven_time_is_never_ahead(
         steps in prop::collection::vec((0..20_i64 * DAY, 1..DAY, -10 * DAY..10 * DAY, 0..DAY), 1..50),

@@ -8,12 +8,12 @@ use super::answer::Refusal;
 use crate::domain::printable::excerpt;
 use crate::endpoints::PeerAddress;
 
-/// How much of a text of the request is shown, in bytes.
+/// The longest excerpt of a text of the request, in bytes.
 const LONGEST: usize = 128;
-/// How much of the cause is shown: it may name several members.
+/// The longest excerpt of the cause, in bytes. It may name several members.
 const LONGEST_REASON: usize = 512;
 
-/// A change, or an attempt.
+/// A change that was made or attempted.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Change<'a> {
     pub action: &'static str,
@@ -22,12 +22,12 @@ pub(super) struct Change<'a> {
     pub jti: Option<&'a str>,
     /// The names of the changed members.
     pub changed: Option<&'a [String]>,
-    /// Up to when a client's tokens ended.
+    /// The time up to which a client's tokens were revoked.
     pub until: Option<&'a str>,
 }
 
 impl Change<'_> {
-    /// Tells the audit log how it ended.
+    /// Writes the audit line with the outcome.
     pub(super) fn record<T>(&self, result: &Result<T, Refusal>, peer: PeerAddress) {
         let outcome = result
             .as_ref()
@@ -53,8 +53,8 @@ impl Change<'_> {
     }
 }
 
-/// Tells the audit log of a request that was not let in. One that is beyond the limit leaves no
-/// line: a flood of guesses must not fill the disk.
+/// Writes the audit line of a request that was not authorized. A request beyond the limit gets no
+/// line, so that a flood of guesses cannot fill the disk.
 pub(super) fn refused(refusal: &Refusal, request: &Request) {
     if matches!(refusal, Refusal::TooManyWrongTokens(_)) {
         return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-/// The caller of the tokens API, by a verified bearer token.
+/// The caller of the tokens API, identified by a verified bearer token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A user, by the owner claim of a trusted authority's token.

@@ -1,16 +1,16 @@
-//! Verification with keys of no client, so that the time of a refusal does not reveal whether a
-//! client exists.
+//! Verification with keys that belong to no client, so that the time of a refusal does not reveal
+//! whether a client exists.
 
 use crate::jose::key_set::KeySet;
 use crate::jose::verify::Jws;
 
 /// One key of each type, whose private key was destroyed.
 const KEYS: &[u8] = include_bytes!("decoy_keys.json");
-/// The least number of keys that are tried for a refused assertion: a client that changes its key
-/// has as many.
+/// The minimum number of keys that are tried for a refused assertion. A client that changes its key
+/// has two.
 const LEAST: usize = 2;
 
-/// Verifies with the keys of no client.
+/// Keys that belong to no client.
 pub(super) struct DecoyKeys {
     keys: Option<KeySet>,
     #[cfg(test)]
@@ -26,7 +26,7 @@ impl DecoyKeys {
         }
     }
 
-    /// Verifies with keys until, with the `tried` ones, they are enough.
+    /// Repeats the verification until, with the `tried` keys, [`LEAST`] keys were used.
     pub(super) fn verify(&self, jws: &Jws<'_>, tried: usize) {
         let candidates = self
             .keys

@@ -14,14 +14,14 @@ use crate::issuer::client_secret::UnusableSecret;
 use crate::issuer::registration::{ClientMetadata, FieldProblem, Members, seconds_schema};
 use crate::store::{DeletedSecret, StoredSecret};
 
-/// The most secrets of a client.
+/// The maximum number of secrets of a client.
 const MAX_SECRETS: usize = 10;
 /// How long the other secrets stay valid beside a new one by default.
 const DEFAULT_GRACE: Duration = Duration::from_hours(24);
-/// A secret that is unused for so long has been replaced everywhere.
+/// A secret that is unused for this long counts as replaced everywhere.
 const QUIET: Duration = Duration::from_hours(24);
 
-/// The description of a secret, without itself.
+/// The description of a secret, without its value.
 #[derive(Clone, Debug)]
 pub struct SecretRecord {
     /// The stored part.
@@ -34,7 +34,7 @@ pub struct SecretRecord {
 /// A new secret.
 #[derive(Debug)]
 pub struct CreatedSecret {
-    /// Itself, this once.
+    /// The secret's value. It is shown only here.
     pub secret: SecretString,
     /// The stored part.
     pub record: SecretRecord,
@@ -140,7 +140,7 @@ impl ClientAdmin {
             .store
             .delete_secret(client_id, secret_id, unless_last_at)
             .await?;
-        // Also when another request was faster: a deleted secret is refused after any answer.
+        // This runs even if another request deleted it first: after the answer it must be refused.
         self.take_over().await?;
         match deleted {
             DeletedSecret::Done => Ok(()),
@@ -285,22 +285,22 @@ mod tests {
         let now = UnixTime(10 * DAY);
         let safe = |all: &[StoredSecret]| shown(&all[0], all, now).safe_to_delete;
         let other = secret("b", 9 * DAY, None, None);
-        // The only one there is, however quiet.
+        // It is the only secret, however long unused.
         assert!(!safe(&[secret("a", 0, None, None)]));
-        // Quiet for a day, and there is another.
+        // It is unused for a day, and there is another one.
         assert!(safe(&[secret("a", 0, None, Some(9 * DAY)), other.clone()]));
         assert!(!safe(&[
             secret("a", 0, None, Some(9 * DAY + 1)),
             other.clone()
         ]));
-        // Never used, but young.
+        // It was never used, but is new.
         assert!(!safe(&[secret("a", 9 * DAY + 1, None, None), other]));
-        // The other one is dead.
+        // The other one has expired.
         assert!(!safe(&[
             secret("a", 0, None, None),
             secret("b", 0, Some(1), None)
         ]));
-        // Dead itself.
+        // It has expired itself.
         assert!(safe(&[secret("a", 0, Some(10 * DAY), Some(10 * DAY))]));
     }
 }

@@ -77,7 +77,7 @@ async fn a_revocation_is_stored_however_many_there_are_before_it() {
     let last = token(PER_CLIENT + 1, 90_000);
     assert!(covers(&first, &last.jti));
     first.revoke(revocable(last.clone())).await.unwrap();
-    // The others have expired, and what was published because of them is forgotten.
+    // The other revocations have expired, and their published entries are removed.
     for restarted in [false, true] {
         let revocations = if restarted {
             &revocations(&store, 2000).await
@@ -190,7 +190,7 @@ async fn a_list_says_what_of_the_store_is_in_it() {
         (&newer["revision"], &newer["revoked"]),
         (&json!(first + 1), &json!(["00001"]))
     );
-    // The other one's list does not contain what it has not read.
+    // The other process has not read the revocation yet, so its list does not contain it.
     let older = list(&other).await;
     assert_eq!(
         (&older["revision"], &older["iat"]),
@@ -244,7 +244,7 @@ fn a_list_is_signed_elsewhere_and_those_who_ask_meanwhile_share_the_next() {
             let revocations = &issuer.state.revocations;
             let known = revocations.known.load().revision;
             let ask = || revocations.list(issuer.url(), ListedClients::Hashed, &issuer.state.keys);
-            // The one thread for such work has something else to do.
+            // The only blocking thread is busy.
             let (go_on, wait) = std::sync::mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || wait.recv());
             let mut first = Box::pin(ask());

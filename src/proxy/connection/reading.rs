@@ -128,7 +128,7 @@ impl Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let is_ended = self.framing.is_ended();
-        // Before that, the client's own timeout applies.
+        // While the client still sends, its own timeout applies.
         let is_upstreams_turn =
             is_ended || self.state.awaits_continue() && !self.framing.has_begun_body();
         if is_upstreams_turn

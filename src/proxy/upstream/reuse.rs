@@ -1,5 +1,4 @@
-//! Reuse of connections: how long they are kept, and what follows when one of them swallows a
-//! request.
+//! Reuse of connections: how long they are kept, and which requests are repeated when one breaks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +36,7 @@ impl Idle {
         }
     }
 
-    /// Takes over the announcement of a response.
+    /// Records the time that a response announces.
     pub fn note(&self, answer: &ResponseHeader) {
         let values = answer
             .headers
@@ -54,8 +53,8 @@ impl Idle {
         self.announced.store(UNSAID, Ordering::Relaxed);
     }
 
-    /// Keeps the peer's connection slightly shorter than the upstream does. Pingora's pool needs
-    /// the time before the response, so connections from another announcement are not reused.
+    /// Sets the idle time of the peer's connection slightly below the upstream's. Pingora's pool
+    /// needs the time before the response, so connections from another announcement are not reused.
     pub fn apply(&self, peer: &mut HttpPeer) {
         let announced = self.announced.load(Ordering::Relaxed);
         let kept = self.kept(announced);
@@ -111,7 +110,7 @@ pub enum Repeat {
 
 /// Decides whether a request is repeated, and records in `tries` that it uses a new connection.
 /// `is_answered`: the response head has arrived. `reused`: its connection had been idle. A
-/// connection whose certificate needs the other verification is repeated for every method.
+/// request is repeated with any method if the certificate needs the other verification.
 pub fn decide_repeat(
     session: &mut Session,
     mut error: Box<Error>,

@@ -21,8 +21,8 @@ fn a_token_is_refreshed_at_its_share_of_life() {
     assert_eq!(usable_for(ms(3_600_000)), ms(3_595_000));
 }
 
-/// Plays failures one after the other, each found out after `takes`; gives when each try began,
-/// in milliseconds.
+/// Simulates successive failures, each detected after `takes`. Returns the start of each try, in
+/// milliseconds.
 fn begun(failures: usize, failure: Failure, takes: Duration, situation: Situation) -> Vec<u128> {
     let (start, mut pace, mut began) = (Instant::now(), Pace::new(ms(15_000)), Vec::new());
     let mut now = start;
@@ -52,8 +52,8 @@ fn three_tries_then_pauses_or_one_try_a_second_with_callers() {
     assert_eq!(alone, [0, 1_000, 2_000, 4_010, 8_020, 16_030, 32_040]);
     let asked = begun(6, busy, ms(10), situation(true));
     assert_eq!(asked, [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
-    // A final failure is not repeated quickly, however many callers ask: a wrong secret in quick
-    // succession gets a client locked out, and an answer that cannot be used stays one.
+    // A final failure is not repeated quickly, however many callers ask: an authority
+    // may lock out a client with a wrong secret, and an unusable answer stays unusable.
     let wrong = [
         FetchError::Status(401),
         FetchError::ErrorAnswer(200),
@@ -124,7 +124,7 @@ fn as_its_token_nears_its_end_a_credential_asks_more_often() {
         ),
         ms(60_000)
     );
-    // But what time cannot heal is not hurried then either.
+    // A permanent failure is not retried sooner in this case either.
     pace.failed(&FetchError::Malformed.into(), now, Some(held), 0.0);
     assert_eq!(
         pace.next(&Situation {
@@ -180,7 +180,7 @@ fn an_authoritys_wish_outlasts_the_failures_after_it() {
         ..FetchError::Status(429).into()
     };
     pace.failed(&wish, now + ms(10), None, 0.0);
-    // A changed file may be a reason for a request.
+    // A changed file may cause a request earlier.
     pace.began(now + ms(1_000), 0.0);
     pace.failed(&BUSY.into(), now + ms(1_010), None, 0.0);
     assert_eq!(pace.next(&situation(true)).unwrap() - now, ms(60_010));

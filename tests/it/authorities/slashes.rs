@@ -1,5 +1,5 @@
-//! Issuers that differ by slashes only: one with `profile: plgd`, two otherwise, and then it is
-//! said.
+//! Issuers that differ by slashes only: they are equal with `profile: plgd`. Otherwise they differ,
+//! and the sidecar reports it.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ async fn the_plgd_profile_ignores_slashes_at_the_end_of_an_issuer() {
                     (200, "-"),
                     "{written} {published} {iss}"
                 );
-                // To the service the authority has one name.
+                // The service gets the configured issuer for every spelling.
                 let seen = upstream.received().pop().expect("a request");
                 assert_eq!(seen.header("x-m2m-issuer"), Some(written.as_str()));
             }
@@ -122,11 +122,11 @@ async fn the_standard_profile_refuses_metadata_that_differ_by_a_slash() {
         last_error.contains("differ by slashes only"),
         "{last_error}"
     );
-    // The command that explains a request says it too.
+    // `explain` reports it too.
     let token = authority.token().sign();
     let out = explained(&start, &token).await;
     assert!(out.contains("differ by slashes only"), "{out}");
-    // Other differences count.
+    // Other differences are not reported as slashes.
     let mark = logs::mark();
     authority.advertise_value("issuer", "https://other.example/");
     let _other = Sidecar::start(&of(&authority.issuer(), "", &upstream)).await;
@@ -172,7 +172,7 @@ async fn the_standard_profile_refuses_tokens_that_differ_by_a_slash() {
         status(&sidecar).await["refused_issuer"],
         json!({"iss": slash, "tokens": 1})
     );
-    // A flood of them fills no log, and what a impostor writes there is cut.
+    // A flood of such tokens does not fill the log, and a long `iss` is shortened.
     for _ in 0..31 {
         ask(&sidecar, &token).await;
     }
@@ -203,7 +203,7 @@ async fn the_standard_profile_refuses_tokens_that_differ_by_a_slash() {
     sidecar.stop().await;
 }
 
-/// What `explain` prints of a request with this token.
+/// The output of `explain` for a request with this token.
 async fn explained(start: &str, token: &str) -> String {
     let dir = tempfile::TempDir::new().expect("a directory");
     let text = start

@@ -1,4 +1,4 @@
-//! Refresh tokens: rotation, the lost answer, the thief, revocation.
+//! Refresh tokens: rotation, a lost response, a stolen token, revocation.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ async fn scope_and_audience_may_be_narrowed_and_never_widened() {
     let narrowed = narrowed.json();
     let now = claims(text(&narrowed, "access_token"));
     assert_eq!((&now["scope"], &now["aud"]), (&json!("a"), &json!(["hub"])));
-    // Only this access token is narrower: the grant is what it was (RFC 6749 §6).
+    // Only this access token is narrower: the grant is unchanged (RFC 6749 §6).
     let again = refresh(&sidecar, text(&narrowed, "refresh_token")).await;
     assert_eq!(claims(text(&again, "access_token"))["scope"], "a b");
     let few = issue(&sidecar, "fresh", &[("scope", "a"), ("audience", "hub")]).await;
@@ -113,7 +113,7 @@ async fn scope_and_audience_may_be_narrowed_and_never_widened() {
         refused(&sidecar, "fresh", few, &[("audience", "devices")]).await,
         "invalid_target"
     );
-    // Neither refusal has spent it.
+    // The token is still valid after both refusals.
     refresh(&sidecar, few).await;
 }
 
@@ -151,7 +151,7 @@ async fn a_token_that_is_used_again_later_ends_its_family_and_its_access_tokens_
             is(401, "revoked")
         );
     }
-    // Another family of the same client is not touched.
+    // Another family of the same client stays valid.
     assert_eq!(
         answer_to(&sidecar, text(&other, "access_token")).await,
         is(200, "-")
@@ -246,7 +246,7 @@ async fn a_foreign_or_invalid_refresh_token_is_an_invalid_grant() {
         (none.status, &none.json()["error"]),
         (400, &json!("invalid_request"))
     );
-    // Thirty days from its beginning the family is over, however often it was used.
+    // A family ends thirty days after its first token, however often it is used.
     clock.forward(Duration::from_hours(29 * 24));
     let later = refresh(&sidecar, token).await;
     clock.forward(Duration::from_hours(24));

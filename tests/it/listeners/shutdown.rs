@@ -31,7 +31,7 @@ async fn an_end_waits_for_requests_and_closes_idle_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_logs_its_requests_and_frees_every_port_first() {
     let upstream = Upstream::start();
-    // With one thread the answered request has been counted out before the next one reaches the
+    // With one thread, the answered request is no longer counted when the next one reaches the
     // upstream.
     let sidecar = sidecar(&upstream, "threads: 1\nshutdown: { gracePeriod: 47s }").await;
     let addresses: Vec<_> = LISTENERS.iter().map(|name| sidecar.address(name)).collect();
@@ -49,7 +49,7 @@ async fn draining_logs_its_requests_and_frees_every_port_first() {
     let stopping = tokio::spawn(sidecar.stop());
     logs::wait_for_line(mark, &["draining: 1 request, at most 47 s"]).await;
     for address in addresses {
-        // The needs of a successor that starts while this sidecar still works.
+        // A new process must be able to start while this sidecar drains.
         until("the port is free", async || {
             std::net::TcpListener::bind(address).is_ok()
         })

@@ -1,4 +1,4 @@
-//! A client from its registration to its end, and what its tokens are good for at each step.
+//! A client from its registration to its end, and the validity of its tokens at each step.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -237,7 +237,7 @@ async fn a_client_of_the_configuration_is_shown_and_cannot_be_changed() {
             "{method} {target}"
         );
     }
-    // But its tokens can be ended.
+    // But its tokens can be revoked.
     let token = world
         .good_token("configured", super::CONFIGURED_SECRET)
         .await;
@@ -309,7 +309,7 @@ async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
             loop {
                 let answer = world.token("meter", &secret).await;
                 if answer.status != 200 {
-                    // Several at once may be too many failures of an unknown client.
+                    // Concurrent requests may exceed the failure limit of an unknown client.
                     let ends = [
                         is(401, "invalid_client"),
                         is(429, "temporarily_unavailable"),

@@ -1,4 +1,4 @@
-//! The upstream says 401: one new token, one replay, and no more.
+//! The upstream answers 401: the sidecar gets one new token and repeats the request once.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn revoked(listener: &str) -> (World, String) {
         Some(bearer) if bearer == refused => Answer::status(401, "revoked"),
         _ => Answer::Echo,
     });
-    // A refusal of a younger token is not about the token.
+    // The sidecar does not replace a younger token after a 401.
     clock.forward(Duration::from_secs(6));
     (world, old)
 }
@@ -62,7 +62,7 @@ async fn a_refused_request_is_sent_again_with_a_new_token_and_the_same_body() {
     assert_eq!(seen[0].bearer(), Some(old.as_str()));
     assert_eq!(seen[1].bearer(), Some(world.authority.issued()[1].as_str()));
     assert_eq!(world.authority.fetches(Endpoint::Token), 2);
-    // The new token serves from now on.
+    // The new token is used from now on.
     assert_eq!(world.get("/").await.status, 200);
     assert_eq!(world.authority.fetches(Endpoint::Token), 2);
 }
@@ -81,15 +81,14 @@ async fn a_long_or_unfinished_body_is_sent_once_and_the_token_is_replaced() {
     let answer = post(&world, &vec![b'x'; 64 * 1024 + 1]).await;
     assert_eq!((answer.status, answer.text().as_str()), (401, "revoked"));
     assert_eq!(seen(&world).len(), 1);
-    // In the background, for the next one.
+    // The new token is fetched in the background, for the next request.
     world.authority.wait_for_fetches(Endpoint::Token, 2).await;
     until("the new token serves", async || {
         world.get("/").await.status == 200
     })
     .await;
 
-    // An upstream that answers before the body is there: what is still to come cannot be sent
-    // twice.
+    // The upstream answers before the body is complete, so the body cannot be sent twice.
     let (world, _) = revoked("").await;
     world.upstream.next(Answer::Early(401));
     let address = world.sidecar.address("hub");
@@ -104,11 +103,11 @@ async fn a_long_or_unfinished_body_is_sent_once_and_the_token_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_behind_expect_is_sent_with_the_new_token() {
     let (world, old) = revoked("").await;
-    // Refused by its head alone, as servers do whose clients ask first.
+    // The upstream refuses the head alone, before the body is sent.
     world.upstream.next(Answer::Early(401));
     let address = world.sidecar.address("hub");
     let mut connection = Connection::open(address).await;
-    // Longer than what could be kept for another try.
+    // The body is longer than the buffer for a second try.
     let body: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
     let length = body.len().to_string();
     let headers = [
@@ -190,7 +189,8 @@ async fn retry_on_names_other_answers_that_refuse_a_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_refused_while_a_renewal_is_under_way_waits_for_it() {
-    // Refreshed after a second of two: every token is too young to be suspected.
+    // Tokens are refreshed at half their lifetime, so none is old enough to be replaced after a
+    // 401.
     let world = world("    refreshAt: 50%\n", "").await;
     world
         .authority
@@ -229,8 +229,8 @@ async fn if_the_new_token_is_refused_too_the_answer_passes_and_the_token_stays()
             "round {round}"
         );
     }
-    // The first was sent twice. After it neither the young token nor the half minute allow another
-    // fetch.
+    // The first request was sent twice. Afterwards the token is too young for another fetch, and
+    // half a minute has not passed.
     assert_eq!(seen(&world).len(), 6);
     assert_eq!(world.authority.fetches(Endpoint::Token), 2);
     world.upstream.answer(|_| Answer::Echo);
@@ -266,7 +266,7 @@ async fn only_a_401_is_a_refusal_of_the_token() {
     }
     assert_eq!(seen(&world).len(), 6);
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
-    // gRPC says it in its own way.
+    // gRPC reports the refusal in `grpc-status`.
     let grpc = |status: &str| {
         Answer::with_headers(
             &[
@@ -295,7 +295,7 @@ async fn a_request_that_broke_off_is_never_sent_again() {
             || Answer::Reset,
             || Answer::Partial(100, b"half".to_vec()),
         ] {
-            // On a connection that was used before, as well as on a new one.
+            // The first request leaves an idle connection, which the next one may reuse.
             assert_eq!(world.get("/").await.status, 200);
             let before = world.upstream.received().len();
             world.upstream.next(broken());
@@ -326,7 +326,7 @@ async fn a_dead_authority_turns_no_refusal_into_an_outage() {
         (401, "revoked"),
         "what the upstream said"
     );
-    // Others are served with the token that there is: refusals are often not about the token.
+    // Other requests get the old token, because a 401 often has another cause.
     world.upstream.answer(|_| Answer::Echo);
     for _ in 0..5 {
         assert_eq!(world.get("/").await.status, 200);
@@ -367,7 +367,7 @@ async fn a_request_whose_client_has_gone_is_not_sent_later() {
     let is_gone = async |mark: usize, target: &str| {
         logs::wait_for_line(mark, &["access", target, "client_gone"]).await;
     };
-    // While the first token is awaited, with a received body or without one.
+    // The client disconnects while the first token is fetched, with a received body or without.
     let first = async |target: &str, body: &[u8]| {
         let world = world("", "").await;
         let (gate, mark) = (Gate::closed(), logs::mark());
@@ -387,7 +387,7 @@ async fn a_request_whose_client_has_gone_is_not_sent_later() {
         let received = world.upstream.received();
         assert!(received.iter().all(|seen| seen.target != target));
     };
-    // While a refused one is replaced.
+    // The client disconnects while a refused token is replaced.
     let second = async {
         let (world, _) = revoked("").await;
         let (gate, mark) = (Gate::closed(), logs::mark());

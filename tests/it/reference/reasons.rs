@@ -1,11 +1,11 @@
-//! Generates `docs/reason-codes.md` from `domain::reason` and the table of `proxy::respond`.
+//! Generates `docs/reason-codes.md` from `domain::reason` and the table of `proxy::answer`.
 
 use m2m_sidecar::for_tests::domain::reason::Reason;
 use m2m_sidecar::for_tests::proxy::answer::{Challenge, table};
 
 use super::cell;
 
-/// The page.
+/// The text of the page.
 pub fn page() -> String {
     let answered = |reason: &&Reason| table(**reason).is_some();
     let mut page = include_str!("reasons.md").to_owned();

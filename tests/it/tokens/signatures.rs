@@ -76,8 +76,8 @@ pub fn attacks(world: &World) -> Vec<Attack> {
         written(&message, &with_order_added(&signature)),
         "signature",
     ));
-    // R and S of nothing: they verify under a key of small order, which a careless key set could
-    // hold.
+    // R is the neutral element and S is 0. They verify under a key of small order, if a key set
+    // contains one.
     let nothing = [&[1][..], &[0; 63]].concat();
     attacks.push((
         "eddsa-1: the neutral element".to_owned(),
@@ -131,7 +131,7 @@ fn damages(signature: &[u8]) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// The same r and s, written otherwise (RFC 7518 §3.4 allows one form).
+/// The same r and s in other encodings (RFC 7518 §3.4 allows one form).
 fn ecdsa_forms(signature: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let half = signature.len() / 2;
     let (r, s) = signature.split_at(half);

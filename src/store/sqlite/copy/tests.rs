@@ -41,7 +41,7 @@ async fn a_store_that_was_closed_is_one_file_that_holds_everything() {
     let path = directory.path().join("m2m.db");
     let store = Sqlite::open_file(&path).await.unwrap();
     add(&store, "a").await;
-    // A reader that has gone, as after a request.
+    // The store has had a reader, as after a request.
     store.clients().await.unwrap();
     store.close().await;
     assert_eq!(files(directory.path()), ["m2m.db"]);
@@ -93,7 +93,7 @@ async fn a_copy_is_restored_when_no_process_has_the_store_and_no_wal_undoes_it()
         2,
         "nothing has changed"
     );
-    // As after a kill: the last writes are in the `-wal` only.
+    // The copy is like a store after a kill: the last writes are only in the `-wal` file.
     let killed = tempfile::tempdir().unwrap();
     let path = killed.path().join("m2m.db");
     for suffix in ["", "-wal"] {

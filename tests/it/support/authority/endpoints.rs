@@ -53,7 +53,7 @@ impl TokenRequest {
             .collect()
     }
 
-    /// Client id and secret, in either method.
+    /// The client id and secret, from Basic or the form.
     pub fn client(&self) -> Option<(String, String)> {
         let post = (self.all("client_id"), self.all("client_secret"));
         if let (&[id], &[secret]) = (&post.0[..], &post.1[..]) {
@@ -105,7 +105,7 @@ pub struct TokenAnswer {
     pub expires_in: ExpiresIn,
     /// The answer's `token_type`; `None`: the member is missing.
     pub token_type: Option<Value>,
-    /// This text in place of a signed token.
+    /// The text to send instead of a signed token.
     pub token: Option<String>,
     /// Whether the tokens themselves have an `exp`.
     pub with_exp: bool,
