@@ -452,7 +452,7 @@ fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
     let mut shown = Vec::new();
     for line in BufReader::new(running.0.stdout.take().expect("piped")).lines() {
         let line = line.expect("UTF-8");
-        if line.starts_with("Serving on") {
+        if line.starts_with("The demo keeps running") {
             break;
         }
         shown.push(line);
