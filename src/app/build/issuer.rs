@@ -43,7 +43,7 @@ impl Build<'_> {
         };
         let part = match self.before.issuer.find(&key) {
             Some(part) => Ok(part),
-            None => open(&key, store, self.process.clock.clone()).await,
+            None => open(&key, &store, self.process.clock.clone()).await,
         };
         let part = self.note(part)?;
         Some(self.parts.issuer.put(key, part))
@@ -52,29 +52,41 @@ impl Build<'_> {
 
 async fn open(
     key: &IssuerIdentity,
-    store: Arc<dyn Store>,
+    store: &Arc<Part<Arc<dyn Store>>>,
     clock: SharedClock,
 ) -> Result<Arc<Part<OpenIssuer>>, StartError> {
-    let issuer = Issuer::open(key.config.clone(), store, clock.clone()).await;
+    let issuer = Issuer::open(key.config.clone(), (**store).clone(), clock.clone()).await;
     let issuer = issuer.map_err(|error| match error {
         OpenError::Store(error) => store::unreadable_at_start(&key.store, error).into(),
         error => StartError::Issuer(error.to_string()),
     })?;
     let store_up = Arc::new(AtomicBool::new(true));
-    let (of_tasks, up) = (issuer.clone(), store_up.clone());
-    let begin = move |life: &mut Life| begin(life, &of_tasks, &up, &clock);
+    let followed = Followed {
+        issuer: issuer.clone(),
+        up: store_up.clone(),
+        _store: store.clone(),
+    };
+    let begin = move |life: &mut Life| begin(life, followed, clock);
     Ok(Part::new(OpenIssuer { issuer, store_up }, begin))
 }
 
-fn begin(life: &mut Life, issuer: &Arc<Issuer>, up: &Arc<AtomicBool>, clock: &SharedClock) {
-    let (followed, up, clock) = (issuer.clone(), up.clone(), clock.clone());
+/// The issuer whose store is followed.
+struct Followed {
+    issuer: Arc<Issuer>,
+    up: Arc<AtomicBool>,
+    /// The store closes after the last writing of the task.
+    _store: Arc<Part<Arc<dyn Store>>>,
+}
+
+fn begin(life: &mut Life, followed: Followed, clock: SharedClock) {
+    let issuer = followed.issuer.clone();
     life.tasks.spawn_with_end("store".to_owned(), move |stop| {
-        follow_store(followed.clone(), up.clone(), clock.clone(), stop)
+        let Followed { issuer, up, .. } = &followed;
+        follow_store(issuer.clone(), up.clone(), clock.clone(), stop)
     });
     let keys = issuer.client_keys().clone();
     life.tasks
         .spawn("keys of clients".to_owned(), move || keys.clone().run());
-    let issuer = issuer.clone();
     life.tasks.spawn("secrets of clients".to_owned(), move || {
         let issuer = issuer.clone();
         async move { issuer.watch_secret_files().await }

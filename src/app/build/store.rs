@@ -24,14 +24,13 @@ const MOST_NAMED: usize = 5;
 
 impl Build<'_> {
     /// The store, which another generation may have opened already.
-    pub(super) async fn store(&mut self) -> Result<Arc<dyn Store>, StartError> {
+    pub(super) async fn store(&mut self) -> Result<Arc<Part<Arc<dyn Store>>>, StartError> {
         let key = &self.config.store;
         let part = match self.before.store.find(key) {
             Some(part) => part,
             None => self.open_store().await?,
         };
-        let part = self.parts.store.put(key.clone(), part);
-        Ok((**part).clone())
+        Ok(self.parts.store.put(key.clone(), part))
     }
 
     async fn open_store(&self) -> Result<Arc<Part<Arc<dyn Store>>>, StartError> {
