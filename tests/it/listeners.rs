@@ -283,10 +283,13 @@ async fn a_head_that_trickles_is_cut_off_after_ten_seconds() {
     let sidecar = sidecar(&upstream, "").await;
     let stream = TcpStream::connect(sidecar.address("api")).await;
     let (mut reader, mut writer) = stream.expect("it listens").into_split();
-    // A head that is never complete: only a limit for the whole head ends it.
+    // Half a minute of a head that is never complete: only a limit for the whole head ends it.
     let trickle = async {
         let mut sent = writer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await;
-        while sent.is_ok() {
+        for _ in 0..120 {
+            if sent.is_err() {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(250)).await;
             sent = writer.write_all(b"X: y\r\n").await;
         }
