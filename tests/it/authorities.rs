@@ -255,7 +255,7 @@ async fn a_broken_answer_never_replaces_nothing_by_something_wrong() {
 async fn a_hanging_authority_costs_a_request_one_second_at_most() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.behave(Endpoint::OpenidConfiguration, Behave::Hang);
-    // A request that waited for the fetch would have no answer within the client's WAIT_LIMIT.
+    // A request that waited for the fetch would have no answer within 30 seconds.
     let patient = format!(
         "{{ issuer: \"{}\", timeouts: {{ total: 1m }} }}",
         authority.issuer()
@@ -263,7 +263,8 @@ async fn a_hanging_authority_costs_a_request_one_second_at_most() {
     let sidecar = Sidecar::start(&yaml(&patient, &upstream)).await;
     let token = authority.token().sign();
     let answers = futures_util::future::join_all((0..50).map(|_| ask(&sidecar, &token)));
-    for answer in answers.await {
+    let answers = tokio::time::timeout(Duration::from_secs(30), answers).await;
+    for answer in answers.expect("no request waits for the authority") {
         assert_eq!(outcome(&answer), (503, "keys_unavailable"));
     }
     assert_eq!(authority.fetches(Endpoint::OpenidConfiguration), 1);
