@@ -168,7 +168,8 @@ async fn an_outage_and_its_end_are_said_once_each_with_url_and_cause() {
         &format!("{{ issuer: \"{}\" }}", authority.issuer()),
         &upstream,
     );
-    let sidecar = Sidecar::start(&start).await;
+    // A name of its own, because all tests share the log.
+    let sidecar = Sidecar::start(&start.replace("users", "restored")).await;
     let url = format!("{}/.well-known/openid-configuration", authority.issuer());
     let said = [
         "WARN",
@@ -182,7 +183,7 @@ async fn an_outage_and_its_end_are_said_once_each_with_url_and_cause() {
         (503, "keys_unavailable")
     );
     authority.up();
-    logs::wait_for_line(mark, &["INFO", "fetched the key set again", "users"]).await;
+    logs::wait_for_line(mark, &["INFO", "fetched the key set again", "restored"]).await;
     assert!(logs::lines_since(mark, &said).len() <= 2);
     assert_eq!(
         outcome(&ask(&sidecar, &authority.token().sign()).await),
