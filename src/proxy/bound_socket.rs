@@ -1,4 +1,4 @@
-//! Listening sockets, bound at the start so that a conflict is reported before anything else runs.
+//! Listening sockets. All are bound before any is served, so that one error reports every conflict.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

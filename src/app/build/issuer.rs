@@ -93,7 +93,7 @@ fn begin(life: &mut Life, followed: Followed, clock: SharedClock) {
     });
 }
 
-/// Keeps the issuer up to date with its store until the end, then writes what is still pending.
+/// Keeps the issuer up to date with its store until the end, then writes the pending changes.
 async fn follow_store(
     issuer: Arc<Issuer>,
     up: Arc<AtomicBool>,

@@ -1,5 +1,4 @@
-//! Credentials of every method, forward proxies, the local API: what is accepted, and what is
-//! refused for which reason.
+//! Accepted and refused settings: credentials of every method, forward proxies, the local API.
 
 use std::path::Path;
 use std::time::Duration;

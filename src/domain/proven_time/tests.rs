@@ -8,7 +8,7 @@ const START: i64 = 1_800_000_000;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// A machine with a true time, a clock, and what is proven.
+/// A machine with a true time, a clock, and a proven time.
 struct Machine {
     time: i64,
     ahead: i64,

@@ -1,4 +1,4 @@
-//! The description of the API, beside what stands at each handler.
+//! The parts of the API description that no handler declares.
 
 use std::collections::BTreeMap;
 
@@ -202,7 +202,7 @@ pub(super) enum Failed {}
 impl IntoResponses for Failed {
     fn responses() -> Responses {
         errors(&[
-            ("409", "It contradicts what is there"),
+            ("409", "It contradicts existing data"),
             ("413", "The body is too large"),
             ("415", "The body is not JSON"),
         ])

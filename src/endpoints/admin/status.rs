@@ -116,7 +116,7 @@ pub struct Revocation {
     pub description: String,
     /// How old the list of revoked tokens is; null: there is no list.
     pub age_seconds: Option<u64>,
-    /// How old what is known may be while the authority does not answer; after that requests are
+    /// The greatest age of known data while the authority does not answer. Beyond it requests are
     /// refused with 503, unless `onFailure` says otherwise.
     pub max_stale_seconds: u64,
 }

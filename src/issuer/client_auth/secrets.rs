@@ -311,7 +311,7 @@ impl Secrets {
 
     #[cfg_attr(
         not(test),
-        expect(clippy::unused_self, reason = "tests keep what is done")
+        expect(clippy::unused_self, reason = "the test version uses self")
     )]
     fn note(&self, _operation: Operation) {
         #[cfg(test)]

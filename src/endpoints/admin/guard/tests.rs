@@ -60,7 +60,7 @@ async fn a_token_that_was_right_elsewhere_is_no_easier_to_guess() {
     assert_eq!(
         presented(&guard, "Admin-Pass-000042", "203.0.113.7"),
         Ok(()),
-        "who does not guess is let in"
+        "an authenticated caller passes"
     );
     // A guesser there finds nothing by going on.
     (0..1000).for_each(|_| drop(presented(&guard, "Admin-Pass-000001", "192.0.2.1")));
