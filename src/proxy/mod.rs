@@ -13,6 +13,8 @@ pub mod forwarded;
 pub mod framing;
 pub mod head;
 pub mod headers;
+#[allow(dead_code, reason = "the relay will use it")]
+pub mod http1;
 pub mod inbound;
 pub mod listener;
 pub mod local;

@@ -182,7 +182,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
 
 /// `field-name ":" OWS field-value OWS` (RFC 9112 §5): no folding, no space around the name, no
 /// control characters.
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+pub(in crate::proxy) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     let malformed = |rule| Err(Fault::malformed(rule));
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return malformed(FOLDED);

@@ -11,7 +11,8 @@ mod head;
 mod host;
 mod target;
 
-use self::head::{field, is_control, strip_line_end};
+pub(super) use self::head::field;
+use self::head::{is_control, strip_line_end};
 pub(super) use self::host::is_host;
 use super::fault::{Fault, Place};
 use crate::domain::error_form::{ErrorForm, ErrorForms};
