@@ -5,8 +5,14 @@
 //! none is left, the name is resolved again at once, for services that return at another address.
 
 mod config;
+#[allow(dead_code, reason = "the relay will use it")]
+pub mod connection;
+#[allow(dead_code, reason = "the relay will use it")]
+pub mod error;
 mod peers;
 mod pin;
+#[allow(dead_code, reason = "the relay will use it")]
+pub mod pool;
 mod reuse;
 mod tries;
 mod trouble;

@@ -1,0 +1,173 @@
+//! The idle connections of one worker and listener.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::connection::UpstreamConnection;
+
+/// How often the pool looks for connections that have ended or expired. A connection is also
+/// looked at when it is taken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What two requests must have in common to use one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolKey {
+    pub address: SocketAddr,
+    /// The hash of the upstream's TLS settings: whether there is TLS, the server name, the trusted
+    /// certificates, and the client certificate.
+    pub settings: u128,
+}
+
+/// Idle connections. The one that was used last is used first.
+pub struct Pool {
+    most: usize,
+    state: Mutex<State>,
+    /// Signals that the pool is no longer empty, or closed.
+    woken: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order in which they became idle.
+    idle: VecDeque<Idle>,
+    /// Whether [`Pool::run`] waits for a connection.
+    is_asleep: bool,
+    is_closed: bool,
+}
+
+struct Idle {
+    connection: UpstreamConnection,
+    until: Instant,
+}
+
+impl Pool {
+    /// A pool for so many connections. The longest idle one is closed for a newer one.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            state: Mutex::default(),
+            woken: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An open connection for this key. Ended and expired ones are closed on the way.
+    #[must_use]
+    pub fn take(&self, key: &PoolKey) -> Option<UpstreamConnection> {
+        let mut now = None;
+        loop {
+            let mut idle = {
+                let mut state = self.state();
+                let is_for = |idle: &Idle| idle.connection.key() == key;
+                let at = state.idle.iter().rposition(is_for)?;
+                state.idle.remove(at)?
+            };
+            if idle.until > *now.get_or_insert_with(Instant::now) && idle.connection.is_quiet() {
+                return Some(idle.connection);
+            }
+            idle.connection.close();
+        }
+    }
+
+    /// Takes over an idle connection.
+    pub(super) fn put(&self, connection: UpstreamConnection, idle: Duration) {
+        let until = Instant::now() + idle;
+        let idle = Idle { connection, until };
+        let mut state = self.state();
+        let dropped = if state.is_closed || self.most == 0 {
+            Some(idle)
+        } else {
+            let is_full = state.idle.len() >= self.most;
+            let longest = if is_full {
+                state.idle.pop_front()
+            } else {
+                None
+            };
+            state.idle.push_back(idle);
+            longest
+        };
+        let wakes = std::mem::take(&mut state.is_asleep);
+        drop(state);
+        if wakes {
+            self.woken.notify_one();
+        }
+        if let Some(idle) = dropped {
+            idle.connection.close();
+        }
+    }
+
+    /// The number of idle connections.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state().idle.len()
+    }
+
+    /// Closes ended and expired connections, until the pool is closed. Sleeps while it is empty.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            self.wait_for_one().await;
+            if self.state().is_closed {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            for idle in self.ended() {
+                idle.connection.close();
+            }
+        }
+    }
+
+    /// Waits until the pool has a connection or is closed.
+    async fn wait_for_one(&self) {
+        loop {
+            {
+                let mut state = self.state();
+                if state.is_closed || !state.idle.is_empty() {
+                    return;
+                }
+                state.is_asleep = true;
+            }
+            self.woken.notified().await;
+        }
+    }
+
+    /// Removes the ended and expired connections.
+    fn ended(&self) -> Vec<Idle> {
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        let mut state = self.state();
+        let all = std::mem::take(&mut state.idle);
+        for mut idle in all {
+            if idle.until > now && idle.connection.is_quiet() {
+                state.idle.push_back(idle);
+            } else {
+                ended.push(idle);
+            }
+        }
+        ended
+    }
+
+    /// Closes all connections, also those that become idle later.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        let all = std::mem::take(&mut state.idle);
+        drop(state);
+        self.woken.notify_one();
+        for idle in all {
+            idle.connection.close();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
