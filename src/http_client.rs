@@ -94,14 +94,13 @@ pub struct HttpClient {
     fresh: Client,
     limits: Limits,
     max_body: usize,
-    /// Whether it trusts no certificate.
-    trusts_none: bool,
+    trust: Arc<Trust>,
     /// The permitted destinations of URLs from others; `None`: no restriction.
     reach: Option<Arc<Reach>>,
 }
 
 impl HttpClient {
-    /// A client with these options. Reads the platform's certificates.
+    /// A client with these options.
     ///
     /// # Errors
     /// When `ca_pem` is invalid.
@@ -109,10 +108,11 @@ impl HttpClient {
         Self::build(&options, None)
     }
 
-    /// Whether the platform had no certificates, so that every https request fails.
+    /// Whether it trusts no certificate, so that every https request fails. Reads the platform's
+    /// certificates.
     #[must_use]
     pub fn trusts_none(&self) -> bool {
-        self.trusts_none
+        self.trust.is_empty()
     }
 
     /// A client for URLs that clients name: https only, and only public addresses or any address of
@@ -159,14 +159,9 @@ impl HttpClient {
         // reqwest panics without a process-wide provider. `Err` means that one is already
         // installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let trust =
-            Trust::with_platform(options.ca_pem.as_deref()).map_err(|_| BuildError::Certificate)?;
-        let trusts_none = trust.is_empty();
-        if trusts_none {
-            // Some images have no CA bundle; plain HTTP must still work there.
-            tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
-        }
-        let tls = tls(trust, options.identity_pem.as_ref())?;
+        let trust = Trust::with_platform(options.ca_pem.as_deref());
+        let trust = Arc::new(trust.map_err(|_| BuildError::Certificate)?);
+        let tls = tls(trust.clone(), options.identity_pem.as_ref())?;
         let build = |pool: usize| {
             let client = builder(options, reach.as_ref()).tls_backend_preconfigured(tls.clone());
             client
@@ -184,7 +179,7 @@ impl HttpClient {
             fresh,
             limits,
             max_body: options.max_body,
-            trusts_none,
+            trust,
             reach,
         })
     }
@@ -360,14 +355,15 @@ fn builder(options: &HttpOptions, reach: Option<&Arc<Reach>>) -> ClientBuilder {
     }
 }
 
-fn tls(trust: Trust, identity: Option<&SecretString>) -> Result<rustls::ClientConfig, BuildError> {
+fn tls(
+    trust: Arc<Trust>,
+    identity: Option<&SecretString>,
+) -> Result<rustls::ClientConfig, BuildError> {
     let builder = rustls::ClientConfig::builder_with_provider(trust::provider());
     let builder = builder
         .with_safe_default_protocol_versions()
         .map_err(|_| BuildError::Tls)?;
-    let builder = builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(trust));
+    let builder = builder.dangerous().with_custom_certificate_verifier(trust);
     let mut tls = match identity {
         None => builder.with_no_client_auth(),
         Some(pem) => {

@@ -1,7 +1,7 @@
 //! Decides which server certificates are trusted, and explains rejections.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -28,11 +28,16 @@ pub struct UnusableCertificates;
 /// name and validity are checked.
 #[derive(Debug)]
 pub struct Trust {
-    /// `None`: no certificate is trusted.
-    authorities: Option<Arc<WebPkiServerVerifier>>,
+    /// The authorities of the `caFile`; `None` without one.
+    own: Option<Arc<WebPkiServerVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
+    /// The authorities of the platform and of the `caFile`; `None`: only those of the `caFile`.
+    all: Option<WithPlatform>,
     algorithms: WebPkiSupportedAlgorithms,
 }
+
+/// Read when a server's certificate first needs it, because it costs files and time.
+type WithPlatform = OnceLock<Arc<WebPkiServerVerifier>>;
 
 impl Trust {
     /// Only the certificates of a `caFile` (PEM).
@@ -40,43 +45,47 @@ impl Trust {
     /// # Errors
     /// [`UnusableCertificates`].
     pub fn only(ca_pem: &[u8]) -> Result<Self, UnusableCertificates> {
-        Self::new(RootCertStore::empty(), Some(ca_pem))
+        Self::new(Some(ca_pem), None)
     }
 
-    /// The platform's certificates and those of an optional `caFile` (PEM). Reads files.
+    /// The platform's certificates and those of an optional `caFile` (PEM). The platform's are read
+    /// once per process, and only if a server's certificate needs them.
     ///
     /// # Errors
     /// [`UnusableCertificates`] of the `caFile`.
     pub fn with_platform(ca_pem: Option<&[u8]>) -> Result<Self, UnusableCertificates> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::new(roots, ca_pem)
+        Self::new(ca_pem, Some(WithPlatform::new()))
     }
 
-    fn new(mut roots: RootCertStore, ca_pem: Option<&[u8]>) -> Result<Self, UnusableCertificates> {
+    fn new(ca_pem: Option<&[u8]>, all: Option<WithPlatform>) -> Result<Self, UnusableCertificates> {
         let pinned = ca_pem.map(certificates).transpose()?.unwrap_or_default();
-        for certificate in &pinned {
-            roots
-                .add(certificate.clone())
-                .map_err(|_| UnusableCertificates)?;
-        }
-        let provider = provider();
-        let algorithms = provider.signature_verification_algorithms;
-        // Fails only for an empty set.
-        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .ok();
+        let mut roots = RootCertStore::empty();
+        add(&mut roots, &pinned)?;
         Ok(Self {
-            authorities,
+            own: verifier(roots),
             pinned,
-            algorithms,
+            all,
+            algorithms: provider().signature_verification_algorithms,
         })
     }
 
-    /// Whether no certificate is trusted.
+    /// Whether no certificate is trusted. Reads the platform's unless there is a `caFile`.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.authorities.is_none()
+        self.own.is_none() && self.all().is_none()
+    }
+
+    /// The authorities of the platform and of the `caFile`, if they are trusted and there are any.
+    fn all(&self) -> Option<Arc<WebPkiServerVerifier>> {
+        let all = self.all.as_ref()?;
+        if let Some(known) = all.get() {
+            return Some(known.clone());
+        }
+        let mut roots = RootCertStore::clone(&*platform()?);
+        // The `caFile` has been read without an error.
+        add(&mut roots, &self.pinned).ok()?;
+        let verifier = verifier(roots)?;
+        Some(all.get_or_init(|| verifier).clone())
     }
 
     /// The certificates of the `caFile`.
@@ -91,6 +100,40 @@ impl Trust {
         ParsedCertificate::try_from(certificate)
             .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
     }
+}
+
+/// The platform's certificates, or `None` if there are none. They are read once per process; an
+/// empty set may be one in the middle of a change, so it is read again.
+fn platform() -> Option<Arc<RootCertStore>> {
+    static READ: Mutex<Option<Arc<RootCertStore>>> = Mutex::new(None);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if read.is_none() {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            // Some images have no CA bundle.
+            tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
+            return None;
+        }
+        *read = Some(Arc::new(roots));
+    }
+    read.clone()
+}
+
+fn add(
+    roots: &mut RootCertStore,
+    certificates: &[CertificateDer<'static>],
+) -> Result<(), UnusableCertificates> {
+    certificates.iter().try_for_each(|certificate| {
+        let added = roots.add(certificate.clone());
+        added.map_err(|_| UnusableCertificates)
+    })
+}
+
+/// `None` for an empty set.
+fn verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
+    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+    builder.build().ok()
 }
 
 /// The process's cryptography provider, or the default.
@@ -121,23 +164,30 @@ impl ServerCertVerifier for Trust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(authorities) = &self.authorities else {
-            return Err(CertificateError::UnknownIssuer.into());
-        };
-        let verified = authorities.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        match verified {
-            // The validity is good by then: webpki builds the path to an authority last.
-            Err(error) if is_about_its_issuer(&error) && self.pinned.contains(end_entity) => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+        let by = |authorities: &WebPkiServerVerifier| {
+            let verified = authorities.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            );
+            match verified {
+                // The validity is good by then: webpki builds the path to an authority last.
+                Err(error) if is_about_its_issuer(&error) && self.pinned.contains(end_entity) => {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                    Ok(ServerCertVerified::assertion())
+                }
+                verified => verified,
             }
-            verified => verified,
+        };
+        let own = self.own.as_deref().map(by);
+        if let Some(Ok(verified)) = own {
+            return Ok(verified);
+        }
+        match self.all() {
+            Some(all) => by(&all),
+            None => own.unwrap_or_else(|| Err(CertificateError::UnknownIssuer.into())),
         }
     }
 

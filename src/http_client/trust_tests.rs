@@ -261,3 +261,22 @@ fn a_ca_file_must_hold_certificates() {
         );
     }
 }
+
+#[test]
+fn the_platforms_certificates_are_read_only_when_those_of_the_ca_file_do_not_suffice() {
+    let (own, other) = (
+        self_signed(&params(&["a.example"])),
+        self_signed(&params(&["a.example"])),
+    );
+    let trust = Trust::with_platform(Some(own.pem.as_bytes())).unwrap();
+    let name = ServerName::try_from("a.example").unwrap();
+    let verify =
+        |shown: &Made| trust.verify_server_cert(&shown.der, &[], &name, &[], UnixTime::now());
+    let has_read = || trust.all.as_ref().unwrap().get().is_some();
+    verify(&own).unwrap();
+    assert!(!trust.is_empty() && !has_read());
+    let error = verify(&other).unwrap_err().to_string();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    assert_eq!(has_read(), platform().is_some());
+    verify(&own).unwrap();
+}

@@ -161,7 +161,7 @@ impl Material {
         let http = HttpClient::new(http_options(config.timeouts, ca_pem, identity_pem))?;
         let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
         // The platform's certificates may be in the middle of a change.
-        if http.trusts_none() && url.scheme() == "https" {
+        if url.scheme() == "https" && http.trusts_none() {
             return Err(BuildError::NoRoots.into());
         }
         Ok(Self {
