@@ -298,7 +298,3 @@ impl ChunkDecoder {
         Ok(())
     }
 }
-
-#[cfg(test)]
-#[path = "chunked_tests.rs"]
-mod tests;

@@ -198,7 +198,3 @@ impl Outgoing {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "outgoing_tests.rs"]
-mod tests;

@@ -327,7 +327,3 @@ fn announced(value: &str) -> Option<u64> {
             .then_some(seconds)
     })
 }
-
-#[cfg(test)]
-#[path = "response_tests.rs"]
-mod tests;

@@ -427,7 +427,3 @@ fn slightly_less(seconds: u64) -> Duration {
         seconds => Duration::from_secs(seconds - 1),
     }
 }
-
-#[cfg(test)]
-#[path = "connection_tests.rs"]
-mod tests;

@@ -167,7 +167,3 @@ impl Pool {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "pool_tests.rs"]
-mod tests;
