@@ -13,7 +13,9 @@ use pingora::upstreams::peer::HttpPeer;
 use url::Host;
 
 use super::own::{OwnAddresses, is_this_machine};
-use super::upstream::{self, Timeouts, Tries};
+use super::upstream::connection::UpstreamConnection;
+use super::upstream::pool::{Pool, PoolKey};
+use super::upstream::{self, Timeouts, Tries, Unconnected};
 use crate::domain::public_address::is_public;
 use crate::domain::reason::Reason;
 
@@ -106,6 +108,43 @@ impl Anywhere {
             upstream::connect_fresh(&mut peer);
         }
         Ok(Box::new(peer))
+    }
+
+    /// A connection for the next attempt of a request: a kept one, unless `tries` requires a new
+    /// one, or a new one at the first address that answers.
+    ///
+    /// # Errors
+    /// [`Unconnected::Refused`] with [`Reason::UpstreamUnreachable`] when every address has been
+    /// tried, [`Unconnected::Failed`] when none answers.
+    #[allow(dead_code, reason = "the relay will use it")]
+    pub async fn connect(
+        &self,
+        pool: &Pool,
+        addresses: &[SocketAddr],
+        tries: &mut Tries,
+    ) -> Result<UpstreamConnection, Unconnected> {
+        while tries.may_try() {
+            let address = tries
+                .next_of(addresses)
+                .ok_or(Unconnected::Refused(Reason::UpstreamUnreachable))?;
+            tries.begin(address);
+            let settings = upstream::PLAIN;
+            let key = PoolKey { address, settings };
+            let kept = (!tries.needs_new_connection()).then(|| pool.take(&key));
+            if let Some(kept) = kept.flatten() {
+                return Ok(kept);
+            }
+            match Box::pin(upstream::open_plain(&self.template, address)).await {
+                Ok(stream) => {
+                    return Ok(UpstreamConnection::new(stream, key, self.timeouts.idle));
+                }
+                Err(error) if !tries.failed(addresses) || !tries.may_try() => {
+                    return Err(Unconnected::Failed(error));
+                }
+                Err(_) => {}
+            }
+        }
+        Err(Unconnected::Refused(Reason::UpstreamUnreachable))
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod config;
 #[allow(dead_code, reason = "the relay will use it")]
+mod connect;
+#[allow(dead_code, reason = "the relay will use it")]
 pub mod connection;
 #[allow(dead_code, reason = "the relay will use it")]
 pub mod error;
@@ -31,6 +33,9 @@ use pingora::{Error, ErrorSource, ErrorType};
 use tokio::sync::{Notify, watch};
 
 pub use self::config::{Config, Timeouts, UnusableUpstream};
+#[allow(unused_imports, reason = "the relay will use it")]
+pub use self::connect::Unconnected;
+pub(in crate::proxy) use self::connect::{PLAIN, open_plain};
 pub(in crate::proxy) use self::peers::plain_template;
 use self::peers::templates;
 use self::pin::{Pin, Shown};
@@ -62,6 +67,8 @@ pub struct Upstream {
     template: HttpPeer,
     /// The way to connect when `caFile` holds the upstream's own certificate.
     pin: Option<Pin>,
+    /// Distinguishes its connections in a [`pool::Pool`].
+    settings: u128,
     idle: Idle,
     trouble: Trouble,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
@@ -95,6 +102,7 @@ impl Upstream {
             authority,
             template,
             pin,
+            settings: connect::settings(&config),
             idle: Idle::new(config.timeouts.idle),
             trouble: Trouble::default(),
             addresses: watch::Sender::new(Arc::new([])),

@@ -1,23 +1,25 @@
 //! A connection to an upstream, as a codec: requests become bytes, and bytes become responses. It
 //! has no timers and spawns no task; the relay polls it.
 
+mod reading;
+
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderMap, Method, Version, header};
+use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::error::UpstreamError;
 use super::pool::{Pool, PoolKey};
-use crate::proxy::http1::chunked::{ChunkDecoder, Decoded};
+use crate::proxy::http1::chunked::ChunkDecoder;
 use crate::proxy::http1::outgoing::Outgoing;
-use crate::proxy::http1::response::{self, HeadFault, MAX_HEAD, Parsed, ResponseBody};
+use crate::proxy::http1::response;
 
 /// The size of the first reads. Larger bodies raise it up to [`MAX_READ`].
 const FIRST_READ: usize = 4 * 1024;
@@ -211,116 +213,6 @@ impl UpstreamConnection {
         }))
     }
 
-    /// The next head of the response: any number of interim ones (1xx), one for each call, then the
-    /// final one. After `101 Switching Protocols`, [`UpstreamConnection::into_stream`] follows.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]. The connection is of no further use then.
-    pub fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<ResponseHeader, UpstreamError>> {
-        loop {
-            let unread = self.incoming.get(self.searched..).unwrap_or_default();
-            // A head ends in a line feed. The first bytes show whether it is HTTP at all.
-            if !unread.is_empty() && (self.searched == 0 || memchr::memchr(b'\n', unread).is_some())
-            {
-                match response::parse(&mut self.incoming, &self.request.method) {
-                    Ok(Some(parsed)) => return Poll::Ready(self.take_head(parsed)),
-                    Ok(None) => {}
-                    Err(fault) => return Poll::Ready(self.fail(UpstreamError::Head(fault))),
-                }
-            }
-            self.searched = self.incoming.len();
-            if self.searched > MAX_HEAD {
-                return Poll::Ready(self.fail(UpstreamError::Head(HeadFault::TooLarge)));
-            }
-            if let Err(error) = ready!(self.poll_read(cx)) {
-                return Poll::Ready(self.fail(error));
-            }
-        }
-    }
-
-    fn take_head(&mut self, parsed: Parsed) -> Result<ResponseHeader, UpstreamError> {
-        self.searched = 0;
-        let head = parsed.head;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            if !self.request.asks_upgrade || head.version != Version::HTTP_11 {
-                return self.fail(UpstreamError::Upgrade);
-            }
-            self.answer = Answer::Upgraded;
-        } else if !head.status.is_informational() {
-            self.answer = match parsed.body {
-                ResponseBody::None | ResponseBody::Length(0) => Answer::Complete(None),
-                ResponseBody::Length(length) => Answer::Length(length),
-                ResponseBody::Chunked => Answer::Chunked(ChunkDecoder::keeping_trailers()),
-                ResponseBody::UntilClose => Answer::UntilClose,
-            };
-            self.keeps_alive &= parsed.keeps_alive;
-            if let Some(seconds) = parsed.idle_seconds {
-                self.idle = self.idle.min(slightly_less(seconds));
-            }
-        }
-        Ok(head)
-    }
-
-    /// The next bytes of the response's body; `None` when it is complete.
-    ///
-    /// # Errors
-    /// [`UpstreamError`]. The connection is of no further use then.
-    pub fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Bytes>, UpstreamError>> {
-        loop {
-            match self.buffered() {
-                Ok(Some(data)) => return Poll::Ready(Ok(Some(data))),
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(self.fail(error)),
-            }
-            if self.is_answer_complete() {
-                return Poll::Ready(Ok(None));
-            }
-            match ready!(self.poll_read(cx)) {
-                Ok(()) => {}
-                Err(UpstreamError::Closed { .. }) if matches!(self.answer, Answer::UntilClose) => {
-                    self.answer = Answer::Complete(None);
-                }
-                Err(error) => return Poll::Ready(self.fail(error)),
-            }
-        }
-    }
-
-    /// The next bytes of the body that have been read already.
-    fn buffered(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        match &mut self.answer {
-            Answer::Complete(_) => Ok(None),
-            Answer::Head | Answer::Upgraded | Answer::Failed => {
-                Err(UpstreamError::Closed { begun: true })
-            }
-            _ if self.incoming.is_empty() => Ok(None),
-            Answer::UntilClose => Ok(Some(self.incoming.split().freeze())),
-            Answer::Length(left) => {
-                let available = self.incoming.len();
-                let taken = usize::try_from(*left).map_or(available, |left| left.min(available));
-                *left -= taken as u64;
-                if *left == 0 {
-                    self.answer = Answer::Complete(None);
-                }
-                Ok(Some(self.incoming.split_to(taken).freeze()))
-            }
-            Answer::Chunked(decoder) => match decoder.decode(&mut self.incoming) {
-                Ok(Decoded::Data(data)) => Ok(Some(data)),
-                Ok(Decoded::NeedMore) => Ok(None),
-                Ok(Decoded::End) => {
-                    self.answer = Answer::Complete(decoder.trailers());
-                    Ok(None)
-                }
-                Err(fault) => Err(UpstreamError::Body(fault)),
-            },
-        }
-    }
-
     /// The trailers of a complete response, once.
     pub fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.answer {
@@ -340,39 +232,6 @@ impl UpstreamConnection {
     #[must_use]
     pub fn is_request_complete(&self) -> bool {
         self.request.is_complete && self.outgoing.is_empty()
-    }
-
-    fn fail<T>(&mut self, error: UpstreamError) -> Result<T, UpstreamError> {
-        self.answer = Answer::Failed;
-        self.keeps_alive = false;
-        Err(error)
-    }
-
-    /// Reads further bytes of the response.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
-        let offered = self.make_room();
-        let begun = self.has_begun;
-        let read = ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx));
-        Poll::Ready(match read {
-            Ok(0) => Err(UpstreamError::Closed { begun }),
-            Ok(read) => {
-                self.has_begun = true;
-                if read >= offered {
-                    self.read_size = (self.read_size * 4).min(MAX_READ);
-                }
-                Ok(())
-            }
-            Err(error) => Err(UpstreamError::Read { error, begun }),
-        })
-    }
-
-    /// Provides free space in the read buffer, and returns its size.
-    fn make_room(&mut self) -> usize {
-        let free = self.incoming.capacity() - self.incoming.len();
-        if free < self.read_size / 2 {
-            self.incoming.reserve(self.read_size);
-        }
-        self.incoming.capacity() - self.incoming.len()
     }
 
     /// Returns the connection to the pool if it can carry another request; otherwise closes it.
@@ -396,7 +255,7 @@ impl UpstreamConnection {
     pub fn close(mut self) {
         if self.stream.get_ssl().is_some() {
             let mut cx = Context::from_waker(Waker::noop());
-            let _ = std::pin::Pin::new(&mut *self.stream).poll_shutdown(&mut cx);
+            let _ = Pin::new(&mut *self.stream).poll_shutdown(&mut cx);
         }
     }
 
@@ -415,15 +274,5 @@ impl UpstreamConnection {
     #[must_use]
     pub fn into_stream(self) -> (Stream, Bytes) {
         (self.stream, self.incoming.freeze())
-    }
-}
-
-/// The idle time for an announced one, slightly below it, so that no request meets the end of the
-/// connection.
-fn slightly_less(seconds: u64) -> Duration {
-    match seconds {
-        0 => Duration::ZERO,
-        1 => Duration::from_millis(500),
-        seconds => Duration::from_secs(seconds - 1),
     }
 }

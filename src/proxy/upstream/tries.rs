@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+/// How many attempts a request may make, with kept and with new connections.
+#[allow(dead_code, reason = "the relay will use it")]
+pub const MAX_TRIES: usize = 4;
+
 /// The addresses that one request has tried.
 #[derive(Default)]
 pub struct Tries {
@@ -11,9 +15,29 @@ pub struct Tries {
     pub(super) fresh: bool,
     /// The next attempt verifies the certificate in the other way.
     pub(super) verifies_otherwise: bool,
+    /// The attempts so far.
+    attempts: usize,
 }
 
+#[allow(dead_code, reason = "the relay will use it")]
 impl Tries {
+    /// Whether another attempt is permitted.
+    #[must_use]
+    pub fn may_try(&self) -> bool {
+        self.attempts < MAX_TRIES
+    }
+
+    /// Counts an attempt at this address.
+    pub(in crate::proxy) fn begin(&mut self, address: SocketAddr) {
+        self.attempts += 1;
+        self.current = Some(address);
+    }
+
+    /// Requires a new connection for the next attempt.
+    pub fn require_new_connection(&mut self) {
+        self.fresh = true;
+    }
+
     /// Whether the next attempt uses a new connection.
     #[must_use]
     pub fn needs_new_connection(&self) -> bool {
