@@ -173,7 +173,7 @@ def request_of(case, rival):
         path = "/out" if rival and rival.id != "pingora-floor" else "/"
     if mode == "token":
         path, method = "/oauth/token", "POST"
-        body = "grant_type=client_credentials&client_id=bench&client_secret=bench-secret"
+        body = "grant_type=client_credentials&client_id=bench&client_secret=bench-secret-of-32-characters-00"
     return path, tok, n, method, body
 
 

@@ -8,7 +8,7 @@ DIR=${OURS_CONF_DIR:-$(dirname "${BASH_SOURCE[0]}")}
 available() { [ -n "$BIN" ] && [ -x "$BIN" ] && "$BIN" --version; }
 
 prepare() {
-  rm -rf "$B_RUN"/ours.db* "$B_RUN/ours.state"; printf %s bench-secret >"$B_RUN/ours.secret"
+  rm -rf "$B_RUN"/ours.db* "$B_RUN/ours.state"; printf %s bench-secret-of-32-characters-00 >"$B_RUN/ours.secret"
   sed -e "s|@LISTEN@|127.0.0.1:$B_LISTEN|g" -e "s|@ADMIN@|127.0.0.1:$B_ADMIN|g" \
     -e "s|@UPSTREAM@|127.0.0.1:$B_UPSTREAM|g" -e "s|@JWKS_URL@|http://127.0.0.1:$B_JWKS/jwks.json|g" \
     -e "s|@TOKEN_URL@|http://127.0.0.1:$B_TOKEN/oauth/token|g" -e "s|@ISSUER@|http://issuer.test|g" \
