@@ -2,7 +2,7 @@
 # Evaluated when a recipe runs, because the prerequisite `tools` may just have installed cmake.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-instructions bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,12 +37,19 @@ test-openapi: build ## Test the management API by its description with schemathe
 test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; other tools if installed)
 	tests/examples/run.sh
 
-bench: release ## Benchmarks: criterion (1 min), then side by side with Envoy and others (30 min; needs two quiet cores)
+bench: release bench-instructions ## Benchmarks: instructions, criterion (1 min), side by side with Envoy and others (30 min; needs two quiet cores)
 	$(CARGO) bench --bench hot_path
 	benches/side-by-side/run.sh $(BENCH_ARGS)
 
+# The build of `make build` and `make test`, but with this crate optimised, so that no dependency is built again.
+bench-instructions: tools ## Count the instructions of a request with valgrind, beside the committed figures (4 min; BLESS=yes commits)
+	@scripts/ensure-valgrind || exit 0; \
+	  env CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=2 $$(scripts/ensure-cmake) \
+	  cargo bench --profile dev --bench instructions -- $(if $(BLESS),--bless)
+
 bench-smoke: release ## The same benchmarks once and briefly: does everything start and answer right? (3 min)
 	$(CARGO) bench --bench hot_path -- --test
+	$(CARGO) bench --bench instructions -- --train target/release/m2m-sidecar --requests 500
 	benches/side-by-side/run.sh --smoke $(BENCH_ARGS)
 
 fuzz: tools ## Fuzz bearer, token, path and config, FUZZ_SECONDS=600 each (needs nightly Rust and cargo-fuzz, or names them)

@@ -1,0 +1,227 @@
+//! What is asked of the sidecar, and with which configuration and tokens.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::load::{self, Load};
+use crate::sidecar::{SECRET, Sidecar};
+use crate::upstream::Upstream;
+
+/// The configurations of the side-by-side benchmark.
+const PLAIN: &str = include_str!("../side-by-side/rivals/ours.plain.yaml");
+const INBOUND: &str = include_str!("../side-by-side/rivals/ours.inbound.yaml");
+const OUTBOUND: &str = include_str!("../side-by-side/rivals/ours.outbound.yaml");
+const TOKEN: &str = include_str!("../side-by-side/rivals/ours.token.yaml");
+
+/// The issuer of the tokens that inbound verifies and outbound injects.
+const AUTHORITY: &str = r#"
+log: { level: warn, encoding: text }
+threads: 1
+store: { url: "sqlite:@RUN@/ours.db" }
+stateDir: "@RUN@/ours.state"
+probes: { listen: "@ADMIN@" }
+issuer:
+  url: "http://issuer.test"
+  listen: "@LISTEN@"
+  signing: { algorithm: @ALGORITHM@ }
+  clients:
+    - id: bench
+      secretFile: "@RUN@/ours.secret"
+      owner: "1"
+      allowedGrantTypes: [client_credentials]
+      allowedAudiences: [bench]
+"#;
+
+#[derive(Clone, Copy)]
+pub enum Algorithm {
+    Es256,
+    Rs256,
+}
+
+/// Requests of one kind.
+pub struct Case {
+    pub name: &'static str,
+    /// The status of every answer.
+    pub status: u16,
+    kind: Kind,
+}
+
+enum Kind {
+    Plain,
+    Upload,
+    /// Inbound with this many different tokens, whose signatures are right or wrong.
+    Inbound(Algorithm, usize, Signature),
+    Outbound,
+    Issue,
+}
+
+enum Signature {
+    Right,
+    Wrong,
+}
+
+/// The five cases of benches/instructions.txt.
+pub fn counted() -> Vec<Case> {
+    use Algorithm::{Es256, Rs256};
+    let case = |name, kind| Case {
+        name,
+        status: 200,
+        kind,
+    };
+    vec![
+        case("plain", Kind::Plain),
+        case("inbound RS256", Kind::Inbound(Rs256, 1, Signature::Right)),
+        case("inbound ES256", Kind::Inbound(Es256, 1, Signature::Right)),
+        case("outbound", Kind::Outbound),
+        case("issue ES256", Kind::Issue),
+    ]
+}
+
+/// Those, and what a profile needs besides: bodies, tokens that are new, tokens that are refused.
+pub fn training() -> Vec<Case> {
+    use Algorithm::{Es256, Rs256};
+    let case = |name, status, kind| Case { name, status, kind };
+    let mut cases = counted();
+    cases.extend([
+        case("bodies", 200, Kind::Upload),
+        case(
+            "many RS256",
+            200,
+            Kind::Inbound(Rs256, 500, Signature::Right),
+        ),
+        case(
+            "many ES256",
+            200,
+            Kind::Inbound(Es256, 500, Signature::Right),
+        ),
+        case(
+            "bad RS256",
+            401,
+            Kind::Inbound(Rs256, 500, Signature::Wrong),
+        ),
+        case(
+            "bad ES256",
+            401,
+            Kind::Inbound(Es256, 500, Signature::Wrong),
+        ),
+    ]);
+    cases
+}
+
+impl Case {
+    pub fn config(&self, tokens: &Tokens, upstream: &Upstream) -> String {
+        let (template, algorithm) = match self.kind {
+            Kind::Plain | Kind::Upload => (PLAIN, Algorithm::Es256),
+            Kind::Inbound(algorithm, ..) => (INBOUND, algorithm),
+            Kind::Outbound => (OUTBOUND, Algorithm::Es256),
+            Kind::Issue => (TOKEN, Algorithm::Es256),
+        };
+        let authority = tokens.by(algorithm).sidecar.address;
+        template
+            .replace("@UPSTREAM@", &upstream.address.to_string())
+            .replace(
+                "@JWKS_URL@",
+                &format!("http://{authority}/.well-known/jwks.json"),
+            )
+            .replace("@TOKEN_URL@", &format!("http://{authority}/oauth/token"))
+            .replace("@ISSUER@", "http://issuer.test")
+            .replace("@AUDIENCE@", "bench")
+    }
+
+    /// The requests that are sent in a cycle.
+    pub fn requests(&self, tokens: &Tokens) -> Vec<Vec<u8>> {
+        match &self.kind {
+            Kind::Plain => vec![load::request("GET", "/", "", "")],
+            Kind::Upload => {
+                vec![load::request("POST", "/echo", "", &"x".repeat(16 * 1024))]
+            }
+            Kind::Outbound => vec![load::request("GET", "/with-token", "", "")],
+            Kind::Issue => vec![token_request()],
+            Kind::Inbound(algorithm, number, signature) => {
+                let tokens = &tokens.by(*algorithm).tokens;
+                let chosen = (0..*number).map(|at| {
+                    let token = &tokens[at];
+                    match signature {
+                        Signature::Right => token.clone(),
+                        Signature::Wrong => with_signature_of(token, &tokens[at ^ 1]),
+                    }
+                });
+                chosen
+                    .map(|token| {
+                        let field = format!("Authorization: Bearer {token}\r\n");
+                        load::request("GET", "/", &field, "")
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+fn with_signature_of(token: &str, other: &str) -> String {
+    let (signed, _) = token.rsplit_once('.').expect("a JWT");
+    let (_, signature) = other.rsplit_once('.').expect("a JWT");
+    format!("{signed}.{signature}")
+}
+
+fn token_request() -> Vec<u8> {
+    let field = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let body = format!("grant_type=client_credentials&client_id=bench&client_secret={SECRET}");
+    load::request("POST", "/oauth/token", field, &body)
+}
+
+/// One running issuer for each algorithm, and tokens of it.
+pub struct Tokens {
+    es256: Issued,
+    rs256: Issued,
+}
+
+struct Issued {
+    sidecar: Sidecar,
+    tokens: Vec<String>,
+}
+
+impl Tokens {
+    pub fn of(binary: &Path, number: usize) -> Self {
+        let issued = |algorithm| {
+            let config = AUTHORITY.replace("@ALGORITHM@", algorithm);
+            let sidecar = Sidecar::start(Command::new(binary), &config);
+            let tokens = mint(sidecar.address, number);
+            Issued { sidecar, tokens }
+        };
+        Self {
+            es256: issued("ES256"),
+            rs256: issued("RS256"),
+        }
+    }
+
+    pub fn end(self) {
+        self.es256.sidecar.end();
+        self.rs256.sidecar.end();
+    }
+
+    fn by(&self, algorithm: Algorithm) -> &Issued {
+        match algorithm {
+            Algorithm::Es256 => &self.es256,
+            Algorithm::Rs256 => &self.rs256,
+        }
+    }
+}
+
+fn mint(issuer: SocketAddr, number: usize) -> Vec<String> {
+    let load = Load {
+        address: issuer,
+        requests: vec![token_request()],
+        status: 200,
+    };
+    load.until_ready();
+    let answers = load.answers(number);
+    let token = |answer: &String| {
+        let (_, rest) = answer.split_once("\"access_token\":\"")?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    answers
+        .iter()
+        .map(|it| token(it).expect("an access token"))
+        .collect()
+}
