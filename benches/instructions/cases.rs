@@ -1,4 +1,4 @@
-//! What is asked of the sidecar, and with which configuration and tokens.
+//! The requests of each case, with their configuration and tokens.
 
 use std::net::SocketAddr;
 use std::path::Path;
