@@ -12,8 +12,7 @@ use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
 use m2m_sidecar::for_tests::jose::sign::SigningKey;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, TokenPolicy,
-    TokenVerifier,
+    Audiences, Authority, AuthorityConfig, KeySource, OwnIssuer, TokenPolicy, TokenVerifier,
 };
 use serde_json::json;
 
@@ -72,12 +71,12 @@ impl Issuing {
     }
 }
 
-/// A token as a request brings it.
-pub fn bearer(token: &str) -> BearerToken {
+/// The headers of a request with a token.
+pub fn headers(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(
         AUTHORIZATION,
         HeaderValue::from_str(&format!("Bearer {token}")).expect("a header"),
     );
-    BearerToken::extract(&headers).expect("a bearer token")
+    headers
 }

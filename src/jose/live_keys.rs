@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 pub use super::kept_record::KeptAt;
 use super::kept_set;
-use super::key_set::KeySet;
+use super::key_set::{Fingerprint, KeySet};
 pub use super::refresh::FetchError;
 use super::refresh::{Attempts, Backoff, Refreshed, Requested};
 use super::renewal_limit::{Admission, RenewalLimit};
@@ -139,12 +139,29 @@ impl LiveKeys {
         }
     }
 
+    /// Whether the set has the key with this fingerprint at a time; `None` without a usable set.
+    #[must_use]
+    pub fn publishes(&self, key: &Fingerprint, now: UnixTime) -> Option<bool> {
+        self.edition.with(|edition| {
+            let edition = edition.filter(|edition| self.serves_at(edition, now))?;
+            Some(edition.keys.contains(key))
+        })
+    }
+
     fn may_serve(&self, edition: &Edition) -> bool {
-        self.in_process || self.is_recent(edition.fetched_at)
+        self.serves_at(edition, self.clock.now())
+    }
+
+    fn serves_at(&self, edition: &Edition, now: UnixTime) -> bool {
+        self.in_process || self.is_recent_at(edition.fetched_at, now)
     }
 
     fn is_recent(&self, fetched_at: UnixTime) -> bool {
-        fetched_at.until(self.clock.now()) <= self.max_stale
+        self.is_recent_at(fetched_at, self.clock.now())
+    }
+
+    fn is_recent_at(&self, fetched_at: UnixTime, now: UnixTime) -> bool {
+        fetched_at.until(now) <= self.max_stale
     }
 
     /// The age of the set; `None` when there is none.
@@ -157,9 +174,19 @@ impl LiveKeys {
     /// The issuer's metadata of the set; `None` without discovery or without a usable set.
     #[must_use]
     pub fn metadata(&self) -> Option<Arc<Claims>> {
-        let edition = self.edition.value()?;
-        self.is_recent(edition.fetched_at)
-            .then(|| edition.metadata.clone())?
+        self.with_metadata(self.clock.now(), |metadata| metadata.cloned())
+    }
+
+    /// Calls `read` with [`metadata`](Self::metadata) at a time, without cloning the pointer.
+    pub fn with_metadata<R>(
+        &self,
+        now: UnixTime,
+        read: impl FnOnce(Option<&Arc<Claims>>) -> R,
+    ) -> R {
+        self.edition.with(|edition| {
+            let recent = edition.filter(|edition| self.is_recent_at(edition.fetched_at, now));
+            read(recent.and_then(|edition| edition.metadata.as_ref()))
+        })
     }
 
     /// The error of the last fetch, if it failed.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::key_set::{Fingerprint, KeySet, NoCandidate, VerifyingKey};
 use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::Claims;
-use crate::domain::hash::sha256;
+use crate::domain::hash::KeyedDigest;
 use crate::domain::reason::Reason;
 
 /// Why a text is not a JWS that can be verified.
@@ -216,10 +216,10 @@ impl<'a> Jws<'a> {
 }
 
 /// The claims of a token that was verified before, read again from its text. `verified` is the
-/// SHA-256 of the verified text; another text gives `None`.
+/// digest of the verified text; another text gives `None`.
 #[must_use]
-pub fn reread_claims(text: &str, verified: &[u8; 32]) -> Option<Claims> {
-    if sha256(text.as_bytes()) != *verified {
+pub fn reread_claims(text: &str, verified: &KeyedDigest) -> Option<Claims> {
+    if KeyedDigest::of(text.as_bytes()) != *verified {
         return None;
     }
     Jws::parse(text).ok().map(|jws| jws.claims)

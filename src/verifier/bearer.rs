@@ -9,60 +9,107 @@ use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::{ClaimedToken, Jws};
 
-/// The text of an unverified bearer token. Its `Debug` output is empty.
-pub struct BearerToken(SecretString);
+/// The text of an unverified bearer token: a b64token of at most 64 KiB. It has no `Debug` output.
+#[derive(Clone, Copy)]
+pub struct BearerToken<'r>(&'r str);
 
-impl BearerToken {
+impl<'r> BearerToken<'r> {
     /// Takes the token out of a request's headers.
     ///
     /// # Errors
     /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`], [`Reason::MalformedAuthorization`] or
     /// [`Reason::TokenTooLarge`].
-    pub fn extract(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else {
-            return Err(Refusal::new(Reason::NoToken));
-        };
-        if values.next().is_some() {
-            return Err(Refusal::new(Reason::TwoAuthorizations));
-        }
-        let text = value
-            .to_str()
-            .map_err(|_| Refusal::new(Reason::MalformedAuthorization))?;
-        let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            // Credentials of another scheme are not a bearer token.
-            return Err(Refusal::new(Reason::NoToken));
-        }
-        let token = rest.trim_matches(' ');
-        if !is_b64token(token) {
-            return Err(Refusal::new(Reason::MalformedAuthorization));
-        }
-        if token.len() > MAX_TOKEN_SIZE {
-            return Err(Refusal::too_large(token.len(), MAX_TOKEN_SIZE));
-        }
-        Ok(Self(SecretString::from(token)))
+    pub fn extract(headers: &'r HeaderMap) -> Result<Self, Refusal> {
+        let presented = PresentedToken::of_request(headers).map_err(Refusal::new)?;
+        presented.checked().map_err(|reason| match reason {
+            Reason::TokenTooLarge => Refusal::too_large(presented.bytes().len(), MAX_TOKEN_SIZE),
+            reason => Refusal::new(reason),
+        })
     }
 
     /// A token that was not sent in a header.
     ///
     /// # Errors
     /// [`Reason::MalformedToken`] or [`Reason::TokenTooLarge`].
-    pub fn parse(text: SecretString) -> Result<Self, Reason> {
-        if !is_b64token(text.expose_secret()) {
-            return Err(Reason::MalformedToken);
-        }
-        if text.expose_secret().len() > MAX_TOKEN_SIZE {
-            return Err(Reason::TokenTooLarge);
-        }
-        Ok(Self(text))
+    pub fn parse(text: &'r SecretString) -> Result<Self, Reason> {
+        let presented = PresentedToken(text.expose_secret().as_bytes());
+        presented.checked().map_err(|reason| match reason {
+            Reason::MalformedAuthorization => Reason::MalformedToken,
+            reason => reason,
+        })
     }
 
     /// The token itself. Never log it.
     #[must_use]
-    pub fn text(&self) -> &str {
-        self.0.expose_secret()
+    pub fn text(&self) -> &'r str {
+        self.0
     }
+}
+
+/// The bytes of a request's token before any check of their syntax: a token in the cache needs
+/// none, because its digest proves its bytes. It has no `Debug` output.
+#[derive(Clone, Copy)]
+pub(super) struct PresentedToken<'r>(&'r [u8]);
+
+impl<'r> From<BearerToken<'r>> for PresentedToken<'r> {
+    fn from(token: BearerToken<'r>) -> Self {
+        Self(token.0.as_bytes())
+    }
+}
+
+impl<'r> PresentedToken<'r> {
+    /// The token of a request's headers.
+    ///
+    /// # Errors
+    /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`] or [`Reason::MalformedAuthorization`].
+    pub fn of_request(headers: &'r HeaderMap) -> Result<Self, Reason> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(Reason::NoToken)?;
+        if values.next().is_some() {
+            return Err(Reason::TwoAuthorizations);
+        }
+        let bytes = value.as_bytes();
+        let (scheme, rest) = match bytes.iter().position(|byte| *byte == b' ') {
+            Some(end) => bytes.split_at(end),
+            None => (bytes, &[][..]),
+        };
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            return Ok(Self(trim_spaces(rest)));
+        }
+        // Credentials of another scheme are not a bearer token.
+        let is_text = value.to_str().is_ok();
+        Err(if is_text {
+            Reason::NoToken
+        } else {
+            Reason::MalformedAuthorization
+        })
+    }
+
+    pub fn bytes(self) -> &'r [u8] {
+        self.0
+    }
+
+    /// The token, if it is a b64token of at most 64 KiB.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedAuthorization`] or [`Reason::TokenTooLarge`].
+    pub fn checked(self) -> Result<BearerToken<'r>, Reason> {
+        let text = std::str::from_utf8(self.0)
+            .ok()
+            .filter(|text| is_b64token(text));
+        match text {
+            None => Err(Reason::MalformedAuthorization),
+            Some(text) if text.len() > MAX_TOKEN_SIZE => Err(Reason::TokenTooLarge),
+            Some(text) => Ok(BearerToken(text)),
+        }
+    }
+}
+
+fn trim_spaces(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// The claims of a request's unverified bearer token, for the access log. `None` if the request has
@@ -76,10 +123,14 @@ pub fn claimed_token(headers: &HeaderMap) -> Option<ClaimedToken> {
 /// RFC 6750 §2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
+    let is_in_alphabet = |byte: u8| {
+        byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+    };
+    // Without an early end the compiler compares many bytes at once.
     !body.is_empty()
-        && body.bytes().all(|b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-        })
+        && body
+            .bytes()
+            .fold(true, |all, byte| all & is_in_alphabet(byte))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Verified tokens, cached under a hash of the whole token.
+//! Verified tokens, cached under a digest of the whole token.
 //!
 //! Only signature and claims are cached, which never change. Times, key, audience and rule are
 //! checked on every request. Refused tokens are not cached, so a flood of them evicts no valid one.
@@ -13,11 +13,12 @@ use moka::sync::Cache;
 
 use super::recent::RecentTokens;
 use super::token::TokenFacts;
+use crate::domain::hash::KeyedDigest;
 
 /// One use in so many reaches moka, which orders the tokens by use.
 const REPORTED: u8 = 32;
 
-/// Uses the first bytes of a SHA-256, which are evenly spread.
+/// Uses the first bytes of a digest, which are evenly spread.
 #[derive(Default)]
 struct DigestHasher(u64);
 
@@ -36,7 +37,7 @@ impl Hasher for DigestHasher {
     }
 }
 
-type Tokens = Cache<[u8; 32], Arc<TokenFacts>, BuildHasherDefault<DigestHasher>>;
+type Tokens = Cache<KeyedDigest, Arc<TokenFacts>, BuildHasherDefault<DigestHasher>>;
 
 /// The verified tokens of one listener.
 pub struct VerifiedTokens(Option<Kept>);
@@ -70,16 +71,16 @@ impl VerifiedTokens {
         self.0.is_some()
     }
 
-    /// The cached token with this hash.
+    /// The cached token with this digest.
     #[must_use]
-    pub fn get(&self, hash: &[u8; 32]) -> Option<Arc<TokenFacts>> {
+    pub fn get(&self, digest: &KeyedDigest) -> Option<Arc<TokenFacts>> {
         let Kept { tokens, recent } = self.0.as_ref()?;
-        if let Some(facts) = recent.get(hash)
+        if let Some(facts) = recent.get(digest)
             && fastrand::u8(..REPORTED) != 0
         {
             return Some(facts);
         }
-        let facts = tokens.get(hash)?;
+        let facts = tokens.get(digest)?;
         recent.put(&facts);
         Some(facts)
     }
@@ -88,15 +89,15 @@ impl VerifiedTokens {
     pub fn insert(&self, facts: Arc<TokenFacts>) {
         if let Some(Kept { tokens, recent }) = &self.0 {
             recent.put(&facts);
-            tokens.insert(facts.hash, facts);
+            tokens.insert(facts.digest, facts);
         }
     }
 
     /// Removes a token that is no longer valid.
-    pub fn remove(&self, hash: &[u8; 32]) {
+    pub fn remove(&self, digest: &KeyedDigest) {
         if let Some(Kept { tokens, recent }) = &self.0 {
-            tokens.invalidate(hash);
-            recent.remove(hash);
+            tokens.invalidate(digest);
+            recent.remove(digest);
         }
     }
 }
@@ -104,42 +105,43 @@ impl VerifiedTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::hash::sha256;
     use crate::verifier::token::tests::facts;
 
     #[test]
     fn tokens_are_cached_up_to_the_capacity() {
         let tokens = VerifiedTokens::new(1000);
-        let hashes: Vec<_> = (0..5000_u32).map(|n| sha256(&n.to_be_bytes())).collect();
-        for hash in &hashes[..1000] {
-            tokens.insert(facts(*hash));
+        let digests: Vec<_> = (0..5000_u32)
+            .map(|n| KeyedDigest::of(&n.to_be_bytes()))
+            .collect();
+        for digest in &digests[..1000] {
+            tokens.insert(facts(*digest));
         }
-        assert!(
-            hashes[..1000]
-                .iter()
-                .all(|hash| tokens.get(hash).is_some_and(|facts| facts.hash == *hash))
-        );
-        assert!(tokens.get(&hashes[1000]).is_none());
-        for hash in &hashes {
-            tokens.insert(facts(*hash));
+        assert!(digests[..1000].iter().all(|digest| {
+            tokens
+                .get(digest)
+                .is_some_and(|facts| facts.digest == *digest)
+        }));
+        assert!(tokens.get(&digests[1000]).is_none());
+        for digest in &digests {
+            tokens.insert(facts(*digest));
         }
         let cache = &tokens.0.as_ref().unwrap().tokens;
         cache.run_pending_tasks();
         assert!(cache.entry_count() <= 1000);
-        tokens.remove(&hashes[4999]);
-        assert!(tokens.get(&hashes[4999]).is_none());
+        tokens.remove(&digests[4999]);
+        assert!(tokens.get(&digests[4999]).is_none());
         let none = VerifiedTokens::new(0);
-        none.insert(facts(hashes[0]));
-        assert!(none.get(&hashes[0]).is_none());
+        none.insert(facts(digests[0]));
+        assert!(none.get(&digests[0]).is_none());
     }
 
     #[test]
     fn a_token_in_use_is_enabled_while_others_come_and_go() {
         let tokens = VerifiedTokens::new(100);
-        let used = sha256(b"used");
+        let used = KeyedDigest::of(b"used");
         tokens.insert(facts(used));
         for n in 0..5000_u32 {
-            tokens.insert(facts(sha256(&n.to_be_bytes())));
+            tokens.insert(facts(KeyedDigest::of(&n.to_be_bytes())));
             // Often enough to reach moka before a hundred other tokens.
             for _ in 0..REPORTED {
                 assert!(tokens.get(&used).is_some(), "{n}");

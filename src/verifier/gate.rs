@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::bearer::PresentedToken;
 use super::rules::{InvalidRules, Rule, Rules, TwoReadings};
 use super::{
-    Authority, BearerToken, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache,
-    Refusal, TokenPolicy, TokenVerifier, VerifiedToken, preflight,
+    Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal,
+    TokenPolicy, TokenVerifier, VerifiedToken, preflight,
 };
 use crate::domain::clock::SharedClock;
 use crate::domain::path::NormalPath;
@@ -214,14 +215,13 @@ impl Gate {
         observer: &mut impl CheckObserver,
     ) -> Result<VerifiedToken, Refusal> {
         observer.checking(Check::Form);
-        let bearer = BearerToken::extract(headers)?;
-        match self.tokens.verify_observed(&bearer, observer).await {
-            Ok(token) => Ok(token),
-            Err(Reason::TokenTooLarge) => Err(Refusal::too_large(
-                bearer.text().len(),
-                self.tokens.size_limit(&bearer),
-            )),
-            Err(reason) => Err(Refusal::new(reason)),
-        }
+        let presented = PresentedToken::of_request(headers).map_err(Refusal::new)?;
+        let verified = self.tokens.verify_observed(presented, observer).await;
+        verified.map_err(|reason| match reason {
+            Reason::TokenTooLarge => {
+                Refusal::too_large(presented.bytes().len(), self.tokens.size_limit(presented))
+            }
+            reason => Refusal::new(reason),
+        })
     }
 }

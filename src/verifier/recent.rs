@@ -9,13 +9,14 @@ use std::array;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::token::TokenFacts;
+use crate::domain::hash::KeyedDigest;
 
 /// How many tokens share a set: they fit into one cache line together with their lock.
 const WAYS: usize = 4;
 /// At most 4 MiB for any number of tokens, and 32 MiB of empty allocations.
 const MAX_SETS: usize = 1 << 16;
 
-/// The tokens used lately, in sets chosen by their hash.
+/// The tokens used lately, in sets chosen by their digest.
 pub struct RecentTokens(Box<[Set]>);
 
 /// In a cache line of its own.
@@ -24,7 +25,7 @@ struct Set(Mutex<Ways>);
 
 /// The last used first.
 struct Ways {
-    /// A part of each token's hash, so that the facts of other tokens are seldom read.
+    /// A part of each token's digest, so that the facts of other tokens are seldom read.
     tags: [u32; WAYS],
     tokens: [Weak<TokenFacts>; WAYS],
 }
@@ -53,8 +54,8 @@ impl RecentTokens {
     }
 
     /// The facts of a recently used token. Never waits.
-    pub fn get(&self, hash: &[u8; 32]) -> Option<Arc<TokenFacts>> {
-        let (set, tag) = self.place(hash);
+    pub fn get(&self, digest: &KeyedDigest) -> Option<Arc<TokenFacts>> {
+        let (set, tag) = self.place(digest);
         let mut ways = set.0.try_lock().ok()?;
         let (way, facts) = ways.tags.iter().enumerate().find_map(|(way, candidate)| {
             let facts = if *candidate == tag {
@@ -62,7 +63,7 @@ impl RecentTokens {
             } else {
                 return None;
             };
-            (facts.hash == *hash).then_some((way, facts))
+            (facts.digest == *digest).then_some((way, facts))
         })?;
         ways.move_to_front(way);
         Some(facts)
@@ -70,7 +71,7 @@ impl RecentTokens {
 
     /// Records the use of a token.
     pub fn put(&self, facts: &Arc<TokenFacts>) {
-        let (set, tag) = self.place(&facts.hash);
+        let (set, tag) = self.place(&facts.digest);
         let Ok(mut ways) = set.0.try_lock() else {
             return;
         };
@@ -85,8 +86,8 @@ impl RecentTokens {
     }
 
     /// Removes a token.
-    pub fn remove(&self, hash: &[u8; 32]) {
-        let (set, tag) = self.place(hash);
+    pub fn remove(&self, digest: &KeyedDigest) {
+        let (set, tag) = self.place(digest);
         let mut ways = set.0.lock().unwrap_or_else(PoisonError::into_inner);
         for way in 0..WAYS {
             if ways.tags[way] == tag {
@@ -95,8 +96,8 @@ impl RecentTokens {
         }
     }
 
-    fn place(&self, hash: &[u8; 32]) -> (&Set, u32) {
-        let [a, b, c, d, e, f, g, h, ..] = *hash;
+    fn place(&self, digest: &KeyedDigest) -> (&Set, u32) {
+        let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
         let number = u32::from_le_bytes([a, b, c, d]) as usize;
         (
             &self.0[number & (self.0.len() - 1)],
@@ -110,36 +111,36 @@ mod tests {
     use super::*;
     use crate::verifier::token::tests::facts;
 
-    /// A hash that is in the first set, with this tag, and differs from others of that tag by
+    /// A digest that is in the first set, with this tag, and differs from others of that tag by
     /// `rest`.
-    fn hash(tag: u8, rest: u8) -> [u8; 32] {
-        let mut hash = [0; 32];
-        (hash[4], hash[31]) = (tag, rest);
-        hash
+    fn digest(tag: u8, rest: u8) -> KeyedDigest {
+        let mut bytes = [0; 16];
+        (bytes[4], bytes[15]) = (tag, rest);
+        KeyedDigest::made_of(bytes)
     }
 
     #[test]
     fn the_last_four_of_a_set_are_found() {
         let recent = RecentTokens::new(100);
-        let all: Vec<_> = (1..=5).map(|tag| facts(hash(tag, 0))).collect();
+        let all: Vec<_> = (1..=5).map(|tag| facts(digest(tag, 0))).collect();
         all[..4].iter().for_each(|facts| recent.put(facts));
-        assert!(recent.get(&hash(1, 0)).is_some());
+        assert!(recent.get(&digest(1, 0)).is_some());
         recent.put(&all[4]);
-        let found = |tag| recent.get(&hash(tag, 0)).is_some();
+        let found = |tag| recent.get(&digest(tag, 0)).is_some();
         assert_eq!([1, 2, 3, 4, 5].map(found), [true, false, true, true, true]);
     }
 
     #[test]
-    fn only_the_whole_hash_finds_a_token() {
+    fn only_the_whole_digest_finds_a_token() {
         let recent = RecentTokens::new(100);
-        let (one, other) = (facts(hash(1, 1)), facts(hash(1, 2)));
+        let (one, other) = (facts(digest(1, 1)), facts(digest(1, 2)));
         recent.put(&one);
-        assert!(recent.get(&other.hash).is_none());
+        assert!(recent.get(&other.digest).is_none());
         recent.put(&other);
         for facts in [&one, &other] {
             assert!(
                 recent
-                    .get(&facts.hash)
+                    .get(&facts.digest)
                     .is_some_and(|found| Arc::ptr_eq(&found, facts))
             );
         }
@@ -148,14 +149,14 @@ mod tests {
     #[test]
     fn removed_and_evicted_tokens_are_not_found() {
         let recent = RecentTokens::new(1);
-        let (one, other) = (facts(hash(1, 0)), facts(hash(2, 0)));
+        let (one, other) = (facts(digest(1, 0)), facts(digest(2, 0)));
         recent.put(&one);
         recent.put(&one);
         recent.put(&other);
         drop(other);
-        assert!(recent.get(&hash(2, 0)).is_none());
-        recent.remove(&one.hash);
-        assert!(recent.get(&one.hash).is_none());
+        assert!(recent.get(&digest(2, 0)).is_none());
+        recent.remove(&one.digest);
+        assert!(recent.get(&one.digest).is_none());
     }
 
     #[test]

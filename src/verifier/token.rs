@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
+use crate::domain::hash::KeyedDigest;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
@@ -46,8 +47,8 @@ pub(super) struct Reading<'a> {
 /// The cached facts of a token with a verified signature. They are small, because tens of thousands
 /// are cached: of the claims only those that are forwarded or compared.
 pub struct TokenFacts {
-    /// The SHA-256 of the whole token.
-    pub(super) hash: [u8; 32],
+    /// The digest of the whole token.
+    pub(super) digest: KeyedDigest,
     /// The key that made the signature.
     pub(super) key: Fingerprint,
     /// Its `exp`; without one, until when it is cached.
@@ -85,7 +86,7 @@ impl TokenFacts {
     /// [`Reason::NoExpiry`], [`Reason::SenderConstrained`] or [`Reason::MalformedClaims`].
     pub(super) fn read(
         claims: &Claims,
-        hash: [u8; 32],
+        digest: KeyedDigest,
         authority: usize,
         key: Fingerprint,
         reading: &Reading<'_>,
@@ -118,7 +119,7 @@ impl TokenFacts {
         let texts = texts(claims, jti, reading)?;
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
         Ok(Self {
-            hash,
+            digest,
             key,
             ends_at: expires_at.unwrap_or(reading.now.plus(WITHOUT_EXPIRY).0),
             not_before,
@@ -141,8 +142,8 @@ impl TokenFacts {
 
     /// All claims of this token, read from its text. `None` if `bearer` is another token.
     #[must_use]
-    pub fn claims(&self, bearer: &BearerToken) -> Option<Claims> {
-        reread_claims(bearer.text(), &self.hash)
+    pub fn claims(&self, bearer: &BearerToken<'_>) -> Option<Claims> {
+        reread_claims(bearer.text(), &self.digest)
     }
 
     /// Whether the token has no `exp`.

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
+use super::bearer::PresentedToken;
 use super::cache::VerifiedTokens;
 use super::token::{Reading, TokenFacts};
 use super::{Audiences, Authority, BearerToken, Check, CheckObserver, share};
 use crate::domain::claims::Claims;
-use crate::domain::clock::SharedClock;
-use crate::domain::hash::sha256;
+use crate::domain::clock::{SharedClock, UnixTime};
+use crate::domain::hash::{KeyedDigest, sha256};
+use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
 use crate::jose::key_set::Fingerprint;
-use crate::jose::live_keys::Keys;
 use crate::jose::verify::{InvalidJws, Jws};
 
 /// The tokens that a verifier accepts, and the claims that it keeps.
@@ -72,13 +73,24 @@ pub struct TokenVerifier {
     cache: VerifiedTokens,
     clock: SharedClock,
     observe_cache: Option<ObserveCache>,
+    /// The highest size limit of an authority.
+    longest_token: usize,
+}
+
+/// The result of a look into the cache.
+enum Cached {
+    /// Its key is published, and its times and audience are accepted now.
+    Hit(VerifiedToken),
+    Miss(KeyedDigest),
 }
 
 impl TokenVerifier {
     /// A verifier that trusts `authorities`.
     #[must_use]
     pub fn new(policy: TokenPolicy, authorities: Vec<Arc<Authority>>, clock: SharedClock) -> Self {
+        let limits = authorities.iter().map(|authority| authority.max_token_size);
         Self {
+            longest_token: limits.max().unwrap_or_default(),
             cache: VerifiedTokens::new(policy.cache_size),
             policy,
             authorities,
@@ -99,17 +111,22 @@ impl TokenVerifier {
     ///
     /// # Errors
     /// The [`Reason`] of the check that failed.
-    pub async fn verify(&self, bearer: &BearerToken) -> Result<VerifiedToken, Reason> {
-        self.verify_observed(bearer, &mut ()).await
+    pub async fn verify(&self, bearer: &BearerToken<'_>) -> Result<VerifiedToken, Reason> {
+        self.verify_observed((*bearer).into(), &mut ()).await
     }
 
+    /// [`verify`](Self::verify) for a token whose syntax is not checked yet.
+    ///
+    /// # Errors
+    /// Those of [`PresentedToken::checked`] too.
     pub(super) async fn verify_observed(
         &self,
-        bearer: &BearerToken,
+        presented: PresentedToken<'_>,
         observer: &mut impl CheckObserver,
     ) -> Result<VerifiedToken, Reason> {
-        let token = self.authenticate(bearer, observer).await?;
-        self.check_not_revoked(&token, bearer, observer).await?;
+        let (token, now) = self.authenticate(presented, observer).await?;
+        self.check_not_revoked(&token, presented, now, observer)
+            .await?;
         Ok(token)
     }
 
@@ -119,10 +136,13 @@ impl TokenVerifier {
     /// As [`verify`](Self::verify), without [`Reason::Revoked`].
     pub async fn verify_even_revoked(
         &self,
-        bearer: &BearerToken,
+        bearer: &BearerToken<'_>,
     ) -> Result<PossiblyRevoked, Reason> {
-        let token = self.authenticate(bearer, &mut ()).await?;
-        let is_revoked = match self.check_not_revoked(&token, bearer, &mut ()).await {
+        let presented = PresentedToken::from(*bearer);
+        let (token, now) = self.authenticate(presented, &mut ()).await?;
+        let observer = &mut ();
+        let checked = self.check_not_revoked(&token, presented, now, observer);
+        let is_revoked = match checked.await {
             Ok(()) => false,
             Err(Reason::Revoked) => true,
             Err(reason) => return Err(reason),
@@ -137,56 +157,96 @@ impl TokenVerifier {
     }
 
     /// The size limit that a token exceeds: each authority has its own.
-    pub(super) fn size_limit(&self, bearer: &BearerToken) -> usize {
-        let longest = self.longest_token();
-        if bearer.text().len() > longest {
-            return longest;
+    pub(super) fn size_limit(&self, presented: PresentedToken<'_>) -> usize {
+        let size = presented.bytes().len();
+        let longest = self.longest_token;
+        if size > longest {
+            return if size > MAX_TOKEN_SIZE {
+                MAX_TOKEN_SIZE
+            } else {
+                longest
+            };
         }
-        let jws = Jws::parse(bearer.text()).ok();
+        let bearer = presented.checked().ok();
+        let jws = bearer.and_then(|bearer| Jws::parse(bearer.text()).ok());
         jws.and_then(|jws| Some(self.authority_of(jws.claimed_issuer())?.1.max_token_size))
             .unwrap_or(longest)
     }
 
-    fn longest_token(&self) -> usize {
-        let limits = self.authorities.iter().map(|it| it.max_token_size);
-        limits.max().unwrap_or_default()
-    }
-
-    /// Every check but revocation.
+    /// Every check but revocation. Gives also the time at which the token was checked.
     async fn authenticate(
         &self,
-        bearer: &BearerToken,
+        presented: PresentedToken<'_>,
         observer: &mut impl CheckObserver,
-    ) -> Result<VerifiedToken, Reason> {
+    ) -> Result<(VerifiedToken, UnixTime), Reason> {
+        let now = self.clock.now();
+        match self.look_up(presented, now, observer)? {
+            Cached::Hit(token) => Ok((token, now)),
+            // In a box: the future is large, and every request would move it.
+            Cached::Miss(digest) => {
+                Box::pin(self.authenticate_new(presented, digest, observer)).await
+            }
+        }
+    }
+
+    /// Looks for a token in the cache and checks what may have changed since. Never waits.
+    fn look_up(
+        &self,
+        presented: PresentedToken<'_>,
+        now: UnixTime,
+        observer: &mut impl CheckObserver,
+    ) -> Result<Cached, Reason> {
         // Before anything is computed over it.
-        if bearer.text().len() > self.longest_token() {
+        if presented.bytes().len() > self.longest_token {
+            presented.checked()?;
             return Err(Reason::TokenTooLarge);
         }
-        let hash = sha256(bearer.text().as_bytes());
-        let now = self.clock.now();
-        let cached = self
+        let digest = KeyedDigest::of(presented.bytes());
+        let Some(facts) = self
             .cache
-            .get(&hash)
-            .filter(|facts| facts.may_be_cached(now));
+            .get(&digest)
+            .filter(|facts| facts.may_be_cached(now))
+        else {
+            return Ok(Cached::Miss(digest));
+        };
+        self.observe_cache(true);
+        let authority = self.authority(&facts)?;
+        let checked = match authority.keys().publishes(&facts.key, now) {
+            None => return Err(Reason::KeysUnavailable),
+            Some(false) => Err(Reason::UnknownKid),
+            Some(true) => self.check_now(&facts, now, observer),
+        };
+        match checked {
+            Ok(()) => Ok(Cached::Hit(VerifiedToken(facts))),
+            Err(reason) => {
+                self.cache.remove(&digest);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Verifies a token that is not in the cache.
+    async fn authenticate_new(
+        &self,
+        presented: PresentedToken<'_>,
+        digest: KeyedDigest,
+        observer: &mut impl CheckObserver,
+    ) -> Result<(VerifiedToken, UnixTime), Reason> {
+        let bearer = presented.checked()?;
+        self.observe_cache(false);
+        let facts = self.verify_signature(&bearer, digest, observer).await?;
+        // The signature check may have waited.
+        let now = self.clock.now();
+        self.check_now(&facts, now, observer)?;
+        let facts = Arc::new(facts);
+        self.cache.insert(facts.clone());
+        Ok((VerifiedToken(facts), now))
+    }
+
+    fn observe_cache(&self, is_hit: bool) {
         if let Some(observe) = &self.observe_cache {
-            observe(cached.is_some());
+            observe(is_hit);
         }
-        let Some(facts) = cached else {
-            let facts = Arc::new(self.verify_signature(bearer, hash, observer).await?);
-            self.check_now(&facts, observer)?;
-            self.cache.insert(facts.clone());
-            return Ok(VerifiedToken(facts));
-        };
-        let checked = if self.key_is_published(&facts)? {
-            self.check_now(&facts, observer)
-        } else {
-            Err(Reason::UnknownKid)
-        };
-        if let Err(reason) = checked {
-            self.cache.remove(&hash);
-            return Err(reason);
-        }
-        Ok(VerifiedToken(facts))
     }
 
     fn authority(&self, facts: &TokenFacts) -> Result<&Arc<Authority>, Reason> {
@@ -195,21 +255,15 @@ impl TokenVerifier {
             .ok_or(Reason::Internal)
     }
 
-    fn key_is_published(&self, facts: &TokenFacts) -> Result<bool, Reason> {
-        match self.authority(facts)?.keys().current() {
-            Keys::Usable(keys) => Ok(keys.contains(&facts.key)),
-            Keys::Unavailable => Err(Reason::KeysUnavailable),
-        }
-    }
-
     /// The checks that are made on every request, cached token or not.
     fn check_now(
         &self,
         facts: &TokenFacts,
+        now: UnixTime,
         observer: &mut impl CheckObserver,
     ) -> Result<(), Reason> {
         observer.checking(Check::Times);
-        facts.check_times(self.clock.now(), self.authority(facts)?.clock_skew)?;
+        facts.check_times(now, self.authority(facts)?.clock_skew)?;
         observer.checking(Check::Audience);
         if facts.is_for(&self.policy.audiences) {
             Ok(())
@@ -223,7 +277,8 @@ impl TokenVerifier {
     async fn check_not_revoked(
         &self,
         token: &VerifiedToken,
-        bearer: &BearerToken,
+        presented: PresentedToken<'_>,
+        now: UnixTime,
         observer: &mut impl CheckObserver,
     ) -> Result<(), Reason> {
         observer.checking(Check::Revocation);
@@ -231,8 +286,12 @@ impl TokenVerifier {
         if !revocation.is_checked() && !token.never_expires() {
             return Ok(());
         }
+        if let Some(checked) = revocation.check_at_once(token, now) {
+            return checked;
+        }
+        let bearer = presented.checked()?;
         let before_query = || observer.before_query(token);
-        revocation.check(token, bearer, before_query).await
+        Box::pin(revocation.check(token, &bearer, before_query)).await
     }
 
     /// The authority of an unverified `iss`, and its index. Every authority whose issuer differs by
@@ -251,8 +310,8 @@ impl TokenVerifier {
 
     async fn verify_signature(
         &self,
-        bearer: &BearerToken,
-        hash: [u8; 32],
+        bearer: &BearerToken<'_>,
+        digest: KeyedDigest,
         observer: &mut impl CheckObserver,
     ) -> Result<TokenFacts, Reason> {
         let jws = Jws::parse(bearer.text()).map_err(|error| match error {
@@ -279,7 +338,7 @@ impl TokenVerifier {
             return Err(Reason::Algorithm);
         }
         observer.checking(Check::Key);
-        let signed = self.check_signature(&jws, authority, &hash).await;
+        let signed = self.check_signature(&jws, authority, bearer).await;
         if matches!(signed, Ok(_) | Err(Reason::Signature)) {
             observer.checking(Check::Signature);
         }
@@ -294,16 +353,17 @@ impl TokenVerifier {
             issuer: &authority.issuer,
             now: self.clock.now(),
         };
-        TokenFacts::read(claims, hash, index, key, &reading)
+        TokenFacts::read(claims, digest, index, key, &reading)
     }
+
     async fn check_signature<'j>(
         &self,
         jws: &'j Jws<'_>,
         authority: &Authority,
-        hash: &[u8; 32],
+        bearer: &BearerToken<'_>,
     ) -> Result<(&'j Claims, Fingerprint), Reason> {
         // A token without `kid` may be signed by any key, so the token itself is looked up.
-        let missing = jws.kid().map_or(*hash, |kid| sha256(kid.as_bytes()));
+        let missing = sha256(jws.kid().unwrap_or(bearer.text()).as_bytes());
         let keys = authority.keys_for(jws, &missing).await?;
         // Only requests with cached tokens need protection from a flood of new tokens.
         if self.cache.is_enabled() {

@@ -47,7 +47,7 @@ fn verify(clients: &[Client], authorities: &Authorities, clock: &SharedClock) ->
         let verifiers = verifiers.clone();
         Box::pin(async move {
             let verifier = verifiers.get(&names).ok_or(Reason::UnknownIssuer)?;
-            let bearer = BearerToken::parse(jwt)?;
+            let bearer = BearerToken::parse(&jwt)?;
             let token = verifier.verify(&bearer).await?;
             Ok(ForeignClaims {
                 claims: token.claims(&bearer).ok_or(Reason::Internal)?,

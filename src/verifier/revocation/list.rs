@@ -124,6 +124,19 @@ impl RevocationList {
         self.edition.first_known(|_| true).await;
     }
 
+    /// Checks a token against a list that is at most `longest` old; `None` without such a list.
+    pub fn check_at_once(
+        &self,
+        facts: &TokenFacts,
+        longest: Duration,
+        now: UnixTime,
+    ) -> Option<Result<(), Reason>> {
+        self.edition.with(|edition| {
+            let edition = edition.filter(|edition| edition.age(now) <= longest)?;
+            Some(facts.check_not_revoked(&edition.revoked, now))
+        })
+    }
+
     /// Checks a token against a list that is at most `max_age` old, or at most `max_stale` if no
     /// newer one comes.
     ///
@@ -136,13 +149,7 @@ impl RevocationList {
         max_stale: Duration,
         now: UnixTime,
     ) -> Result<(), Reason> {
-        let check = |longest| {
-            self.edition.with(|edition| {
-                let edition = edition.filter(|edition| edition.age(now) <= longest)?;
-                Some(facts.check_not_revoked(&edition.revoked, now))
-            })
-        };
-        if let Some(checked) = check(max_age) {
+        if let Some(checked) = self.check_at_once(facts, max_age, now) {
             return checked;
         }
         let is_failing = self.edition.attempts().is_failing();
@@ -155,7 +162,8 @@ impl RevocationList {
                 })
                 .await;
         }
-        check(max_stale).unwrap_or(Err(Reason::RevocationUnavailable))
+        self.check_at_once(facts, max_stale, now)
+            .unwrap_or(Err(Reason::RevocationUnavailable))
     }
 
     /// Fetches the list three times in `maxAge`, so that two fetches may fail before the list is

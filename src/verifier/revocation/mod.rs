@@ -25,7 +25,7 @@ use url::Url;
 use super::TokenFacts;
 use super::bearer::BearerToken;
 use crate::domain::claims::Claims;
-use crate::domain::clock::SharedClock;
+use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::reason::Reason;
@@ -188,6 +188,32 @@ impl Revocation {
         }
     }
 
+    /// [`check`](Self::check), if neither a wait nor a query is needed. Most requests end here.
+    pub(super) fn check_at_once(
+        &self,
+        facts: &TokenFacts,
+        now: UnixTime,
+    ) -> Option<Result<(), Reason>> {
+        let checked = self.with_method(now, |method| match (method, &self.own) {
+            (Method::None(_), _) => Some(self.check_unchecked(facts)),
+            (Method::Own, Some(own)) => Some(facts.check_not_revoked(&own.current(), now)),
+            (Method::List(_), _) => self.list.check_at_once(facts, self.config.max_age, now),
+            (Method::Plgd(_) | Method::Introspection(_), _) => self.queried.check_at_once(facts),
+            (Method::Own | Method::NotReadYet | Method::Unusable, _) => None,
+        });
+        checked.filter(|checked| *checked != Err(Reason::RevocationUnavailable))
+    }
+
+    /// Checks a token whose revocation is not checked: one that could neither expire nor be revoked
+    /// is refused, unless the configuration permits it.
+    fn check_unchecked(&self, facts: &TokenFacts) -> Result<(), Reason> {
+        if facts.never_expires() && self.config.kind != RevocationKind::None {
+            Err(Reason::NoExpiry)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Checks a token that every other check has accepted. `before_query` is called before a query
     /// about this token.
     ///
@@ -199,20 +225,12 @@ impl Revocation {
     pub async fn check(
         &self,
         facts: &TokenFacts,
-        bearer: &BearerToken,
+        bearer: &BearerToken<'_>,
         before_query: impl FnOnce() -> Result<(), Reason>,
     ) -> Result<(), Reason> {
         let now = self.issuer.clock.now();
         let checked = match (self.method(), &self.own) {
-            (Method::None(_), _) => {
-                // Such a token could neither expire nor be revoked.
-                let is_endless = facts.never_expires() && self.config.kind != RevocationKind::None;
-                return if is_endless {
-                    Err(Reason::NoExpiry)
-                } else {
-                    Ok(())
-                };
-            }
+            (Method::None(_), _) => return self.check_unchecked(facts),
             (Method::Own, Some(own)) => facts.check_not_revoked(&own.current(), now),
             (Method::List(_), _) => {
                 let max_age = self.config.max_age;
@@ -268,18 +286,28 @@ impl Revocation {
     /// The method as far as it is known now.
     #[must_use]
     pub fn method(&self) -> Method {
+        self.with_method(self.issuer.clock.now(), Method::clone)
+    }
+
+    /// Calls `read` with the method as it is known at a time.
+    fn with_method<R>(&self, now: UnixTime, read: impl FnOnce(&Method) -> R) -> R {
         if let Some(fixed) = &self.fixed {
-            return fixed.clone();
+            return read(fixed);
         }
-        let Some(metadata) = self.issuer.keys.metadata() else {
-            return Method::NotReadYet;
-        };
-        if let Some(found) = &*self.found.load()
-            && Arc::ptr_eq(&found.0, &metadata)
-        {
-            return found.1.clone();
-        }
-        let method = match self.named_by(&metadata) {
+        self.issuer.keys.with_metadata(now, |metadata| {
+            let Some(metadata) = metadata else {
+                return read(&Method::NotReadYet);
+            };
+            match &*self.found.load() {
+                Some(found) if Arc::ptr_eq(&found.0, metadata) => read(&found.1),
+                _ => read(&self.find_method(metadata)),
+            }
+        })
+    }
+
+    /// Finds the method in new metadata.
+    fn find_method(&self, metadata: &Arc<Claims>) -> Method {
+        let method = match self.named_by(metadata) {
             // Metadata that names less than before must not make revoked tokens valid.
             Method::None(_) if self.was_named.load(Ordering::Relaxed) => Method::Unusable,
             none @ Method::None(_) => none,
@@ -288,7 +316,8 @@ impl Revocation {
                 named
             }
         };
-        self.found.store(Some(Arc::new((metadata, method.clone()))));
+        self.found
+            .store(Some(Arc::new((metadata.clone(), method.clone()))));
         method
     }
 

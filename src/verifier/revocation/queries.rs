@@ -1,7 +1,7 @@
 //! Tokens whose state is queried one by one: at plgd's tokens endpoint, or by introspection (RFC
 //! 7662).
 //!
-//! States are cached under the hash of the token: an active one for `maxAge`, and for `maxStale`
+//! States are cached under the digest of the token: an active one for `maxAge`, and for `maxStale`
 //! while the authority does not answer; a revoked one until another answer comes. There is one
 //! query at a time per token. After a query without an answer the token is not queried again for a
 //! second.
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::query::{self, Failure, Query, State};
 use super::{Observe, Revocation, TokenFacts};
+use crate::domain::hash::KeyedDigest;
 use crate::domain::reason::Reason;
 use crate::http_client::{HttpClient, HttpError};
 
@@ -103,7 +104,7 @@ impl Cached {
 struct Outage {
     until: Option<Instant>,
     /// The tokens whose queries failed since the last answer.
-    failed: Vec<[u8; 32]>,
+    failed: Vec<KeyedDigest>,
     /// When the last of them failed.
     failed_at: Option<Instant>,
 }
@@ -119,7 +120,7 @@ impl Outage {
     }
 
     /// A query had no answer.
-    fn note_failure(&mut self, token: [u8; 32], why: HttpError) {
+    fn note_failure(&mut self, token: KeyedDigest, why: HttpError) {
         let now = Instant::now();
         if self
             .failed_at
@@ -145,7 +146,7 @@ impl Outage {
 /// A query on its way to the task that sends it.
 struct Waiting {
     query: Query,
-    token: [u8; 32],
+    token: KeyedDigest,
     answer: oneshot::Sender<State>,
 }
 
@@ -153,7 +154,7 @@ struct Waiting {
 pub(super) struct QueriedTokens {
     max_age: Duration,
     max_stale: Duration,
-    tokens: Cache<[u8; 32], Arc<Cached>>,
+    tokens: Cache<KeyedDigest, Arc<Cached>>,
     outage: Mutex<Outage>,
     queue: mpsc::Sender<Waiting>,
     queued: tokio::sync::Mutex<mpsc::Receiver<Waiting>>,
@@ -178,8 +179,15 @@ impl QueriedTokens {
     /// Whether the last answer about a token refused it.
     pub fn refuses(&self, facts: &TokenFacts) -> bool {
         self.tokens
-            .get(&facts.hash)
+            .get(&facts.digest)
             .is_some_and(|cached| matches!(cached.last(), Last::Refused))
+    }
+
+    /// Checks a token by its cached state, if that counts without a query.
+    pub fn check_at_once(&self, facts: &TokenFacts) -> Option<Result<(), Reason>> {
+        let cached = self.tokens.get(&facts.digest)?;
+        let state = cached.state(self.max_age)?;
+        Some(cached.result(state, self.max_stale))
     }
 
     /// Checks a token by its cached state or by a query. `before_query` is called before a query is
@@ -193,12 +201,12 @@ impl QueriedTokens {
         before_query: impl FnOnce() -> Result<(), Reason>,
         query: impl FnOnce() -> Option<Query>,
     ) -> Result<(), Reason> {
-        let cached = self.tokens.get_with(facts.hash, Arc::default);
+        let cached = self.tokens.get_with(facts.digest, Arc::default);
         if let Some(state) = cached.state(self.max_age) {
             return cached.result(state, self.max_stale);
         }
         before_query()?;
-        let state = timeout(LONGEST_WAIT, self.query(&cached, facts.hash, query)).await;
+        let state = timeout(LONGEST_WAIT, self.query(&cached, facts.digest, query)).await;
         cached.result(state.unwrap_or(Ok(State::Unavailable))?, self.max_stale)
     }
 
@@ -206,7 +214,7 @@ impl QueriedTokens {
     async fn query(
         &self,
         cached: &Cached,
-        token: [u8; 32],
+        token: KeyedDigest,
         query: impl FnOnce() -> Option<Query>,
     ) -> Result<State, Reason> {
         let _flight = cached.flight.lock().await;
@@ -230,7 +238,7 @@ impl QueriedTokens {
         Ok(state)
     }
 
-    async fn send(&self, query: Query, token: [u8; 32]) -> State {
+    async fn send(&self, query: Query, token: KeyedDigest) -> State {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             query,
@@ -284,30 +292,34 @@ impl QueriedTokens {
 mod tests {
     use super::*;
 
+    fn digest(byte: u8) -> KeyedDigest {
+        KeyedDigest::made_of([byte; 16])
+    }
+
     #[tokio::test(start_paused = true)]
     async fn failures_of_three_tokens_are_an_outage_and_of_one_are_not() {
         for broken in [HttpError::Broken, HttpError::Timeout] {
             let mut outage = Outage::default();
             for _ in 0..100 {
-                outage.note_failure([1; 32], broken);
+                outage.note_failure(digest(1), broken);
             }
-            outage.note_failure([2; 32], broken);
+            outage.note_failure(digest(2), broken);
             assert!(!outage.is_assumed());
             outage.end();
-            outage.note_failure([3; 32], broken);
-            outage.note_failure([1; 32], broken);
+            outage.note_failure(digest(3), broken);
+            outage.note_failure(digest(1), broken);
             assert!(!outage.is_assumed(), "an answer came in between");
-            outage.note_failure([2; 32], broken);
+            outage.note_failure(digest(2), broken);
             assert!(outage.is_assumed());
             tokio::time::advance(FAILURE_LIFETIME).await;
             assert!(!outage.is_assumed());
-            outage.note_failure([1; 32], broken);
+            outage.note_failure(digest(1), broken);
             assert!(
                 outage.is_assumed(),
                 "the first query after the outage failed"
             );
             tokio::time::advance(COUNTED_FOR).await;
-            outage.note_failure([1; 32], broken);
+            outage.note_failure(digest(1), broken);
             assert!(!outage.is_assumed(), "the earlier failures are too old");
         }
         for unreachable in [
@@ -317,7 +329,7 @@ mod tests {
             HttpError::Tls,
         ] {
             let mut outage = Outage::default();
-            outage.note_failure([1; 32], unreachable);
+            outage.note_failure(digest(1), unreachable);
             assert!(outage.is_assumed(), "{unreachable}");
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub fn introspection(bearer: &BearerToken) -> Self {
+    pub fn introspection(bearer: &BearerToken<'_>) -> Self {
         Self {
             token: SecretString::from(bearer.text()),
             jti: None,
@@ -38,7 +38,7 @@ impl Query {
     }
 
     /// `None` if the token's `jti` is not a UUID: plgd's services do not accept such a token.
-    pub fn plgd(facts: &TokenFacts, bearer: &BearerToken) -> Option<Self> {
+    pub fn plgd(facts: &TokenFacts, bearer: &BearerToken<'_>) -> Option<Self> {
         let claims = facts.claims(bearer)?;
         let jti = Uuid::parse_str(claims.get("jti")?.as_str()?).ok()?;
         Some(Self {

@@ -33,7 +33,7 @@ fn read_compared(
         issuer,
         now,
     };
-    TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
+    TokenFacts::read(&claims, KeyedDigest::of(b"1"), 3, [2; 16], &reading)
 }
 
 fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
@@ -50,13 +50,13 @@ fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
         issuer,
         now,
     };
-    TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
+    TokenFacts::read(&claims, KeyedDigest::of(b"1"), 3, [2; 16], &reading)
 }
 
-/// The facts of a token with this hash.
-pub fn facts(hash: [u8; 32]) -> Arc<TokenFacts> {
+/// The facts of a token with this digest.
+pub fn facts(digest: KeyedDigest) -> Arc<TokenFacts> {
     Arc::new(TokenFacts {
-        hash,
+        digest,
         ..read(r#"{"exp":1}"#, &[]).unwrap()
     })
 }
