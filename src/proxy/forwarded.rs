@@ -7,15 +7,16 @@ mod lists;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType};
 
 use self::lists::{
     Element, element, extended, first_host, first_scheme, items, joined, parse_forwarded,
-    parse_node, plain, single,
+    parse_node, plain, push_element, single,
 };
-use super::headers::{as_metadata, folds_to, is_usual};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -26,10 +27,6 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_REAL_IP: &str = "x-real-ip";
 
 const FORWARDED: &str = "forwarded";
-
-/// Prefix of the headers in which a proxy reports its client. An inbound listener never passes a
-/// client's own on.
-const X_FORWARDED: &str = "x-forwarded-";
 
 /// The origin of a request.
 #[derive(Debug)]
@@ -154,32 +151,18 @@ impl RequestOrigin {
             .map_or(peer, |client| SocketAddr::new(client, 0))
     }
 
-    /// Replaces the request's origin headers by this origin, extended by the sidecar's own
-    /// observation.
+    /// Writes this origin, extended by the sidecar's own observation. The client's headers are
+    /// gone: [`ClientHeaders`](super::headers::ClientHeaders) removes them.
     ///
     /// # Errors
     /// When the request cannot hold another header.
     pub fn write(&self, request: &mut RequestHeader) -> pingora::Result<()> {
-        // Only the usual spelling of a trusted proxy's headers is kept: an upstream that folds
-        // other spellings would read a client's.
-        let is_kept =
-            |name: &str| self.is_trusted && name.starts_with(X_FORWARDED) && is_usual(name);
-        let is_forged =
-            |name: &HeaderName| tells_of_origin(name.as_str()) && !is_kept(name.as_str());
-        let forged: Vec<HeaderName> = request
-            .headers
-            .keys()
-            .filter(|name| is_forged(name))
-            .cloned()
-            .collect();
-        for name in forged {
-            request.remove_header(&name);
+        let host = request.headers.get(header::HOST);
+        let host = host.filter(|host| host.to_str().is_ok()).cloned();
+        if self.nodes.is_empty() && self.reports_nothing() {
+            return self.write_peer(request, host);
         }
-        let host = request
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .map(str::to_owned);
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
         let x_list = match &self.lists.x_forwarded_for {
             Some(list) => Cow::from(list),
             None => self
@@ -197,20 +180,51 @@ impl RequestOrigin {
         };
         request.insert_header(
             FORWARDED,
-            extended(
-                &list,
-                &element(Some(self.peer), host.as_deref(), Some("http")),
-            ),
+            extended(&list, &element(Some(self.peer), host, Some("http"))),
         )?;
         request.insert_header(X_REAL_IP, self.client().to_string())?;
         request.insert_header(
             X_FORWARDED_PROTO,
             self.called.proto.as_deref().unwrap_or("http"),
         )?;
-        if let Some(host) = self.called.host.as_deref().or(host.as_deref()) {
+        if let Some(host) = self.called.host.as_deref().or(host) {
             request.insert_header(X_FORWARDED_HOST, host)?;
         }
         Ok(())
+    }
+
+    /// Whether no header of a proxy adds to what the sidecar observed.
+    fn reports_nothing(&self) -> bool {
+        self.called == Called::default()
+            && self.lists.x_forwarded_for.is_none()
+            && self.lists.forwarded.is_none()
+    }
+
+    /// Writes the origin of a request whose peer reports nothing, which nearly every request is.
+    fn write_peer(
+        &self,
+        request: &mut RequestHeader,
+        host: Option<HeaderValue>,
+    ) -> pingora::Result<()> {
+        let mut list = Vec::with_capacity(96);
+        let peer = push_element(
+            &mut list,
+            self.peer,
+            host.as_ref().map(HeaderValue::as_bytes),
+        );
+        let list = Bytes::from(list);
+        let peer = HeaderValue::from_maybe_shared(list.slice(peer));
+        let list = HeaderValue::from_maybe_shared(list);
+        let broken = |_| Error::new(ErrorType::InvalidHTTPHeader);
+        let (peer, list) = (peer.map_err(broken)?, list.map_err(broken)?);
+        request.insert_header(X_FORWARDED_FOR, peer.clone())?;
+        request.insert_header(FORWARDED, list)?;
+        request.insert_header(X_REAL_IP, peer)?;
+        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
+        match host {
+            Some(host) => request.insert_header(X_FORWARDED_HOST, host),
+            None => Ok(()),
+        }
     }
 
     /// The nodes as elements of `Forwarded`, with scheme and host at the client's element.
@@ -229,21 +243,6 @@ impl RequestOrigin {
             ));
         }
         elements.join(", ")
-    }
-}
-
-/// Whether a header reports the origin of a request, in any spelling.
-fn tells_of_origin(name: &str) -> bool {
-    let name = as_metadata(name);
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            folds_to(name, X_REAL_IP)
-                || name
-                    .get(..X_FORWARDED.len())
-                    .is_some_and(|beginning| folds_to(beginning, X_FORWARDED))
-        }
-        Some(b'f') => folds_to(name, FORWARDED),
-        _ => false,
     }
 }
 

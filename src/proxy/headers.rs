@@ -6,9 +6,9 @@ use pingora::http::RequestHeader;
 use crate::domain::reason::Reason;
 use crate::verifier::VerifiedToken;
 
-/// Prefix of the sidecar's own headers. All are removed from client requests, also those that this
-/// listener does not set: another listener in front of the same upstream may set them.
-const OWN_PREFIX: &[u8] = b"x-m2m-";
+/// The sidecar's own headers. All are removed from client requests, also those that this listener
+/// does not set: another listener in front of the same upstream may set them.
+const OWN_PREFIX: &str = "x-m2m-*";
 
 /// Names that define framing, host, credentials or request id. Some upstreams fold other spellings
 /// into these names, and no check has seen those spellings.
@@ -28,6 +28,13 @@ const OVERRIDES: &[&str] = &[
     "x-http-method",
     "x-method-override",
 ];
+
+/// The headers that report the origin of a request. [`RequestOrigin`](super::forwarded::RequestOrigin)
+/// writes them anew.
+const OF_ORIGIN: &[&str] = &["x-forwarded-*", "x-real-ip", "forwarded"];
+
+/// Of the headers of a trusted proxy, those with this beginning that are not written anew are kept.
+const X_FORWARDED: &str = "x-forwarded-";
 
 /// The prefix under which grpc-gateway forwards a header as gRPC metadata.
 const GRPC_METADATA: &str = "grpc-metadata-";
@@ -97,7 +104,10 @@ pub const OF_OTHER_PROXIES: &[&str] = &[
 /// Removes headers that would override the checked path or method.
 pub fn strip_overrides(request: &mut RequestHeader) {
     remove_where(request, |name| {
-        is_imitation(name) || OVERRIDES.iter().any(|known| folds_to(name, known))
+        is_imitation(name)
+            || OVERRIDES
+                .iter()
+                .any(|known| folds_to(name.as_bytes(), known.as_bytes()))
     });
 }
 
@@ -105,34 +115,16 @@ pub fn strip_overrides(request: &mut RequestHeader) {
 pub struct IdentityHeaders {
     /// The names, in the order of the token's forwarded claims.
     names: Vec<HeaderName>,
-    /// The folded names, for comparison.
-    folded: Vec<String>,
 }
 
 impl IdentityHeaders {
     /// The names of the headers for a token's forwarded claims, in their order.
     #[must_use]
     pub fn new(names: Vec<HeaderName>) -> Self {
-        let folded = names.iter().map(|name| fold(name.as_str())).collect();
-        Self { names, folded }
+        Self { names }
     }
 
-    /// Removes the client's headers of these names in every spelling. CGI, WSGI and others fold
-    /// `x_m2m_subject`, `X-M2M-Subject` and `x.m2m.subject` into one name; grpc-gateway does so
-    /// with `Grpc-Metadata-X-M2M-Subject`. Imitations such as `content_length` and overrides of
-    /// path and method are removed too.
-    pub fn strip(&self, request: &mut RequestHeader) {
-        remove_where(request, |name| {
-            let read = as_metadata(name);
-            is_own(read)
-                || is_imitation(read)
-                || OVERRIDES.iter().any(|known| folds_to(read, known))
-                || self.folded.iter().any(|folded| folds_to(read, folded))
-                || (read.len() < name.len() && folds_to(read, "authorization"))
-        });
-    }
-
-    /// Writes a token's identity. Call it after [`IdentityHeaders::strip`] and after hop-by-hop
+    /// Writes a token's identity. Call it after [`ClientHeaders::strip`] and after hop-by-hop
     /// headers are gone.
     ///
     /// # Errors
@@ -150,79 +142,176 @@ impl IdentityHeaders {
     }
 }
 
-/// Headers that only a trusted peer may send.
-pub struct RemovedHeaders {
-    /// By their first byte: most names of requests begin like none of them.
-    by_first: [Vec<Removed>; FIRST_BYTES],
+/// The headers of clients that never reach the upstream of an inbound listener. One pass over the
+/// names of a request finds them all.
+pub struct ClientHeaders {
+    /// By [`bucket`]: most names of requests meet no pattern.
+    buckets: Vec<Vec<Pattern>>,
 }
 
-const FIRST_BYTES: usize = 128;
+const BUCKETS: usize = 256;
 
 /// A name, or the beginning of names.
-struct Removed {
-    written: String,
-    folded: String,
+#[derive(Clone)]
+struct Pattern {
+    /// Of [`fold_byte`].
+    folded: Box<[u8]>,
     is_beginning: bool,
+    removed: Removed,
 }
 
-impl RemovedHeaders {
-    /// These names; one that ends with `*` is the beginning of names.
+/// When a name that a pattern matches is removed.
+#[derive(Clone)]
+enum Removed {
+    Always,
+    /// In every spelling but the usual one, which is the header itself.
+    Imitation,
+    /// As gRPC metadata only.
+    Metadata,
+    /// Unless a trusted peer sends it as it is written in the configuration, or in its usual
+    /// spelling. A client of that peer may have sent another spelling.
+    UnlessTrusted {
+        written: Box<str>,
+    },
+    /// Unless a trusted peer sends it in its usual spelling, and it is not written anew.
+    OfOrigin,
+}
+
+impl ClientHeaders {
+    /// `identity` are the names of the identity headers, and `of_proxies` those that only a trusted
+    /// peer may send; one of these that ends with `*` is the beginning of names.
     #[must_use]
-    pub fn new<T: AsRef<str>>(patterns: &[T]) -> Self {
-        let mut by_first: [Vec<Removed>; FIRST_BYTES] = std::array::from_fn(|_| Vec::new());
-        for pattern in patterns {
-            let pattern = pattern.as_ref();
-            let (name, is_beginning) = pattern
+    pub fn new<T: AsRef<str>>(identity: &[HeaderName], of_proxies: &[T]) -> Self {
+        let always = OVERRIDES
+            .iter()
+            .copied()
+            .chain([OWN_PREFIX])
+            .map(|name| Pattern::new(name, Removed::Always));
+        let identity = identity
+            .iter()
+            .map(|name| Pattern::exactly(name.as_str(), Removed::Always));
+        let imitated = IMITATED
+            .iter()
+            .map(|name| Pattern::new(name, Removed::Imitation));
+        let of_origin = OF_ORIGIN
+            .iter()
+            .map(|name| Pattern::new(name, Removed::OfOrigin));
+        let of_proxies = of_proxies.iter().map(|name| {
+            let name = name.as_ref();
+            let written = name
                 .strip_suffix('*')
-                .map_or((pattern, false), |name| (name, true));
-            let (written, folded) = (name.to_ascii_lowercase(), fold(name));
-            if let Some(names) = first_byte(&folded).and_then(|first| by_first.get_mut(first)) {
-                names.push(Removed {
-                    written,
-                    folded,
-                    is_beginning,
-                });
-            }
-        }
-        Self { by_first }
-    }
-
-    /// Removes them in every spelling. Of a trusted peer only the usual spelling stays: it sets
-    /// that one, and a client of it may have sent another.
-    pub fn strip(&self, request: &mut RequestHeader, is_trusted: bool) {
-        remove_where(request, |name| {
-            let read = as_metadata(name);
-            let names = first_byte(read).and_then(|first| self.by_first.get(first));
-            let mut found = names
-                .into_iter()
-                .flatten()
-                .filter(|removed| removed.matches(read));
-            match found.next() {
-                Some(removed) => !(is_trusted && (is_usual(name) || removed.written == name)),
-                None => false,
-            }
+                .unwrap_or(name)
+                .to_ascii_lowercase()
+                .into();
+            Pattern::new(name, Removed::UnlessTrusted { written })
         });
+        let patterns = always
+            .chain(identity)
+            .chain([Pattern::new("authorization", Removed::Metadata)])
+            .chain(imitated)
+            .chain(of_origin)
+            .chain(of_proxies);
+        let mut headers = Self {
+            buckets: vec![Vec::new(); BUCKETS],
+        };
+        patterns.for_each(|pattern| headers.add(&pattern));
+        headers
+    }
+
+    fn add(&mut self, pattern: &Pattern) {
+        for (index, names) in self.buckets.iter_mut().enumerate() {
+            if pattern.can_be_in(index) {
+                names.push(pattern.clone());
+            }
+        }
+    }
+
+    /// Removes the client's headers that would change what was checked, or pass for the sidecar's
+    /// own or for a proxy's, in every spelling. CGI, WSGI and others fold `x_m2m_subject`,
+    /// `X-M2M-Subject` and `x.m2m.subject` into one name; grpc-gateway does so with
+    /// `Grpc-Metadata-X-M2M-Subject`.
+    pub fn strip(&self, request: &mut RequestHeader, is_trusted: bool) {
+        remove_where(request, |name| self.removes(name, is_trusted));
+    }
+
+    fn removes(&self, name: &str, is_trusted: bool) -> bool {
+        let read = as_metadata(name);
+        let patterns = self.buckets.get(bucket(read.as_bytes()));
+        let mut is_of_proxies = false;
+        patterns
+            .into_iter()
+            .flatten()
+            .filter(|pattern| pattern.matches(read.as_bytes()))
+            .any(|pattern| match &pattern.removed {
+                Removed::Always => true,
+                Removed::Imitation => !is_usual(read),
+                Removed::Metadata => read.len() < name.len(),
+                Removed::OfOrigin => {
+                    !(is_trusted && name.starts_with(X_FORWARDED) && is_usual(name))
+                }
+                // The first pattern counts.
+                Removed::UnlessTrusted { written } => {
+                    !std::mem::replace(&mut is_of_proxies, true)
+                        && !(is_trusted && (is_usual(name) || **written == *name))
+                }
+            })
     }
 }
 
-impl Removed {
-    fn matches(&self, name: &str) -> bool {
-        if self.is_beginning {
-            name.get(..self.folded.len())
-                .is_some_and(|beginning| folds_to(beginning, &self.folded))
-        } else {
-            folds_to(name, &self.folded)
+impl Pattern {
+    /// A name, or the beginning of names if it ends with `*`.
+    fn new(pattern: &str, removed: Removed) -> Self {
+        let name = pattern.strip_suffix('*');
+        Self {
+            is_beginning: name.is_some(),
+            ..Self::exactly(name.unwrap_or(pattern), removed)
+        }
+    }
+
+    fn exactly(name: &str, removed: Removed) -> Self {
+        Self {
+            folded: name.bytes().map(fold_byte).collect(),
+            is_beginning: false,
+            removed,
+        }
+    }
+
+    fn matches(&self, name: &[u8]) -> bool {
+        let Some((beginning, rest)) = name.split_at_checked(self.folded.len()) else {
+            return false;
+        };
+        (self.is_beginning || rest.is_empty()) && folds_to(beginning, &self.folded)
+    }
+
+    /// Whether names in this bucket can match.
+    fn can_be_in(&self, index: usize) -> bool {
+        match &*self.folded {
+            [] => self.is_beginning,
+            [b'x'] if self.is_beginning => index == usize::from(b'x') || index >= BEHIND_X,
+            [b'x', b'-'] if self.is_beginning => index >= BEHIND_X,
+            folded => index == bucket(folded),
         }
     }
 }
 
-fn first_byte(name: &str) -> Option<usize> {
-    name.bytes().next().map(|byte| usize::from(fold_byte(byte)))
+/// Where the buckets of names that begin with `x-` begin.
+const BEHIND_X: usize = 128;
+
+/// The place of a name by its first letter, or behind `x-` by the next one.
+fn bucket(name: &[u8]) -> usize {
+    let place = |byte: &u8| usize::from(fold_byte(*byte));
+    match name {
+        [b'x', mark, rest @ ..] if fold_byte(*mark) == b'-' => {
+            BEHIND_X + rest.first().map_or(0, place)
+        }
+        name => name.first().map_or(0, place),
+    }
 }
 
 /// Removes the headers whose names, in small letters, are such.
 fn remove_where(request: &mut RequestHeader, is_such: impl Fn(&str) -> bool) {
     let names = request.headers.keys().filter(|name| is_such(name.as_str()));
+    // Usually there is none, and nothing is allocated.
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
         request.remove_header(&name);
@@ -230,10 +319,12 @@ fn remove_where(request: &mut RequestHeader, is_such: impl Fn(&str) -> bool) {
 }
 
 /// The name that a gRPC service behind grpc-gateway sees.
-pub(super) fn as_metadata(name: &str) -> &str {
+fn as_metadata(name: &str) -> &str {
     match name.as_bytes().first() {
         Some(b'g') => match name.split_at_checked(GRPC_METADATA.len()) {
-            Some((beginning, rest)) if folds_to(beginning, GRPC_METADATA) => rest,
+            Some((beginning, rest)) if folds_to(beginning.as_bytes(), GRPC_METADATA.as_bytes()) => {
+                rest
+            }
             _ => name,
         },
         _ => name,
@@ -241,38 +332,42 @@ pub(super) fn as_metadata(name: &str) -> &str {
 }
 
 /// Whether a name is made of letters, digits and hyphens.
-pub(super) fn is_usual(name: &str) -> bool {
+fn is_usual(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
 }
 
 fn is_imitation(name: &str) -> bool {
-    !is_usual(name) && IMITATED.iter().any(|known| folds_to(name, known))
+    !is_usual(name)
+        && IMITATED
+            .iter()
+            .any(|known| folds_to(name.as_bytes(), known.as_bytes()))
 }
 
-fn is_own(name: &str) -> bool {
-    name.bytes()
-        .map(fold_byte)
-        .take(OWN_PREFIX.len())
-        .eq(OWN_PREFIX.iter().copied())
-}
-
-fn fold(name: &str) -> String {
-    name.bytes().map(fold_byte).map(char::from).collect()
-}
-
+/// A letter or digit in small letters; any other byte as a hyphen.
 fn fold_byte(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() {
-        byte.to_ascii_lowercase()
-    } else {
-        b'-'
-    }
+    const FOLDED: [u8; 256] = {
+        let mut folded = [b'-'; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            if byte.is_ascii_alphanumeric() {
+                folded[byte as usize] = byte.to_ascii_lowercase();
+            }
+            byte += 1;
+        }
+        folded
+    };
+    FOLDED[usize::from(byte)]
 }
 
 /// Whether a name is read as another, which is in small letters, by upstreams that take all marks
 /// for one.
-pub(super) fn folds_to(name: &str, folded: &str) -> bool {
-    name.len() == folded.len() && name.bytes().map(fold_byte).eq(folded.bytes())
+fn folds_to(name: &[u8], folded: &[u8]) -> bool {
+    name.len() == folded.len()
+        && name
+            .iter()
+            .zip(folded)
+            .all(|(byte, folded)| fold_byte(*byte) == *folded)
 }
 
 #[cfg(test)]

@@ -34,8 +34,14 @@ fn made() -> HeaderValue {
     let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // Hexadecimal digits are always a valid header value.
-    HeaderValue::from_str(&format!("{process:016x}{count:016x}"))
+    HeaderValue::from_bytes(&hexadecimal(u128::from(*process) << 64 | u128::from(count)))
         .unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// Faster than the standard formatting, and this is done for each request.
+fn hexadecimal(number: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|place| DIGITS[(number >> (124 - 4 * place) & 15) as usize])
 }
 
 #[cfg(test)]
@@ -60,6 +66,13 @@ mod tests {
             &longest,
         ] {
             assert_eq!(of(&[id]), id);
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_like_the_standard_formatting_does() {
+        for number in [0, 1, 0xf, u128::MAX, 0x0123_4567_89ab_cdef << 60] {
+            assert_eq!(hexadecimal(number), format!("{number:032x}").as_bytes());
         }
     }
 

@@ -153,6 +153,50 @@ pub(super) fn element(node: Option<IpAddr>, host: Option<&str>, proto: Option<&s
     text
 }
 
+/// Appends the element of a peer that speaks http, as [`element`] writes it. Gives the place of the
+/// address.
+pub(super) fn push_element(
+    list: &mut Vec<u8>,
+    peer: IpAddr,
+    host: Option<&[u8]>,
+) -> std::ops::Range<usize> {
+    let (before, after): (&[u8], &[u8]) = match peer {
+        IpAddr::V4(_) => (b"for=", b""),
+        IpAddr::V6(_) => (b"for=\"[", b"]\""),
+    };
+    list.extend_from_slice(before);
+    let begin = list.len();
+    push_address(list, peer);
+    let end = list.len();
+    list.extend_from_slice(after);
+    if let Some(host) = host {
+        list.extend_from_slice(b";host=\"");
+        list.extend_from_slice(host);
+        list.push(b'"');
+    }
+    list.extend_from_slice(b";proto=http");
+    begin..end
+}
+
+fn push_address(list: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else {
+        return list.extend_from_slice(address.to_string().as_bytes());
+    };
+    // Faster than the standard formatting, and this is done for each request.
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            list.push(b'.');
+        }
+        if octet >= 100 {
+            list.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            list.push(b'0' + octet / 10 % 10);
+        }
+        list.push(b'0' + octet % 10);
+    }
+}
+
 /// Appends an item to a list.
 pub(super) fn extended(list: &str, item: &str) -> String {
     if list.is_empty() {

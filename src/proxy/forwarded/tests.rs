@@ -22,6 +22,8 @@ fn forwarded(claimed: &[(&'static str, &str)]) -> (String, [String; 5]) {
         "::ffff:127.0.0.1".parse().unwrap(),
         &trusted,
     );
+    let headers = crate::proxy::headers::ClientHeaders::new::<&str>(&[], &[]);
+    headers.strip(&mut request, origin.is_trusted());
     origin.write(&mut request).unwrap();
     let seen = [
         X_FORWARDED_FOR,
@@ -182,6 +184,43 @@ fn agreeing_families_are_extended_unchanged() {
         seen[4],
         format!("for=203.0.113.7;by=_x;proto=https, for=\"10.0.0.1:80\", {OURS}")
     );
+}
+
+/// The fast way for requests without reports writes what the way for all others writes.
+#[test]
+fn a_peer_without_reports_is_written_like_any_other() {
+    for peer in [
+        "127.0.0.1",
+        "10.20.30.255",
+        "100.99.9.0",
+        "::1",
+        "2001:db8::17",
+    ] {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        request.insert_header("host", "in:80").unwrap();
+        let peer: IpAddr = peer.parse().unwrap();
+        let origin = RequestOrigin::read(&request.headers, peer, &[]);
+        origin.write(&mut request).unwrap();
+        let value = |name| {
+            request
+                .headers
+                .get(name)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(value(X_FORWARDED_FOR), peer.to_string());
+        assert_eq!(value(X_REAL_IP), peer.to_string());
+        assert_eq!(
+            value(FORWARDED),
+            element(Some(peer), Some("in:80"), Some("http"))
+        );
+        assert_eq!(
+            (value(X_FORWARDED_PROTO), value(X_FORWARDED_HOST)),
+            ("http".into(), "in:80".into())
+        );
+    }
 }
 
 proptest! {

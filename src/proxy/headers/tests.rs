@@ -15,7 +15,7 @@ fn overrides_of_path_and_method_are_removed() {
         request.append_header(name.to_owned(), "DELETE").unwrap();
     }
     request.append_header("x-original", "kept").unwrap();
-    IdentityHeaders::new(Vec::new()).strip(&mut request);
+    ClientHeaders::new::<&str>(&[], &[]).strip(&mut request, false);
     assert_eq!(
         request
             .headers
@@ -28,7 +28,7 @@ fn overrides_of_path_and_method_are_removed() {
 
 #[test]
 fn every_spelling_that_an_upstream_could_fold_is_removed() {
-    let identity = IdentityHeaders::new(vec![HeaderName::from_static("x-who")]);
+    let headers = ClientHeaders::new::<&str>(&[HeaderName::from_static("x-who")], &[]);
     let mut request = RequestHeader::build("GET", b"/", None).unwrap();
     for name in [
         "x-who",
@@ -48,7 +48,7 @@ fn every_spelling_that_an_upstream_could_fold_is_removed() {
         request.append_header(name.to_owned(), "admin").unwrap();
     }
     request.append_header("x-m2n-subject", "kept").unwrap();
-    identity.strip(&mut request);
+    headers.strip(&mut request, false);
     assert_eq!(
         request
             .headers
@@ -64,7 +64,7 @@ fn kept(patterns: &[&str], names: &[&str], is_trusted: bool) -> Vec<String> {
     for name in names {
         request.append_header((*name).to_owned(), "x").unwrap();
     }
-    RemovedHeaders::new(patterns).strip(&mut request, is_trusted);
+    ClientHeaders::new(&[], patterns).strip(&mut request, is_trusted);
     let mut kept: Vec<_> = request
         .headers
         .keys()
@@ -134,4 +134,34 @@ fn headers_of_other_proxies_are_removed_in_every_spelling() {
         ["x-abc", "x-tenant", "x_tenant"]
     );
     assert_eq!(kept(&[], &["remote-user"], false), ["remote-user"]);
+}
+
+#[test]
+fn headers_that_report_the_origin_are_removed_in_every_spelling() {
+    let names = [
+        "Forwarded",
+        "X-Forwarded-For",
+        "x_forwarded_for",
+        "X-Forwarded-Prefix",
+        "X.Forwarded.Prefix",
+        "X-Real-IP",
+        "Grpc-Metadata-X-Forwarded-For",
+    ];
+    assert_eq!(kept(&[], &names, false), [""; 0]);
+    assert_eq!(
+        kept(&[], &names, true),
+        ["x-forwarded-for", "x-forwarded-prefix"]
+    );
+    let others = ["forwarded-by", "x-forwarded", "x-forward-for", "x-real"];
+    assert_eq!(kept(&[], &others, false).len(), others.len());
+}
+
+#[test]
+fn short_beginnings_meet_every_name_that_begins_so() {
+    let names = ["x", "x-", "x-a", "x_b", "xa", "y", "--x"];
+    assert_eq!(kept(&["*"], &names, false), [""; 0]);
+    assert_eq!(kept(&["x*"], &names, false), ["--x", "y"]);
+    assert_eq!(kept(&["X-*"], &names, false), ["--x", "x", "xa", "y"]);
+    assert_eq!(kept(&["x-"], &names, false).len(), names.len() - 1);
+    assert_eq!(kept(&["x"], &names, false).len(), names.len() - 1);
 }

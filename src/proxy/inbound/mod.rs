@@ -24,7 +24,7 @@ use super::answer::{Answer, REASON_HEADER};
 use super::connection::ConnectionState;
 use super::fault::{self, Fault};
 use super::forwarded::RequestOrigin;
-use super::headers::{IdentityHeaders, RemovedHeaders};
+use super::headers::{ClientHeaders, IdentityHeaders};
 use super::loop_mark::LoopMark;
 use super::request_id::REQUEST_ID;
 use super::upstream::{self, Repeat, Tries, Upstream};
@@ -43,7 +43,7 @@ pub struct Inbound {
     upstream: Arc<Upstream>,
     own: Option<OwnEndpoints>,
     identity: IdentityHeaders,
-    removed: RemovedHeaders,
+    removed: ClientHeaders,
     settings: InboundSettings,
     ordinary: Ordinary,
     trusted_proxies: Vec<IpNet>,
@@ -92,7 +92,7 @@ impl Inbound {
             upstream,
             own,
             identity: IdentityHeaders::new(config.identity_headers.clone()),
-            removed: RemovedHeaders::new(&config.removed_headers),
+            removed: ClientHeaders::new(&config.identity_headers, &config.removed_headers),
             settings: config.settings,
             ordinary: config.ordinary,
             trusted_proxies: config.trusted_proxies.clone(),
@@ -113,7 +113,6 @@ impl Inbound {
             .set_raw_path(ctx.target.as_bytes())
             .map_err(broken)?;
         let mark = self.mark.next(&request.headers, ctx.tries.current());
-        self.identity.strip(request);
         self.removed.strip(request, origin.is_trusted());
         LoopMark::write(request, mark).map_err(broken)?;
         if let Some(id) = ctx.access.request_id() {
