@@ -16,7 +16,6 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::error::UpstreamError;
-use super::pool::{Pool, PoolKey};
 use crate::proxy::http1::chunked::ChunkDecoder;
 use crate::proxy::http1::outgoing::Outgoing;
 use crate::proxy::http1::response;
@@ -36,6 +35,15 @@ pub enum RequestBody {
     None,
     Length(u64),
     Chunked,
+}
+
+/// Two requests with the same key may use one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolKey {
+    pub address: SocketAddr,
+    /// The hash of the upstream's TLS settings: whether there is TLS, the server name, the trusted
+    /// certificates, and the client certificate.
+    pub settings: u128,
 }
 
 pub struct UpstreamConnection {
@@ -234,21 +242,20 @@ impl UpstreamConnection {
         self.request.is_complete && self.outgoing.is_empty()
     }
 
-    /// Returns the connection to the pool if it can carry another request; otherwise closes it.
-    pub fn release(mut self, pool: &Pool) {
+    /// How long the connection may be idle before another request, if it can carry one.
+    pub(super) fn settle_for_idle(&mut self) -> Option<Duration> {
         let is_clean =
             self.is_request_complete() && self.is_answer_complete() && self.incoming.is_empty();
         let may_stay = !self.idle.is_zero() && self.opened.elapsed() < MAX_AGE;
         if !(is_clean && self.keeps_alive && may_stay) {
-            return self.close();
+            return None;
         }
         if self.incoming.capacity() > KEPT {
             self.incoming = BytesMut::new();
         }
         self.read_size = FIRST_READ;
         self.is_reused = true;
-        let idle = self.idle;
-        pool.put(self, idle);
+        Some(self.idle)
     }
 
     /// Closes the connection. A TLS upstream is told so if that needs no waiting.

@@ -1,27 +1,18 @@
 //! The idle connections of one worker and listener.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use super::connection::PoolKey;
 use super::connection::UpstreamConnection;
 
 /// How often the pool looks for connections that have ended or expired. A connection is also
 /// looked at when it is taken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What two requests must have in common to use one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolKey {
-    pub address: SocketAddr,
-    /// The hash of the upstream's TLS settings: whether there is TLS, the server name, the trusted
-    /// certificates, and the client certificate.
-    pub settings: u128,
-}
 
 /// Idle connections. The one that was used last is used first.
 pub struct Pool {
@@ -43,6 +34,16 @@ struct State {
 struct Idle {
     connection: UpstreamConnection,
     until: Instant,
+}
+
+impl UpstreamConnection {
+    /// Returns the connection to the pool if it can carry another request; otherwise closes it.
+    pub fn release(mut self, pool: &Pool) {
+        match self.settle_for_idle() {
+            Some(idle) => pool.put(self, idle),
+            None => self.close(),
+        }
+    }
 }
 
 impl Pool {
@@ -79,7 +80,7 @@ impl Pool {
     }
 
     /// Takes over an idle connection.
-    pub(super) fn put(&self, connection: UpstreamConnection, idle: Duration) {
+    fn put(&self, connection: UpstreamConnection, idle: Duration) {
         let until = Instant::now() + idle;
         let idle = Idle { connection, until };
         let mut state = self.state();
