@@ -298,3 +298,7 @@ impl ChunkDecoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "chunked_tests.rs"]
+mod tests;

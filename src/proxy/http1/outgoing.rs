@@ -198,3 +198,7 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "outgoing_tests.rs"]
+mod tests;

@@ -327,3 +327,7 @@ fn announced(value: &str) -> Option<u64> {
             .then_some(seconds)
     })
 }
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;
