@@ -255,3 +255,7 @@ async fn with_roots() -> &'static TransportConnector {
         None => blocking(|| WITH_ROOTS.get_or_init(|| connector(None))).await,
     }
 }
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

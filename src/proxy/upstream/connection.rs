@@ -283,3 +283,7 @@ impl UpstreamConnection {
         (self.stream, self.incoming.freeze())
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -156,3 +156,7 @@ fn no_http(fault: HeadFault) -> &'static str {
         _ => "its answer is not valid HTTP/1.1",
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
