@@ -51,7 +51,7 @@ fn chunks_are_joined_and_the_rest_is_left() {
 }
 
 #[test]
-fn what_two_recipients_could_read_differently_is_refused() {
+fn ambiguous_bodies_are_refused() {
     for (body, fault) in [
         (&b"\r\n"[..], ChunkFault::Size),
         (b";x\r\n", ChunkFault::Size),
