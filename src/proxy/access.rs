@@ -5,16 +5,15 @@
 //! Successful probes are logged at level debug.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::connection::ConnectionState;
+use super::connection::Connection;
 use super::fault::Fault;
 use super::{answer, request_id};
 use crate::domain::printable::excerpt;
@@ -51,6 +50,13 @@ pub struct Access {
     /// Time from the last upstream attempt to the head of its response.
     pub upstream_time: Option<Duration>,
     upstream_began: Option<Instant>,
+}
+
+/// A request that has ended.
+pub struct Logged<'r> {
+    pub connection: &'r Connection,
+    /// The path of its target.
+    pub path: &'r str,
 }
 
 impl Access {
@@ -136,27 +142,27 @@ impl Access {
     }
 
     /// Counts the request and writes its log line.
-    pub fn end_session(&self, metrics: &RequestMetrics, session: &Session) {
+    pub fn end(&self, metrics: &RequestMetrics, request: &Logged<'_>) {
         let took = self.began.elapsed();
         metrics.ended(self.decision, self.reason, took);
-        if !tracing::enabled!(target: "access", Level::INFO) {
-            return;
+        if tracing::enabled!(target: "access", Level::INFO) {
+            self.log(metrics, request, took);
         }
-        let answer = session
-            .response_written()
-            .filter(|answer| !answer.status.is_informational());
-        let status = answer.map(|answer| answer.status.as_u16());
+    }
+
+    fn log(&self, metrics: &RequestMetrics, request: &Logged<'_>, took: Duration) {
+        let connection = request.connection;
+        let status = connection.status().map(|status| status.as_u16());
         let is_well = metrics.role() == Role::Probes && status.is_some_and(|status| status < 400);
         if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
             return;
         }
-        let address = session.client_addr();
         let peer = self
             .client
-            .map(|client| client.to_string())
-            .or_else(|| address.map(ToString::to_string));
-        let head = session.req_header();
-        let method = head.method.as_str();
+            .map_or_else(|| connection.peer.to_string(), |client| client.to_string());
+        let method = connection.method().as_str();
+        let head = self.refused_head(request, status);
+        let head = head.as_ref();
         let claimed = self.claimed.as_ref();
         let shown = |text: Option<&'_ String>| {
             text.map(|text| excerpt(text.as_bytes(), LONGEST_TEXT).into_owned())
@@ -169,37 +175,44 @@ impl Access {
             target: "access",
             role = metrics.role().as_str(),
             listener = metrics.listener(),
-            peer = peer.map(tracing::field::display),
-            via = self.client.and(address).map(tracing::field::display),
+            peer = tracing::field::display(peer),
+            via = self.client.map(|_| tracing::field::display(connection.peer)),
             method = method.get(..32).unwrap_or(method),
-            path = excerpt(head.uri.path().as_bytes(), LONGEST_PATH).as_ref(),
+            path = excerpt(request.path.as_bytes(), LONGEST_PATH).as_ref(),
             status,
             decision = self.decision.as_str(),
             reason = self.reason.code(),
             detail = self.detail.as_deref(),
-            host = self.refused_host(head, status).as_deref(),
-            origin = self.refused_origin(head).as_deref(),
+            host = head.and_then(Self::refused_host).as_deref(),
+            origin = head.and_then(|head| self.refused_origin(head)).as_deref(),
             iss = shown(claimed.and_then(|claimed| claimed.issuer.as_ref())),
             aud = shown(audience),
             client_id = self.client_id.as_deref(),
             jti = self.jti.as_deref().or(claimed_jti.as_deref()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
-            bytes = session.body_bytes_sent(),
+            bytes = connection.body_bytes(),
             ms = milliseconds(took),
             upstream_ms = self.upstream_time.map(milliseconds),
         );
     }
 
-    /// The refused host name: that of an absolute target, else `Host`.
-    fn refused_host<'h>(
-        &self,
-        head: &'h RequestHeader,
-        status: Option<u16>,
-    ) -> Option<Cow<'h, str>> {
-        let is_about_host = matches!(
+    /// The head of a request whose host or origin is logged.
+    fn refused_head(&self, request: &Logged<'_>, status: Option<u16>) -> Option<RequestHeader> {
+        self.is_about_host(status)
+            .then(|| request.connection.received_head().ok())
+            .flatten()
+    }
+
+    /// Whether the host that the request names is the reason for its refusal.
+    fn is_about_host(&self, status: Option<u16>) -> bool {
+        matches!(
             self.reason,
             Reason::Host | Reason::CrossSite | Reason::Destination | Reason::Loop
-        ) || status == Some(StatusCode::MISDIRECTED_REQUEST.as_u16());
+        ) || status == Some(StatusCode::MISDIRECTED_REQUEST.as_u16())
+    }
+
+    /// The refused host name: that of an absolute target, else `Host`.
+    fn refused_host(head: &RequestHeader) -> Option<Cow<'_, str>> {
         let target = head.raw_path();
         let host = match target
             .windows(3)
@@ -214,8 +227,7 @@ impl Access {
             }
             None => head.headers.get(header::HOST).map(HeaderValue::as_bytes),
         };
-        host.filter(|_| is_about_host)
-            .map(|host| excerpt(host, LONGEST_TEXT))
+        host.map(|host| excerpt(host, LONGEST_TEXT))
     }
 
     /// The origin of the page that sent the request, if the refusal concerns it.
@@ -264,13 +276,13 @@ fn is_about_token(reason: Reason) -> bool {
 }
 
 /// Counts and logs a head that was refused before it became a request.
-pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, fault: &Fault) {
+pub fn refused_head(metrics: &RequestMetrics, peer: SocketAddr, fault: &Fault) {
     metrics.ended(Decision::Deny, fault.reason, Duration::ZERO);
     tracing::info!(
         target: "access",
         role = metrics.role().as_str(),
         listener = metrics.listener(),
-        peer = %connection.peer,
+        peer = %peer,
         method = (fault.reason == Reason::Tunnel).then_some("CONNECT"),
         status = answer::table(fault.reason).map(|row| row.status),
         request_target = fault.target(),

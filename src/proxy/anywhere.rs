@@ -90,24 +90,9 @@ impl Anywhere {
         }
     }
 
-    /// The address for the next attempt of a request.
-    ///
-    /// # Errors
-    /// [`Reason::UpstreamUnreachable`] when every address has been tried.
-    pub fn peer(
-        &self,
-        addresses: &[SocketAddr],
-        tries: &mut Tries,
-    ) -> Result<Box<HttpPeer>, Reason> {
-        let address = tries
-            .next_of(addresses)
-            .ok_or(Reason::UpstreamUnreachable)?;
-        let mut peer = self.template.clone();
-        peer._address = address.into();
-        if tries.needs_new_connection() {
-            upstream::connect_fresh(&mut peer);
-        }
-        Ok(Box::new(peer))
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     /// A connection for the next attempt of a request: a kept one, unless `tries` requires a new
@@ -116,7 +101,6 @@ impl Anywhere {
     /// # Errors
     /// [`Unconnected::Refused`] with [`Reason::UpstreamUnreachable`] when every address has been
     /// tried, [`Unconnected::Failed`] when none answers.
-    #[allow(dead_code, reason = "the relay will use it")]
     pub async fn connect(
         &self,
         pool: &Pool,

@@ -1,51 +1,49 @@
-//! The wrapper of an accepted connection below Pingora.
+//! The connection of a client: reads requests and writes responses in HTTP/1.1 (RFC 9112).
 //!
-//! It adds what Pingora lacks:
+//! It holds the rules of a connection that do not depend on the request's destination:
 //! - a limit on connections (see `admission`);
-//! - a deadline for the whole request head, where Pingora has a timeout per read;
+//! - deadlines for the first byte, the head, each part of a body and each write;
 //! - strict parsing, with the next request held back until this one is answered (see
 //!   [`framing`](super::framing));
-//! - the sidecar's own error response to input that is not HTTP, which Pingora would answer before
-//!   any phase runs;
-//! - a timeout on every write, where Pingora has none on heads and flushes;
 //! - a close that lets the response arrive while the client is still sending.
 
 mod admission;
-mod answer_wait;
 mod clients;
 mod closing;
+mod date;
 mod departure;
+mod heads;
 mod reading;
-mod state;
+mod stream;
 mod writing;
 
-use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
-use tokio::io::{AsyncWriteExt, BufWriter};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::RequestHeader;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::admission::Admitted;
 pub use self::admission::{Capacity, Full, MaxConnections};
-use self::answer_wait::{AnswerDeadline, AnswerWait};
 use self::clients::LargeHead;
 pub use self::clients::{ClientSettings, ClientTimeouts, Clients};
 use self::closing::Closing;
-use self::departure::{Reset, reset_of};
-pub use self::state::ConnectionState;
-use super::framing::{Framing, Unread};
+use self::departure::Reset;
+pub use self::heads::Next;
+pub use self::stream::ClientStream;
+pub use self::writing::Framing;
+use super::deadlines::{Deadlines, Wait};
+use super::fault::Fault;
+use super::framing::{BodyReader, HeadReader, Unread};
+use super::http1::outgoing::Outgoing;
+use super::upstream::RequestBody;
+use crate::domain::error_form::ErrorForms;
+use crate::domain::reason::Reason;
 
 /// How long a new connection may send nothing.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,32 +54,40 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many bytes of later requests are held back while a request is answered.
 const MOST_HELD: usize = 64 * 1024;
 
-/// Size of one read ahead.
-const READ_AHEAD: usize = 4 * 1024;
-
-/// Large enough for the head and a small body to go out in one write.
-const WRITE_BUFFER: usize = 4 * 1024;
-
 /// An accepted connection.
 pub struct Connection {
-    io: BufWriter<TcpStream>,
-    state: Arc<ConnectionState>,
-    framing: Framing,
+    stream: Box<dyn ClientStream>,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    clients: Arc<Clients>,
+    settings: Arc<ClientSettings>,
+    /// The fields of a response after which the connection stays open.
+    keep_alive: Bytes,
+    seat: Admitted,
+    /// Cancelled when the listener ends.
+    ending: CancellationToken,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    heads: HeadReader,
     /// Set while a larger head than usual is read.
     large_head: Option<LargeHead>,
-    /// Received bytes of the next requests.
-    held: Vec<u8>,
-    /// Parsed bytes that Pingora has not read yet: a rewritten or reassembled head, and the part of
-    /// the body that arrived with it.
-    pending: Vec<u8>,
-    /// Armed while the first byte or the rest of a head is awaited.
-    deadline: Option<Pin<Box<Sleep>>>,
-    /// The deadline of the first byte, until it arrives.
-    first_byte: Option<Instant>,
-    /// Armed while a write is blocked.
-    write_deadline: Option<Pin<Box<Sleep>>>,
-    /// Armed while the upstream's response is awaited.
-    answer_deadline: AnswerDeadline,
+    /// Bytes that are not parsed yet; during a response, those of the next requests.
+    received: BytesMut,
+    /// The size of the next read of a body.
+    read_size: usize,
+    /// The current request.
+    current: Current,
+    outgoing: Outgoing,
+    pub(super) deadlines: Deadlines,
+    /// Whether no request has arrived yet.
+    is_new: bool,
+    /// Whether the rest of a head is awaited.
+    waits_for_head: bool,
+    /// Whether a request is in progress.
+    is_busy: bool,
+    /// Whether the connection was closed because it sent nothing in time.
+    is_silent: bool,
+    /// Whether a head was refused, so that the end of its request is unknown.
+    is_refused: bool,
     /// Whether the client has closed its sending side.
     is_half_closed: bool,
     /// Set while no read would report a reset.
@@ -90,123 +96,253 @@ pub struct Connection {
     closing: Option<Closing>,
     /// Whether the sending side is closed.
     is_shut_down: bool,
-    digest: Arc<SocketDigest>,
 }
 
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection")
-            .field("peer", &self.state.peer)
-            .finish_non_exhaustive()
+/// The current request of a connection and the state of its response.
+struct Current {
+    method: Method,
+    version: Version,
+    /// The received head.
+    raw: Bytes,
+    body: BodyReader,
+    request_body: RequestBody,
+    expects_continue: bool,
+    takes_trailers: bool,
+    /// Whether the connection can carry another request.
+    keeps_alive: bool,
+    /// Whether an interim response has been written.
+    has_interim: bool,
+    /// The status of the response.
+    status: Option<StatusCode>,
+    framing: Framing,
+    /// Bytes of the response's body so far.
+    body_bytes: u64,
+}
+
+impl Current {
+    fn none() -> Self {
+        Self {
+            method: Method::GET,
+            version: Version::HTTP_11,
+            raw: Bytes::new(),
+            body: BodyReader::none(),
+            request_body: RequestBody::None,
+            expects_continue: false,
+            takes_trailers: false,
+            keeps_alive: false,
+            has_interim: false,
+            status: None,
+            framing: Framing::None,
+            body_bytes: 0,
+        }
+    }
+}
+
+/// Why a client did not send its request, or did not take its response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// It has disconnected.
+    Gone,
+    /// It paused for too long while it read the response.
+    Stalled,
+    /// It paused for too long while it sent the body.
+    Silent,
+    /// Its body violates HTTP.
+    Broken(Fault),
+}
+
+impl From<ClientError> for Fault {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Gone => Reason::ClientGone.into(),
+            ClientError::Stalled => Reason::ClientStalled.into(),
+            ClientError::Silent => Reason::BodyTimeout.into(),
+            ClientError::Broken(fault) => fault,
+        }
     }
 }
 
 impl Connection {
-    /// Wraps an accepted stream.
-    ///
-    /// # Errors
-    /// When the stream is already closed.
+    /// Wraps an accepted stream between these addresses. Idle connections end with `ending`.
+    #[must_use]
     pub fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: Box<dyn ClientStream>,
+        (peer, local): (SocketAddr, SocketAddr),
         clients: Arc<Clients>,
         seat: Admitted,
-    ) -> io::Result<(Self, Arc<ConnectionState>)> {
-        stream.set_nodelay(true)?;
-        let local = stream.local_addr()?;
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        let _ = digest.peer_addr.set(Some(peer.into()));
-        let state = Arc::new(ConnectionState {
+        ending: CancellationToken,
+    ) -> Self {
+        let settings = clients.settings();
+        let mut deadlines = Deadlines::default();
+        deadlines.start_at(Wait::Request, Instant::now() + FIRST_BYTE_TIMEOUT);
+        Self {
+            stream,
             peer,
             local,
-            settings: clients.settings(),
+            heads: HeadReader::new(settings.error_forms.clone(), settings.max_head),
             clients,
+            keep_alive: announced(settings.timeouts.keep_alive),
+            settings,
             seat,
-            is_silent: AtomicBool::new(false),
-            is_busy: AtomicBool::new(false),
-            refused: OnceLock::new(),
-            broken_body: OnceLock::new(),
-            stalled: AtomicBool::new(false),
-            answer: AnswerWait::default(),
-        });
-        let io = BufWriter::with_capacity(WRITE_BUFFER, stream);
-        let connection = Self {
-            io,
-            state: state.clone(),
-            framing: Framing::new(state.error_forms().clone(), state.settings.max_head),
+            ended: Box::pin(ending.clone().cancelled_owned()),
+            ending,
             large_head: None,
-            held: Vec::new(),
-            pending: Vec::new(),
-            deadline: None,
-            first_byte: Some(Instant::now() + FIRST_BYTE_TIMEOUT),
-            write_deadline: None,
-            answer_deadline: AnswerDeadline::default(),
+            received: BytesMut::new(),
+            read_size: reading::FIRST_READ,
+            current: Current::none(),
+            outgoing: Outgoing::default(),
+            deadlines,
+            is_new: true,
+            waits_for_head: false,
+            is_busy: false,
+            is_silent: false,
+            is_refused: false,
             is_half_closed: false,
             reset: None,
             closing: None,
             is_shut_down: false,
-            digest: Arc::new(digest),
-        };
-        Ok((connection, state))
+        }
     }
 
-    /// The state that the connection shares with the phases.
+    /// The error forms for the client.
     #[must_use]
-    pub fn state(&self) -> Arc<ConnectionState> {
-        self.state.clone()
+    pub fn error_forms(&self) -> &ErrorForms {
+        &self.settings.error_forms
+    }
+
+    #[must_use]
+    pub fn timeouts(&self) -> &ClientTimeouts {
+        &self.settings.timeouts
+    }
+
+    /// Whether the connection was closed because it sent nothing in time.
+    #[must_use]
+    pub fn was_silent(&self) -> bool {
+        self.is_silent
+    }
+
+    /// The method of the current request.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.current.method
+    }
+
+    /// The version of the current request.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.current.version
+    }
+
+    /// The current request as it was received.
+    ///
+    /// # Errors
+    /// [`Reason::Internal`] if no request has been received.
+    pub fn received_head(&self) -> Result<RequestHeader, Reason> {
+        super::framing::parse_again(&self.current.raw).ok_or(Reason::Internal)
+    }
+
+    /// Whether the current request's body is complete.
+    #[must_use]
+    pub fn is_body_done(&self) -> bool {
+        self.current.body.is_ended()
+    }
+
+    /// Whether the client has begun to send the body.
+    #[must_use]
+    pub fn has_begun_body(&self) -> bool {
+        self.current.body.has_begun()
+    }
+
+    /// How the upstream request frames the body.
+    #[must_use]
+    pub fn request_body(&self) -> RequestBody {
+        self.current.request_body
+    }
+
+    /// Whether the client announced that it waits for `100 Continue`, and has sent no body.
+    #[must_use]
+    pub fn holds_body_back(&self) -> bool {
+        self.current.expects_continue && !self.has_begun_body()
     }
 
     /// The part of the request that has not arrived.
     #[must_use]
     pub fn unread(&self) -> Unread {
-        self.framing.unread()
+        self.current.body.unread()
     }
 
-    /// Resolves with the system's error when the connection is reset.
-    pub fn until_reset(&self) -> impl Future<Output = io::Error> + Send + Sync + use<> {
-        reset_of(self.io.get_ref())
-    }
-
-    /// Whether the client has begun to send the request's body.
+    /// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1) and has received none.
     #[must_use]
-    pub fn has_begun_body(&self) -> bool {
-        self.framing.has_begun_body()
+    pub fn expects_continue(&self) -> bool {
+        self.current.expects_continue && !self.current.has_interim && self.current.status.is_none()
+    }
+
+    /// Whether the client accepts trailers (RFC 9110 §6.5.1).
+    #[must_use]
+    pub fn takes_trailers(&self) -> bool {
+        self.current.takes_trailers
+    }
+
+    /// Whether the connection can carry another request.
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        self.current.keeps_alive
+    }
+
+    /// Closes the connection after this response.
+    pub fn end_after_response(&mut self) {
+        self.current.keeps_alive = false;
+    }
+
+    /// The status of the response, once its head is written.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.current.status
+    }
+
+    /// How many bytes of the response's body were written.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        self.current.body_bytes
     }
 }
 
-#[async_trait]
-impl Shutdown for Connection {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
+/// Announces how long the connection stays open for another request: whole seconds, at least 1.
+fn announced(keep_alive: Duration) -> Bytes {
+    let seconds = keep_alive.as_secs().max(1);
+    format!("Connection: keep-alive\r\nKeep-Alive: timeout={seconds}\r\n").into()
 }
 
-impl UniqueID for Connection {
-    fn id(&self) -> UniqueIDType {
-        self.io.get_ref().as_raw_fd()
+/// Whether a client keeps its connection open after this request (RFC 9112 §9.3).
+fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let mut keep_alive = version == Version::HTTP_11;
+    let Some(value) = headers.get(header::CONNECTION).map(HeaderValue::as_bytes) else {
+        return keep_alive;
+    };
+    if value.eq_ignore_ascii_case(b"keep-alive") {
+        return true;
     }
+    let values = headers.get_all(header::CONNECTION).iter();
+    for option in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        if option.trim_ascii().eq_ignore_ascii_case(b"close") {
+            keep_alive = false;
+        }
+    }
+    keep_alive
 }
 
-impl Ssl for Connection {}
-
-#[async_trait]
-impl Peek for Connection {}
-
-impl GetTimingDigest for Connection {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
+/// Whether a list of `TE` holds `trailers` (RFC 9110 §10.1.4).
+fn takes_trailers(version: Version, headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    version == Version::HTTP_11
+        && values
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-impl GetProxyDigest for Connection {
-    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Connection {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(self.digest.clone())
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.request_is_over();
     }
 }
 

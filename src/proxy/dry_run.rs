@@ -6,13 +6,15 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
-use super::framing::Framing;
+use super::framing::HeadReader;
 use super::head;
 use super::inbound::{self, Evaluated};
+use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 use crate::limits::Limits;
 use crate::verifier::{Check, Gate, Mode, Permit};
@@ -62,14 +64,10 @@ impl Request<'_> {
                 "the target has a line end; send it percent-encoded",
             ));
         }
-        let progress = Framing::with_heads_up_to(max_head).read(&self.head())?;
-        // If framing rewrote the head, the rewritten form counts.
-        let settled = progress.head.map(Zeroizing::new);
-        let written = settled
-            .as_ref()
-            .and_then(|head| head.split(|byte| *byte == b' ').nth(1));
-        head::read_target(written.unwrap_or(self.target.as_bytes()))
-            .map(|(path, _)| path.to_owned())
+        let mut received = BytesMut::from(self.head().as_slice());
+        let head = HeadReader::new(ErrorForms::default(), max_head).read(&mut received)?;
+        let head = head.ok_or_else(|| Fault::malformed("the head is incomplete"))?;
+        head::target(&head.request).map(|(path, _)| path.to_owned())
     }
 
     /// The bytes of the head, which contain the token.

@@ -3,8 +3,6 @@
 //!
 //! Every worker accepts on its own duplicate of every listening socket and keeps a connection until
 //! its end. So a request never changes threads, and every worker has its own upstream connections.
-//! Pingora's `Server` is not used: it reports neither bind errors nor addresses, and always waits
-//! for its full grace period.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,31 +11,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pingora::apps::{HttpServerApp, HttpServerOptions};
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
-use pingora::server::configuration::ServerConf;
 use pingora::tls::load_platform_certs_incl_env_into_store;
 use rustls::RootCertStore;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::access;
 use super::answer;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::{ClientSettings, Clients, Connection, ConnectionState, Full};
+use super::connection::{ClientSettings, Clients, Connection, Full};
+use super::relay::{self, Policy};
 use super::switch::Switch;
+use super::upstream::Pool;
 use crate::domain::reason::Reason;
 use crate::telemetry::{ClosedConnection, Reading, RequestMetrics};
 
 /// Pause after a failed accept, which usually means that no descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How many connection attempts a request may make; a failed one moves on to the next address.
-pub(super) const MAX_TRIES: usize = 4;
+/// Most idle upstream connections of a listener on one worker.
+const MOST_IDLE: usize = 128;
 
 /// The threads that serve requests. Dropping them without [`Workers::stop`] ends the threads
 /// without waiting.
@@ -83,43 +77,26 @@ impl Workers {
     ///
     /// # Errors
     /// When the system gives no further descriptor for the socket.
-    pub fn listen<S>(
+    pub fn listen<P: Policy>(
         &self,
         socket: &BoundSocket,
         metrics: &Arc<RequestMetrics>,
         clients: Clients,
-        service: &Switch<S>,
-    ) -> io::Result<Listener>
-    where
-        S: ProxyHttp + Send + Sync + 'static,
-        S::CTX: Send + Sync,
-    {
-        let default = ServerConf::default();
+        service: &Switch<P>,
+    ) -> io::Result<Listener> {
         // The workers' idle upstream connections together do not exceed the client connections.
         let share = clients.most_connections() / self.runtimes.len().max(1);
-        let upstream_keepalive_pool_size = share.clamp(1, default.upstream_keepalive_pool_size);
-        let conf = ServerConf {
-            threads: 1,
-            max_retries: MAX_TRIES,
-            upstream_keepalive_pool_size,
-            ..default
-        };
-        let conf = Arc::new(conf);
-        let stop_accepting = CancellationToken::new();
-        let (ending, ending_watch) = watch::channel(false);
+        let most_idle = share.clamp(1, MOST_IDLE);
+        let (stop_accepting, ending) = (CancellationToken::new(), CancellationToken::new());
         let (connections, clients) = (TaskTracker::new(), Arc::new(clients));
         let reported = Arc::new(Reported::default());
         let counted = clients.clone();
         let reading = metrics.show_connections(move || counted.connections());
-        let mut services: Vec<Arc<dyn Cleanup>> = Vec::new();
+        let mut pools = Vec::new();
         for runtime in &self.runtimes {
-            let mut proxy = http_proxy(&conf, service.clone());
-            let mut options = HttpServerOptions::default();
-            // Otherwise Pingora answers CONNECT itself, without an explanation.
-            options.allow_connect_method_proxying = true;
-            proxy.server_options = Some(options);
-            let proxy = Arc::new(proxy);
-            services.push(proxy.clone());
+            let pool = Arc::new(Pool::new(most_idle));
+            runtime.spawn(pool.clone().run());
+            pools.push(pool.clone());
             for socket in socket.sockets() {
                 // Registers the socket here, so that a failure is reported at the start.
                 let accepting = {
@@ -127,10 +104,11 @@ impl Workers {
                     TcpListener::from_std(socket.try_clone()?)?
                 };
                 let accept = Accept {
-                    proxy: proxy.clone(),
+                    service: service.clone(),
+                    pool: pool.clone(),
                     socket: accepting,
                     stop: stop_accepting.clone(),
-                    ending: ending_watch.clone(),
+                    ending: ending.clone(),
                     connections: connections.clone(),
                     metrics: metrics.clone(),
                     clients: clients.clone(),
@@ -146,7 +124,7 @@ impl Workers {
             ending,
             connections,
             clients,
-            services,
+            pools,
             _reading: reading,
         })
     }
@@ -159,29 +137,15 @@ impl Drop for Workers {
     }
 }
 
-/// Closes the idle connections of one service.
-trait Cleanup: Send + Sync {
-    fn cleanup(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-}
-
-impl<S> Cleanup for HttpProxy<S>
-where
-    S: ProxyHttp + Send + Sync + 'static,
-    S::CTX: Send + Sync,
-{
-    fn cleanup(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move { self.http_cleanup().await })
-    }
-}
-
 /// A running listener.
 pub struct Listener {
     addresses: Vec<SocketAddr>,
     stop_accepting: CancellationToken,
-    ending: watch::Sender<bool>,
+    ending: CancellationToken,
     connections: TaskTracker,
     clients: Arc<Clients>,
-    services: Vec<Arc<dyn Cleanup>>,
+    /// The idle upstream connections of each worker.
+    pools: Vec<Arc<Pool>>,
     /// Shows the open connections in the metrics.
     _reading: Reading,
 }
@@ -189,6 +153,9 @@ pub struct Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stop_accepting.cancel();
+        for pool in &self.pools {
+            pool.close();
+        }
     }
 }
 
@@ -217,9 +184,9 @@ impl Listener {
     /// Stops accepting, closes idle connections, and waits for the requests in progress.
     pub async fn drain(&self) {
         self.stop_accepting.cancel();
-        self.ending.send_replace(true);
-        for service in &self.services {
-            service.clone().cleanup().await;
+        self.ending.cancel();
+        for pool in &self.pools {
+            pool.close();
         }
         self.connections.close();
         self.connections.wait().await;
@@ -227,11 +194,12 @@ impl Listener {
 }
 
 /// The accept loop of one listener on one worker.
-struct Accept<S> {
-    proxy: Arc<HttpProxy<S>>,
+struct Accept<P> {
+    service: Switch<P>,
+    pool: Arc<Pool>,
     socket: TcpListener,
     stop: CancellationToken,
-    ending: watch::Receiver<bool>,
+    ending: CancellationToken,
     connections: TaskTracker,
     metrics: Arc<RequestMetrics>,
     clients: Arc<Clients>,
@@ -251,11 +219,7 @@ fn is_first(reported: &AtomicBool) -> bool {
     !reported.swap(true, Ordering::Relaxed)
 }
 
-impl<S> Accept<S>
-where
-    S: ProxyHttp + Send + Sync + 'static,
-    S::CTX: Send + Sync,
-{
+impl<P: Policy> Accept<P> {
     async fn run(self) {
         loop {
             let accepted = tokio::select! {
@@ -290,23 +254,16 @@ where
             Ok(seat) => seat,
             Err(full) => return self.refuse(&stream, peer, full),
         };
-        let Ok((connection, state)) = Connection::new(stream, peer, self.clients.clone(), seat)
-        else {
+        let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else {
             return;
         };
-        let (proxy, ending, metrics) = (
-            self.proxy.clone(),
-            self.ending.clone(),
-            self.metrics.clone(),
-        );
+        let (clients, ending) = (self.clients.clone(), self.ending.clone());
+        let stream = Box::new(stream);
+        let connection = Connection::new(stream, (peer, local), clients, seat, ending);
+        let (service, pool) = (self.service.clone(), self.pool.clone());
+        let metrics = self.metrics.clone();
         self.connections.spawn(async move {
-            serve(&proxy, connection, &state, &ending).await;
-            if let Some(fault) = state.refused() {
-                access::refused_head(&metrics, &state, fault);
-            }
-            if state.was_silent() {
-                metrics.connection_closed(ClosedConnection::Silent);
-            }
+            relay::serve(&service, connection, &pool, &metrics).await;
         });
     }
 
@@ -351,35 +308,6 @@ where
             ConnectionAborted | ConnectionReset | Interrupted
         ) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
-        }
-    }
-}
-
-/// Serves one connection, request by request.
-async fn serve<S>(
-    proxy: &Arc<HttpProxy<S>>,
-    connection: Connection,
-    state: &ConnectionState,
-    ending: &watch::Receiver<bool>,
-) where
-    S: ProxyHttp + Send + Sync + 'static,
-    S::CTX: Send + Sync,
-{
-    let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(if *ending.borrow() {
-        None
-    } else {
-        Some(state.keep_alive())
-    });
-    loop {
-        state.await_head();
-        let Some(reused) = proxy.process_new_http(session, ending).await else {
-            return;
-        };
-        let (stream, settings) = reused.consume();
-        session = ServerSession::new_http1(stream);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
         }
     }
 }

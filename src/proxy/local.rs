@@ -1,4 +1,4 @@
-//! The bridge from a Pingora session to an axum router, for any kind of listener.
+//! The bridge from a client connection to an axum router, for any kind of listener.
 //!
 //! Every endpoint of the sidecar is an ordinary axum handler. The bridge limits the body in size
 //! and time, sends `100 Continue`, passes the client's address on, and streams the response.
@@ -7,24 +7,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
-use pingora::http::ResponseHeader;
-use pingora::proxy::{ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::http::{RequestHeader, ResponseHeader};
 use tower::ServiceExt;
 
 use super::access::Access;
 use super::answer::Answer;
+use super::connection::{ClientError, Connection, Framing};
 use super::fault::Fault;
 use super::forwarded::RequestOrigin;
-use super::{failure, head};
+use super::head;
+use super::relay::{Decision, OwnAnswers, Policy};
 use crate::domain::path::{AmbiguousPath, NormalPath};
 use crate::domain::reason::Reason;
 use crate::endpoints::PeerAddress;
@@ -42,36 +41,43 @@ const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the client is gone. Faults of the request are answered.
 pub async fn answer(
-    session: &mut Session,
+    connection: &mut Connection,
+    head: &RequestHeader,
     router: &Router,
     path: &str,
     peer: SocketAddr,
     access: &mut Access,
-) -> pingora::Result<()> {
-    let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(session)).await {
+) -> Result<(), ClientError> {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(connection, head)).await {
         Ok(Ok(body)) => body,
         Ok(Err(BodyError::TooLarge(length))) => {
-            return refuse(session, access, too_large(length)).await;
+            return refuse(connection, head, access, too_large(length)).await;
         }
         Ok(Err(BodyError::Broken(error))) => return Err(error),
-        Err(_) => return refuse(session, access, Reason::BodyTimeout.into()).await,
+        Err(_) => return refuse(connection, head, access, Reason::BodyTimeout.into()).await,
     };
-    let Some(request) = request(session, path, peer, body) else {
-        return refuse(session, access, Fault::malformed("the target is no URI")).await;
+    let Some(request) = request(head, path, peer, body) else {
+        let fault = Fault::malformed("the target is no URI");
+        return refuse(connection, head, access, fault).await;
     };
     // A router is infallible: its error type has no value.
     let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await
     else {
-        return refuse(session, access, Reason::Internal.into()).await;
+        return refuse(connection, head, access, Reason::Internal.into()).await;
     };
     let Ok(response) = answered;
     access.answered();
-    write_response(session, response).await
+    write_response(connection, response).await
 }
 
-async fn refuse(session: &mut Session, access: &mut Access, fault: Fault) -> pingora::Result<()> {
+async fn refuse(
+    connection: &mut Connection,
+    head: &RequestHeader,
+    access: &mut Access,
+    fault: Fault,
+) -> Result<(), ClientError> {
     access.refuse(&fault);
-    Answer::to_fault(&fault, "").write(session).await
+    Answer::to_fault(&fault, "").write(connection, head).await
 }
 
 /// The fault for a body larger than [`MAX_BODY`]; `length` is the announced length.
@@ -86,96 +92,115 @@ fn too_large(length: Option<usize>) -> Fault {
 enum BodyError {
     /// With the announced length.
     TooLarge(Option<usize>),
-    Broken(Box<pingora::Error>),
+    Broken(ClientError),
 }
 
-async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
-    let declared = session
-        .get_header(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+impl From<ClientError> for BodyError {
+    fn from(error: ClientError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+async fn read_body(connection: &mut Connection, head: &RequestHeader) -> Result<Bytes, BodyError> {
+    let declared = head.headers.get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge(declared));
     }
     // RFC 9110 §10.1.1: the client waits for this before it sends the body.
-    if head::expects_continue(session) && !session.as_mut().is_body_done() {
-        session
-            .write_continue_response()
-            .await
-            .map_err(BodyError::Broken)?;
+    if connection.expects_continue() && !connection.is_body_done() {
+        let interim = ResponseHeader::build(StatusCode::CONTINUE, Some(0));
+        connection.write_interim(&interim.map_err(|_| ClientError::Gone)?);
+        connection.flush().await?;
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = session
-        .as_downstream_mut()
-        .read_request_body()
-        .await
-        .map_err(|error| BodyError::Broken(error.into_down()))?
-    {
-        if body.len() + chunk.len() > MAX_BODY {
+    while let Some(part) = connection.read_body().await? {
+        if body.len() + part.len() > MAX_BODY {
             return Err(BodyError::TooLarge(None));
         }
-        body.extend_from_slice(&chunk);
+        body.extend_from_slice(&part);
     }
     Ok(body.freeze())
 }
 
-fn request(session: &Session, path: &str, peer: SocketAddr, body: Bytes) -> Option<Request<Body>> {
-    let request_head = session.req_header();
-    let uri = match head::target(request_head).ok()?.1 {
+fn request(
+    head: &RequestHeader,
+    path: &str,
+    peer: SocketAddr,
+    body: Bytes,
+) -> Option<Request<Body>> {
+    let uri = match head::target(head).ok()?.1 {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
     let mut request = Request::builder()
-        .method(request_head.method.clone())
+        .method(head.method.clone())
         .uri(uri)
         .body(Body::from(body))
         .ok()?;
-    *request.headers_mut() = request_head.headers.clone();
+    *request.headers_mut() = head.headers.clone();
     request.extensions_mut().insert(PeerAddress(peer));
     Some(request)
 }
 
 async fn write_response(
-    session: &mut Session,
+    connection: &mut Connection,
     response: http::Response<Body>,
-) -> pingora::Result<()> {
+) -> Result<(), ClientError> {
     let (parts, mut body) = response.into_parts();
-    let without_body = session.req_header().method == Method::HEAD || body.is_end_stream();
-    let mut answer = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
-    for (name, value) in &parts.headers {
-        answer.append_header(name.clone(), value.clone())?;
-    }
-    if !parts.headers.contains_key(header::CONTENT_LENGTH) {
-        match body.size_hint().exact() {
-            Some(length) => {
-                answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?
-            }
-            // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the response.
-            None if session.req_header().version == Version::HTTP_10 => session.set_keepalive(None),
-            None => answer.insert_header(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            )?,
-        }
-    }
-    head::announce_keep_alive(session, &mut answer)?;
-    session
-        .write_response_header(Box::new(answer), without_body)
-        .await?;
+    let without_body = *connection.method() == Method::HEAD || body.is_end_stream();
+    let (head, framing) = response_head(connection, &parts, body.size_hint().exact())
+        .map_err(|_| ClientError::Gone)?;
     if without_body {
-        return Ok(());
+        connection.write_head(&head, Framing::None);
+        return connection.flush().await;
     }
+    connection.write_head(&head, framing);
     // Each frame becomes a chunk and is flushed before the next one: plgd's clients require that.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             // The missing length or last chunk tells the client that the response is incomplete.
-            session.set_keepalive(None);
-            return Ok(());
+            connection.end_after_response();
+            return connection.flush().await;
         };
         if let Ok(data) = frame.into_data() {
-            session.write_response_body(Some(data), false).await?;
+            connection.write_body(data);
+            connection.flush().await?;
         }
     }
-    session.write_response_body(None, true).await
+    connection.end_body(None);
+    connection.flush().await
+}
+
+/// The head of a handler's response, whose body has this length if it is known.
+fn response_head(
+    connection: &mut Connection,
+    parts: &http::response::Parts,
+    length: Option<u64>,
+) -> pingora::Result<(ResponseHeader, Framing)> {
+    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
+    for (name, value) in &parts.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    let is_1_0 = connection.version() == Version::HTTP_10;
+    let framing = match length {
+        _ if parts.headers.contains_key(header::CONTENT_LENGTH) => Framing::Length,
+        Some(length) => {
+            head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?;
+            Framing::Length
+        }
+        // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the response.
+        None if is_1_0 => {
+            connection.end_after_response();
+            Framing::UntilClose
+        }
+        None => {
+            let chunked = HeaderValue::from_static("chunked");
+            head.insert_header(header::TRANSFER_ENCODING, chunked)?;
+            Framing::Chunked
+        }
+    };
+    Ok((head, framing))
 }
 
 fn ambiguous(why: AmbiguousPath) -> Fault {
@@ -252,79 +277,39 @@ impl LocalService {
             ..self
         }
     }
-
-    async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
-        let state = match head::accept(session) {
-            Ok(state) => state,
-            Err(reason) => return refuse(session, access, reason.into()).await,
-        };
-        let origin = RequestOrigin::read(
-            &session.req_header().headers,
-            state.peer.ip(),
-            &self.trusted_proxies,
-        );
-        access.client = origin.client_behind_proxy();
-        let path = head::target(session.req_header()).and_then(|(path, _)| self.paths.read(path));
-        match path {
-            Ok(path) => {
-                answer(
-                    session,
-                    &self.router,
-                    &path,
-                    origin.client_address(state.peer),
-                    access,
-                )
-                .await
-            }
-            Err(fault) => refuse(session, access, fault).await,
-        }
-    }
 }
 
-#[async_trait]
-impl ProxyHttp for LocalService {
-    type CTX = Access;
+impl Policy for LocalService {
+    type State = ();
 
-    fn new_ctx(&self) -> Access {
-        Access::begin()
-    }
+    fn begin(&self) {}
 
-    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
-
-    async fn request_filter(
+    async fn decide(
         &self,
-        session: &mut Session,
+        connection: &mut Connection,
+        request: &RequestHeader,
+        (): &mut (),
         access: &mut Access,
-    ) -> pingora::Result<bool> {
-        access.identify(&session.req_header().headers);
-        self.respond(session, access).await.map(|()| true)
+    ) -> Decision {
+        let peer = connection.peer;
+        let origin = RequestOrigin::read(&request.headers, peer.ip(), &self.trusted_proxies);
+        access.client = origin.client_behind_proxy();
+        let path = head::target(request).and_then(|(path, _)| self.paths.read(path));
+        let answered = match path {
+            Ok(path) => {
+                let peer = origin.client_address(peer);
+                answer(connection, request, &self.router, &path, peer, access).await
+            }
+            Err(fault) => refuse(connection, request, access, fault).await,
+        };
+        answered.into()
     }
 
-    async fn upstream_peer(
-        &self,
-        _: &mut Session,
-        _: &mut Access,
-    ) -> pingora::Result<Box<HttpPeer>> {
-        // `request_filter` answers every request.
-        Err(pingora::Error::new(pingora::ErrorType::InternalError))
-    }
-
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        error: &pingora::Error,
-        access: &mut Access,
-    ) -> pingora::proxy::FailToProxy {
-        failure::answer(session, error, None, access, failure::Asked::default()).await
-    }
-
-    async fn logging(
-        &self,
-        session: &mut Session,
-        error: Option<&pingora::Error>,
-        access: &mut Access,
-    ) {
-        access.end_session(&self.metrics, session);
-        failure::close(session, error).await;
+    fn own_answers(&self, (): &()) -> OwnAnswers<'_> {
+        OwnAnswers {
+            realm: "",
+            for_pages: false,
+            metrics: &self.metrics,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The reverse proxy: listeners, phases, upstreams, headers, responses. Only this floor and `app`
+//! The reverse proxy: listeners, the relay, upstreams, headers, responses. Only this floor and `app`
 //! depend on pingora.
 
 pub mod access;
@@ -6,21 +6,21 @@ pub mod answer;
 pub mod anywhere;
 mod bound_socket;
 pub mod connection;
+pub mod deadlines;
 pub mod dry_run;
-pub mod failure;
 pub mod fault;
 pub mod forwarded;
 pub mod framing;
 pub mod head;
 pub mod headers;
-#[allow(dead_code, reason = "the relay will use it")]
-pub mod http1;
+mod http1;
 pub mod inbound;
 pub mod listener;
 pub mod local;
 pub mod loop_mark;
 pub mod outbound;
 pub mod own;
+pub mod relay;
 pub mod request_id;
 mod respond;
 pub mod switch;

@@ -1,54 +1,68 @@
 //! Writes the sidecar's own responses.
 
-use http::header;
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use http::{HeaderName, HeaderValue, Method, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::answer::{Answer, EXPOSED};
-use super::head;
+use super::connection::{ClientError, Connection, Framing};
+use super::relay::settle_connection;
 
 impl Answer<'_> {
-    /// Writes the response. The connection stays open unless the end of the request is unknown or
-    /// distant.
+    /// Writes the response to a request. The connection stays open unless the end of the request is
+    /// unknown or distant.
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn write(mut self, session: &mut Session) -> pingora::Result<()> {
-        if let Some(connection) = head::connection(session) {
-            self.form = connection
-                .error_forms()
-                .of_target(session.req_header().raw_path());
-        }
+    pub async fn write(
+        mut self,
+        connection: &mut Connection,
+        request: &RequestHeader,
+    ) -> Result<(), ClientError> {
+        self.form = connection.error_forms().of_target(request.raw_path());
         if self.ends_connection() {
-            session.set_keepalive(None);
+            connection.end_after_response();
         }
-        head::settle_connection(session);
+        settle_connection(connection);
         let body = self.body();
-        let mut answer = ResponseHeader::build(self.status(), Some(9))?;
+        let mut answer = ResponseHeader::build(self.status(), Some(9)).map_err(unwritable)?;
         for (name, value) in self.headers(&body) {
-            answer.insert_header(name, value)?;
+            answer.insert_header(name, value).map_err(unwritable)?;
         }
-        if let Some(origin) = session
-            .req_header()
+        if let Some(origin) = request
             .headers
             .get(header::ORIGIN)
             .filter(|_| self.for_pages)
         {
-            answer.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
-            // The response is the same for every caller, so it reveals nothing to a page that sends
-            // cookies.
-            answer.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
-            answer.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
-            answer.insert_header(header::VARY, "Origin")?;
+            for (name, value) in for_page(origin) {
+                answer.insert_header(name, value).map_err(unwritable)?;
+            }
         }
-        head::announce_keep_alive(session, &mut answer)?;
-        let without_body = session.req_header().method == http::Method::HEAD;
-        session
-            .write_response_header(Box::new(answer), without_body)
-            .await?;
-        if !without_body {
-            session.write_response_body(Some(body), true).await?;
+        if *connection.method() == Method::HEAD {
+            connection.write_head(&answer, Framing::None);
+        } else {
+            connection.write_head(&answer, Framing::Length);
+            connection.write_body(body);
         }
-        Ok(())
+        connection.flush().await
     }
+}
+
+/// The fields that let a page of this origin read a response (CORS, Fetch standard).
+fn for_page(origin: &HeaderValue) -> [(HeaderName, HeaderValue); 4] {
+    [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+        // The response is the same for every caller, so it reveals nothing to a page that sends
+        // cookies.
+        (
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        ),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
+        (header::VARY, HeaderValue::from_static("Origin")),
+    ]
+}
+
+/// Pingora's heads hold more fields than a response of the sidecar has.
+fn unwritable(_: Box<pingora::Error>) -> ClientError {
+    ClientError::Gone
 }

@@ -5,17 +5,12 @@
 //! none is left, the name is resolved again at once, for services that return at another address.
 
 mod config;
-#[allow(dead_code, reason = "the relay will use it")]
 mod connect;
-#[allow(dead_code, reason = "the relay will use it")]
 pub mod connection;
-#[allow(dead_code, reason = "the relay will use it")]
 pub mod error;
 mod peers;
 mod pin;
-#[allow(dead_code, reason = "the relay will use it")]
 pub mod pool;
-mod reuse;
 mod tries;
 mod trouble;
 
@@ -26,28 +21,23 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use http::HeaderValue;
-use pingora::http::ResponseHeader;
-use pingora::protocols::{ALPN, Digest};
-use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::Error;
+use pingora::protocols::ALPN;
+use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::{Notify, watch};
 
 pub use self::config::{Config, Timeouts, UnusableUpstream};
-#[allow(unused_imports, reason = "the relay will use it")]
 pub use self::connect::Unconnected;
 pub(in crate::proxy) use self::connect::{PLAIN, open_plain};
+pub use self::connection::{RequestBody, UpstreamConnection};
+pub use self::error::UpstreamError;
 pub(in crate::proxy) use self::peers::plain_template;
 use self::peers::templates;
-use self::pin::{Pin, Shown};
-use self::reuse::Idle;
-pub(in crate::proxy) use self::reuse::connect_fresh;
-pub use self::reuse::{Repeat, decide_repeat};
+use self::pin::Pin;
+pub use self::pool::Pool;
 pub use self::tries::Tries;
 use self::trouble::Trouble;
-pub use self::trouble::tls_alert;
-use super::fault::Fault;
 use super::own::OwnAddresses;
-use crate::domain::reason::Reason;
 use crate::files::blocking;
 use crate::http_client::demanded_certificate;
 
@@ -69,7 +59,6 @@ pub struct Upstream {
     pin: Option<Pin>,
     /// Distinguishes its connections in a [`pool::Pool`].
     settings: u128,
-    idle: Idle,
     trouble: Trouble,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     /// The address to try first; moves on when a connect fails.
@@ -103,7 +92,6 @@ impl Upstream {
             template,
             pin,
             settings: connect::settings(&config),
-            idle: Idle::new(config.timeouts.idle),
             trouble: Trouble::default(),
             addresses: watch::Sender::new(Arc::new([])),
             preferred: AtomicUsize::new(0),
@@ -137,7 +125,6 @@ impl Upstream {
             tracing::debug!(host = %self.config.host, addresses = others.len(), "upstream \
                 resolved");
             self.addresses.send_replace(others.into());
-            self.idle.forget();
         }
     }
 
@@ -163,98 +150,6 @@ impl Upstream {
     #[must_use]
     pub fn origin(&self) -> (bool, &str, u16) {
         (self.config.tls, &self.config.host, self.config.port)
-    }
-
-    /// The peer for the next attempt of a request. `read` overrides the read timeout of the
-    /// response.
-    ///
-    /// # Errors
-    /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout,
-    /// [`Reason::Loop`] when its address is the sidecar's own.
-    pub async fn peer(
-        &self,
-        tries: &mut Tries,
-        read: Option<Duration>,
-    ) -> Result<Box<HttpPeer>, Reason> {
-        let address = match self.pick(tries) {
-            Some(address) => address,
-            None if self.leads_back.load(Ordering::Relaxed) => return Err(Reason::Loop),
-            None => {
-                let mut addresses = self.addresses.subscribe();
-                let resolved = addresses.wait_for(|addresses| !addresses.is_empty());
-                let _ = tokio::time::timeout(self.config.timeouts.connect, resolved).await;
-                self.pick(tries).ok_or(Reason::UpstreamUnreachable)?
-            }
-        };
-        tries.current = Some(address);
-        let mut peer = self
-            .pin
-            .as_ref()
-            .and_then(Pin::template)
-            .unwrap_or(&self.template)
-            .clone();
-        peer._address = address.into();
-        self.idle.apply(&mut peer);
-        if tries.fresh {
-            connect_fresh(&mut peer);
-        }
-        if read.is_some() {
-            peer.options.read_timeout = read;
-        }
-        Ok(Box::new(peer))
-    }
-
-    /// Verifies a connection. Call it for each connection before anything is sent: when `caFile`
-    /// holds the upstream's own certificate, nothing else verifies it.
-    ///
-    /// # Errors
-    /// When the upstream's certificate is not trusted in this way. `reuse::decide_repeat` then
-    /// decides whether to try another way.
-    pub fn check(
-        &self,
-        peer: &HttpPeer,
-        reused: bool,
-        digest: Option<&Digest>,
-        tries: &mut Tries,
-    ) -> pingora::Result<()> {
-        // A reused connection was verified when it was new.
-        let Some(pin) = self.pin.as_ref().filter(|_| !reused) else {
-            return Ok(());
-        };
-        let refused = |why: String| Err(Error::explain(ErrorType::InvalidCert, why).into_up());
-        match pin.check(peer, digest) {
-            Shown::Good => Ok(()),
-            Shown::Bad(error) => refused(error.to_string()),
-            Shown::Another => {
-                pin.set_next(false);
-                tries.verifies_otherwise = true;
-                refused("another certificate than the one in the CA file".to_owned())
-            }
-        }
-    }
-
-    /// Records that a response has begun.
-    pub fn answered(&self, answer: &ResponseHeader) {
-        self.idle.note(answer);
-        self.trouble.end(self);
-    }
-
-    /// Logs a request that failed after its connection was made. `is_answered`: a response had
-    /// begun. Returns the TLS alert behind the failure if the error lacks it, because the
-    /// connection ended while the request was sent.
-    pub async fn broke(&self, tries: &Tries, error: &Error, is_answered: bool) -> Option<Fault> {
-        let address = tries
-            .current
-            .filter(|_| *error.esource() == ErrorSource::Upstream)?;
-        let is_lost = *error.etype() == ErrorType::WriteError && self.config.tls && !is_answered;
-        let alert = if is_lost && tls_alert(error).is_none() {
-            self.demand(address).await
-        } else {
-            None
-        };
-        let why = alert.map_or_else(|| trouble::why(error, &self.config.timeouts), str::to_owned);
-        self.trouble.begin(self, address, why);
-        alert.map(|alert| Fault::because(Reason::UpstreamTls, alert))
     }
 
     /// The alert by which the upstream refuses a client without a certificate; determined at most
@@ -382,12 +277,7 @@ fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPee
     let mut peer = HttpPeer::new(unset, tls, server_name);
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect * if tls { 2 } else { 1 });
-    peer.options.read_timeout = Some(timeouts.read);
-    peer.options.write_timeout = Some(timeouts.write);
-    peer.options.idle_timeout = Some(timeouts.idle);
     peer.options.alpn = ALPN::H1;
-    // A tunnel would outlive its token. Upgrades are not supported yet.
-    peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
     peer
 }
 

@@ -4,17 +4,21 @@
 
 use std::sync::Mutex;
 
-use async_trait::async_trait;
-use pingora::proxy::{ProxyHttp, Session};
+use pingora::ErrorType;
+use pingora::http::RequestHeader;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::proxy::connection::Clients;
+use crate::domain::reason::Reason;
+use crate::proxy::access::Access;
+use crate::proxy::connection::{Clients, Connection};
+use crate::proxy::fault::Fault;
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
+use crate::proxy::relay::{Decision, OwnAnswers, Policy};
 use crate::proxy::switch::Switch;
-use crate::telemetry::{Metrics, Role};
+use crate::telemetry::{Metrics, RequestMetrics, Role};
 
 fn own(addresses: &[&str]) -> Arc<OwnAddresses> {
     Arc::new(OwnAddresses::new(
@@ -47,8 +51,9 @@ fn upstream(addresses: &[&str]) -> Arc<Upstream> {
 }
 
 async fn tried(upstream: &Upstream, tries: &mut Tries) -> SocketAddr {
-    upstream.peer(tries, None).await.unwrap();
-    tries.current.unwrap()
+    let address = upstream.next_address(tries).await.unwrap();
+    tries.begin(address);
+    address
 }
 
 #[tokio::test]
@@ -254,7 +259,7 @@ async fn a_name_that_was_never_resolved_is_waited_for_as_long_as_a_connect() {
     let upstream = upstream(&[]);
     let began = Instant::now();
     assert_eq!(
-        upstream.peer(&mut Tries::default(), None).await.err(),
+        upstream.next_address(&Tries::default()).await.err(),
         Some(Reason::UpstreamUnreachable)
     );
     assert_eq!(began.elapsed(), Duration::from_secs(1));
@@ -292,49 +297,53 @@ fn every_timeout_of_the_configuration_reaches_the_connection() {
             options.total_connection_timeout,
             Some(Duration::from_secs(total))
         );
-        assert_eq!(options.read_timeout, Some(Duration::from_secs(60)));
-        assert_eq!(options.write_timeout, Some(Duration::from_secs(30)));
-        assert_eq!(options.idle_timeout, Some(Duration::from_secs(50)));
     }
 }
 
 /// A minimal listener that forwards every request.
-struct Relay(Arc<Upstream>);
+struct Forwarding(Arc<Upstream>, RequestMetrics);
 
-#[async_trait]
-impl ProxyHttp for Relay {
-    type CTX = Tries;
+impl Policy for Forwarding {
+    type State = ();
 
-    fn new_ctx(&self) -> Tries {
-        Tries::default()
-    }
+    fn begin(&self) {}
 
-    async fn request_filter(&self, session: &mut Session, _: &mut Tries) -> pingora::Result<bool> {
-        crate::proxy::head::accept(session)
-            .map(|_| false)
-            .map_err(|_| Error::new(pingora::ErrorType::InternalError))
-    }
-
-    async fn upstream_peer(
+    async fn decide(
         &self,
-        _: &mut Session,
-        tries: &mut Tries,
-    ) -> pingora::Result<Box<HttpPeer>> {
-        self.0
-            .peer(tries, None)
-            .await
-            .map_err(|_| Error::new(pingora::ErrorType::ConnectNoRoute))
+        _: &mut Connection,
+        _: &RequestHeader,
+        (): &mut (),
+        _: &mut Access,
+    ) -> Decision {
+        Decision::Forward
     }
 
-    fn fail_to_connect(
+    fn own_answers(&self, (): &()) -> OwnAnswers<'_> {
+        OwnAnswers {
+            realm: "relay",
+            for_pages: false,
+            metrics: &self.1,
+        }
+    }
+
+    async fn connect(
         &self,
-        _: &mut Session,
-        _: &HttpPeer,
+        pool: &Arc<Pool>,
         tries: &mut Tries,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        error.set_retry(self.0.connect_failed(tries, &error));
-        error
+        (): &mut (),
+    ) -> Result<UpstreamConnection, Unconnected> {
+        self.0.connect(pool, tries).await
+    }
+
+    fn forward(
+        &self,
+        _: &mut RequestHeader,
+        _: &Connection,
+        (): &mut (),
+        _: SocketAddr,
+        _: &Access,
+    ) -> Result<(), Fault> {
+        Ok(())
     }
 }
 
@@ -342,13 +351,15 @@ fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     crate::jose::provider::install();
     let workers = Workers::start(1).unwrap();
     let socket = BoundSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
-    let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
+    let metrics = || Arc::new(Metrics::new()).requests(Role::Inbound, "relay");
+    let service = Forwarding(upstream.clone(), metrics());
+    let metrics = Arc::new(metrics());
     let listener = workers
         .listen(
             &socket,
             &metrics,
             Clients::default(),
-            &Switch::new(Relay(upstream.clone()), Arc::new(())),
+            &Switch::new(service, Arc::new(())),
         )
         .unwrap();
     (workers, listener)
@@ -408,7 +419,7 @@ async fn a_name_that_leads_back_to_us_is_a_loop_until_it_leads_elsewhere() {
     let upstream = upstream(&[]);
     let config = upstream.config.clone();
     let upstream = Upstream::new(config.clone(), own(&["10.0.0.1:80"])).unwrap();
-    let peer = async || upstream.peer(&mut Tries::default(), None).await.map(drop);
+    let peer = async || upstream.next_address(&Tries::default()).await.map(drop);
     upstream.take(vec!["10.0.0.1:80".parse().unwrap()]);
     assert_eq!(peer().await, Err(Reason::Loop));
     // With two addresses, the other one is used.
@@ -437,7 +448,7 @@ async fn a_name_that_leads_back_to_us_is_a_loop_until_it_leads_elsewhere() {
     };
     let fixed = Upstream::new(fixed, own(&["10.0.0.1:80"])).unwrap();
     assert_eq!(
-        fixed.peer(&mut Tries::default(), None).await.map(drop),
+        fixed.next_address(&Tries::default()).await.map(drop),
         Err(Reason::Loop)
     );
 }

@@ -23,9 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::open::Open;
-pub use self::seat::{
-    AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_COMPLETE, HEAD_READ, LINGERING, Seat,
-};
+pub use self::seat::{AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_READ, LINGERING, Seat};
 use self::seat::{GONE, is_idle};
 use crate::limits::Key;
 
@@ -283,6 +281,12 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    /// The seat itself.
+    #[cfg(test)]
+    pub fn seat(&self) -> Arc<Seat> {
+        self.seat.clone()
+    }
+
     /// Marks the connection as idle in this phase, unless it was dismissed.
     pub fn becomes_idle(&self, phase: u8) {
         self.seat
@@ -308,15 +312,6 @@ impl Admitted {
             self.admission.list(&self.seat);
             self.admission.freed.notify_waiters();
         }
-    }
-
-    /// Pingora has parsed the head.
-    pub fn is_read(&self) {
-        let enter = |now| (now != DISMISSED).then_some(HEAD_READ);
-        let _ = self
-            .seat
-            .phase
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter);
     }
 }
 

@@ -9,11 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep};
 
 use super::super::framing::Unread;
+use super::stream::ClientStream;
 
 /// After a complete request: only another request can follow.
 const AFTER_REQUEST: Limits = Limits {
@@ -83,7 +83,7 @@ impl Closing {
     pub fn poll_discard(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut dyn ClientStream,
     ) -> Poll<io::Result<()>> {
         let mut sink = [0; READ];
         while !self.is_over(cx) {

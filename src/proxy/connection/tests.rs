@@ -1,7 +1,9 @@
 //! Tests of `connection`.
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use std::future::poll_fn;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::domain::error_form::ErrorForms;
@@ -19,26 +21,40 @@ async fn connected_to(clients: Clients) -> (Connection, TcpStream) {
         .unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
     let clients = Arc::new(clients);
+    (made(stream, peer, &clients).await, client)
+}
+
+async fn made(stream: TcpStream, peer: SocketAddr, clients: &Arc<Clients>) -> Connection {
     let seat = clients.admit(peer.ip(), || ()).await.unwrap();
-    (
-        Connection::new(stream, peer, clients, seat).unwrap().0,
-        client,
-    )
+    let addresses = (peer, stream.local_addr().unwrap());
+    let ending = CancellationToken::new();
+    Connection::new(Box::new(stream), addresses, clients.clone(), seat, ending)
+}
+
+/// The refusal of the next head.
+async fn refused(connection: &mut Connection) -> Fault {
+    match connection.next_request().await {
+        Next::Refused(fault) => fault,
+        _ => panic!("no refusal"),
+    }
+}
+
+fn is_end(next: &Next) -> bool {
+    matches!(next, Next::End)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_connection_has_ten_seconds_until_its_first_byte() {
     let (mut connection, _client) = connected().await;
-    let (state, began) = (connection.state(), Instant::now());
-    assert_eq!(
-        connection.read(&mut [0; 64]).await.unwrap(),
-        0,
+    let began = Instant::now();
+    assert!(
+        is_end(&connection.next_request().await),
         "it ends as if the client had closed it"
     );
     assert_eq!(began.elapsed().as_secs(), 10);
-    assert!(state.was_silent() && state.refused().is_none());
+    assert!(connection.was_silent());
     // No time passes while further input is awaited.
-    AsyncWriteExt::shutdown(&mut connection).await.unwrap();
+    connection.close().await;
     assert_eq!(began.elapsed().as_secs(), 10);
 }
 
@@ -48,32 +64,31 @@ async fn an_unread_request_saves_its_dismissed_connection() {
     let (mut connection, mut client) = connected().await;
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     client.write_all(head).await.unwrap();
-    assert!(connection.state.seat.dismiss());
-    let mut read = [0; 64];
-    let length = connection.read(&mut read).await.unwrap();
-    assert_eq!(&read[..length], head);
+    assert!(connection.seat.dismiss());
+    let next = connection.next_request().await;
+    assert!(matches!(next, Next::Request(_)));
     // A silent connection ends.
     let (mut silent, _client) = connected().await;
-    assert!(silent.state.seat.dismiss());
-    assert_eq!(silent.read(&mut read).await.unwrap(), 0);
+    assert!(silent.seat.dismiss());
+    assert!(is_end(&silent.next_request().await));
     // So does one that has sent the beginning of a head, however much of it follows.
     let (mut slow, mut client) = connected().await;
     client.write_all(b"GET / HT").await.unwrap();
-    let reading = tokio::time::timeout(Duration::from_millis(50), slow.read(&mut read));
+    let reading = tokio::time::timeout(Duration::from_millis(50), slow.next_request());
     assert!(reading.await.is_err());
-    assert!(slow.state.seat.dismiss());
+    assert!(slow.seat.dismiss());
     client.write_all(b"TP/1.1").await.unwrap();
-    assert_eq!(slow.read(&mut read).await.unwrap(), 0);
+    assert!(is_end(&slow.next_request().await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_has_ten_seconds_from_its_first_byte() {
     let (mut connection, mut client) = connected().await;
     client.write_all(b"GET / HT").await.unwrap();
-    let (state, began) = (connection.state(), Instant::now());
-    connection.read(&mut [0; 64]).await.unwrap_err();
+    let began = Instant::now();
+    let fault = refused(&mut connection).await;
     assert!((10..20).contains(&began.elapsed().as_secs()));
-    assert_eq!(state.refused().unwrap().reason, Reason::HeadTimeout);
+    assert_eq!(fault.reason, Reason::HeadTimeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +105,9 @@ async fn a_head_that_does_not_come_whole_is_answered_in_the_form_of_its_path() {
         });
         let (mut connection, mut client) = connected_to(clients).await;
         client.write_all(begin.as_bytes()).await.unwrap();
-        connection.read(&mut [0; 64]).await.unwrap_err();
+        let fault = refused(&mut connection).await;
+        connection.write_refusal(&fault);
+        connection.flush().await.unwrap();
         drop(connection);
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
@@ -118,10 +135,7 @@ async fn only_so_many_large_heads_are_read_at_once() {
             .await
             .unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let seat = clients.admit(peer.ip(), || ()).await.unwrap();
-        let connection = Connection::new(stream, peer, clients.clone(), seat)
-            .unwrap()
-            .0;
+        let connection = made(stream, peer, &clients).await;
         let head = format!(
             "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
             "x".repeat(40 * 1024)
@@ -131,15 +145,12 @@ async fn only_so_many_large_heads_are_read_at_once() {
     };
     let mut taken: Vec<_> = std::iter::from_fn(|| clients.begin_large_head()).collect();
     assert_eq!(taken.len(), clients::MOST_LARGE_HEADS);
-    let (mut refused, _client) = open().await;
-    refused.read(&mut [0; 64]).await.unwrap_err();
-    assert_eq!(
-        refused.state().refused().unwrap().reason,
-        Reason::TooManyConnections
-    );
+    let (mut connection, _client) = open().await;
+    let fault = refused(&mut connection).await;
+    assert_eq!(fault.reason, Reason::TooManyConnections);
     taken.pop();
     let (mut served, _client) = open().await;
-    assert_eq!(served.read(&mut [0; 64]).await.unwrap(), 64);
+    assert!(matches!(served.next_request().await, Next::Request(_)));
     // The head is complete, so its slot is free again.
     assert!(clients.begin_large_head().is_some());
 }
@@ -148,27 +159,63 @@ async fn only_so_many_large_heads_are_read_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_blocked_connection_ends_at_once_when_dismissed() {
     let (mut connection, mut client) = connected().await;
-    let socket = connection.io.get_ref();
+    let socket = connection.stream.socket().unwrap();
     socket.writable().await.unwrap();
     while socket.try_write(&[0; 64 * 1024]).is_ok() {}
     client.write_all(b"no head\r\n\r\n").await.unwrap();
-    connection.read(&mut [0; 64]).await.unwrap_err();
-    let (state, began) = (connection.state(), Instant::now());
-    let flushing = tokio::spawn(async move {
-        let flushed = connection.flush().await;
-        let _ = AsyncWriteExt::shutdown(&mut connection).await;
-        flushed
-    });
+    let fault = refused(&mut connection).await;
+    connection.write_refusal(&fault);
+    let (seat, began) = (connection.seat.seat(), Instant::now());
+    let closing = tokio::spawn(async move { connection.close().await });
     tokio::task::yield_now().await;
-    assert!(state.seat.dismiss());
-    let flushed = tokio::time::timeout(Duration::from_secs(1), flushing)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        flushed.unwrap_err().kind(),
-        io::ErrorKind::ConnectionAborted
-    );
+    assert!(seat.dismiss());
+    let closed = tokio::time::timeout(Duration::from_secs(1), closing);
+    closed.await.unwrap().unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);
     drop(client);
+}
+
+/// A client that sends several requests at once gets its bodies and heads apart.
+#[tokio::test]
+async fn bytes_of_the_next_request_wait_until_this_one_is_answered() {
+    let (mut connection, mut client) = connected().await;
+    let requests = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /b HTTP/1.1\r\n\
+        Host: a\r\n\r\n";
+    client.write_all(requests).await.unwrap();
+    let Next::Request(first) = connection.next_request().await else {
+        panic!("no request");
+    };
+    assert_eq!(first.raw_path(), b"/a");
+    assert_eq!(connection.read_body().await.unwrap().unwrap(), "hi");
+    assert_eq!(connection.read_body().await.unwrap(), None);
+    let departed = poll_fn(|cx| std::task::Poll::Ready(connection.poll_departure(cx)));
+    assert!(departed.await.is_pending());
+    let Next::Request(second) = connection.next_request().await else {
+        panic!("no request");
+    };
+    assert_eq!(second.raw_path(), b"/b");
+}
+
+#[test]
+fn a_connection_stays_open_by_its_version_and_its_connection_field() {
+    for (version, value, stays) in [
+        (Version::HTTP_11, None, true),
+        (Version::HTTP_11, Some("close"), false),
+        (Version::HTTP_11, Some("x, Close"), false),
+        (Version::HTTP_11, Some("keep-alive, close"), false),
+        (Version::HTTP_11, Some("x"), true),
+        (Version::HTTP_10, None, false),
+        (Version::HTTP_10, Some("Keep-Alive"), true),
+        (Version::HTTP_10, Some("x"), false),
+    ] {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert(header::CONNECTION, HeaderValue::from_static(value));
+        }
+        assert_eq!(
+            keeps_alive(version, &headers),
+            stays,
+            "{version:?} {value:?}"
+        );
+    }
 }

@@ -1,140 +1,175 @@
-//! Writes to a connection, and closes it.
+//! Writes responses, and closes the connection.
 
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, header};
+use pingora::http::ResponseHeader;
 
-use super::Connection;
-use super::admission::{HEAD_READ, LINGERING};
+use super::admission::LINGERING;
 use super::closing::Closing;
+use super::date;
+use super::{ClientError, Connection};
 use crate::proxy::answer;
+use crate::proxy::deadlines::Wait;
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
 
-/// The rule for heads that Pingora refuses although `framing` accepted them.
-pub(super) const UNREADABLE: &str = "the head cannot be read";
-
-impl Connection {
-    /// Passes a write's result on, or ends a write that is blocked for too long.
-    pub(super) fn in_time<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_deadline = None;
-            self.answer_deadline.restart(&self.state.answer);
-            return written;
-        }
-        // No request is in progress, and another connection waits for this seat.
-        let seat = &self.state.seat;
-        if seat.phase() != HEAD_READ && seat.is_dismissed(cx.waker()) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        let wait = self.state.timeouts().write;
-        let deadline = self
-            .write_deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
-        ready!(deadline.as_mut().poll(cx));
-        self.state.stalled.store(true, Ordering::Relaxed);
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Answers in Pingora's place and ends the input.
-    pub(super) fn poll_refuse(
-        &mut self,
-        cx: &mut Context<'_>,
-        fault: Fault,
-    ) -> Poll<io::Result<()>> {
-        let code = fault.reason.code();
-        self.write_refusal(cx, fault);
-        let _ = Pin::new(&mut self.io).poll_flush(cx);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, code)))
-    }
-
-    /// Puts the response for a fault into the write buffer. The buffer is empty, because nothing
-    /// was written since the last flush, and it is larger than the response.
-    pub(super) fn write_refusal(&mut self, cx: &mut Context<'_>, fault: Fault) {
-        if self.state.refused().is_none() {
-            let _ = Pin::new(&mut self.io)
-                .poll_write(cx, &answer::on_the_wire(&fault, self.framing.error_form()));
-            let _ = self.state.refused.set(fault);
-        }
-    }
+/// How a client finds the end of a response's body (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    None,
+    /// The head announces the length.
+    Length,
+    /// Chunks.
+    Chunked,
+    /// The connection ends with the body.
+    UntilClose,
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.state.seat.phase() == HEAD_READ {
-            let written = Pin::new(&mut self.io).poll_write(cx, buf);
-            return self.in_time(cx, written);
+impl Connection {
+    /// Puts the head of an interim response into the send buffer (RFC 9110 §15.2).
+    pub fn write_interim(&mut self, head: &ResponseHeader) {
+        self.current.has_interim = true;
+        let buffer = self.outgoing.small();
+        write_fields(buffer, head);
+        buffer.put_slice(b"\r\n");
+    }
+
+    /// Puts the head of the response into the send buffer, with the fields that announce whether the
+    /// connection stays open. The caller has set those that announce `framing`.
+    pub fn write_head(&mut self, head: &ResponseHeader, framing: Framing) {
+        self.current.status = Some(head.status);
+        self.current.framing = framing;
+        if framing == Framing::UntilClose {
+            self.end_after_response();
         }
-        // Before a head is accepted Pingora writes only its own error page, which is replaced here.
-        self.write_refusal(cx, Fault::malformed(UNREADABLE));
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    /// Writes a chunk, its size and its end at once, although the buffer is too small for them.
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.state.seat.phase() == HEAD_READ {
-            let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-            return self.in_time(cx, written);
+        let buffer = self.outgoing.small();
+        write_fields(buffer, head);
+        if !head.headers.contains_key(header::DATE) {
+            buffer.put_slice(&date::field());
         }
-        let first = bufs
-            .iter()
-            .find(|buf| !buf.is_empty())
-            .map_or(&[][..], |buf| buf);
-        self.poll_write(cx, first)
+        buffer.put_slice(if self.current.keeps_alive {
+            &self.keep_alive
+        } else {
+            b"Connection: close\r\n"
+        });
+        buffer.put_slice(b"\r\n");
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
+    /// Puts a part of the response's body into the send buffer.
+    pub fn write_body(&mut self, data: Bytes) {
+        if self.current.framing == Framing::None {
+            return;
+        }
+        self.current.body_bytes += data.len() as u64;
+        if self.current.framing == Framing::Chunked {
+            self.outgoing.put_chunk(data);
+        } else {
+            self.outgoing.put_data(data);
+        }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        self.in_time(cx, flushed)
+    /// Ends the body of the response.
+    pub fn end_body(&mut self, trailers: Option<&HeaderMap>) {
+        if self.current.framing == Framing::Chunked {
+            self.outgoing.put_last_chunk(trailers);
+        }
     }
 
-    /// Closes the sending side and discards further input: see `closing`.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        this.state.request_is_over();
-        // No request was in progress, and another connection waits for this seat.
-        if this.state.seat.is_dismissed(cx.waker()) {
-            if !this.is_shut_down {
-                // Does not wait: a client that does not read must not keep the seat.
-                let _ = Pin::new(&mut this.io).poll_shutdown(cx);
+    /// How many bytes wait to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Sends what waits. Starts and stops the deadline of the write; the caller watches it.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        let before = self.outgoing.written();
+        let sent = self.outgoing.poll_write(cx, &mut *self.stream);
+        if sent.is_ready() || self.outgoing.written() != before {
+            self.deadlines.stop(Wait::ClientWrite);
+        }
+        if sent.is_pending() {
+            let wait = self.settings.timeouts.write;
+            self.deadlines.start(Wait::ClientWrite, wait);
+        }
+        sent.map_err(|_| ClientError::Gone)
+    }
+
+    /// Sends what waits, within the client's timeout.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        let flushed = poll_fn(|cx| {
+            let flushed = self.poll_flush(cx);
+            if flushed.is_ready() {
+                return flushed;
             }
-            return Poll::Ready(Ok(()));
+            ready!(self.deadlines.poll(cx));
+            Poll::Ready(Err(ClientError::Stalled))
+        });
+        flushed.await
+    }
+
+    /// Answers a head that is refused before it is a request.
+    pub fn write_refusal(&mut self, fault: &Fault) {
+        self.is_refused = true;
+        let answer = answer::on_the_wire(fault, self.heads.error_form());
+        self.outgoing.small().extend_from_slice(&answer);
+    }
+
+    /// Closes the connection. Sends what waits, closes the sending side and discards further input:
+    /// see `closing`.
+    pub async fn close(&mut self) {
+        poll_fn(|cx| self.poll_close(cx)).await;
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.request_is_over();
+        // No request was in progress, and another connection waits for this seat.
+        if self.seat.is_dismissed(cx.waker()) {
+            if !self.is_shut_down {
+                // Does not wait: a client that does not read must not keep the seat.
+                let _ = self.outgoing.poll_write(cx, &mut *self.stream);
+                let _ = Pin::new(&mut *self.stream).poll_shutdown(cx);
+            }
+            return Poll::Ready(());
         }
-        // The held bytes are no longer a request.
-        let unread = if this.held.is_empty() {
-            this.framing.unread()
+        // The received bytes are no longer a request.
+        let unread = if self.received.is_empty() && !self.heads.is_inside() && !self.is_refused {
+            self.unread()
         } else {
             Unread::Unknown
         };
-        let closing = this.closing.get_or_insert_with(|| Closing::begin(unread));
+        let closing = self.closing.get_or_insert_with(|| Closing::begin(unread));
         // A client that does not read could block this write without end.
         if closing.is_over(cx) {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
-        if !this.is_shut_down {
-            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            this.is_shut_down = true;
-            this.state.seat.becomes_idle(LINGERING);
+        if !self.is_shut_down {
+            let sent = ready!(self.outgoing.poll_write(cx, &mut *self.stream));
+            let shut_down = ready!(Pin::new(&mut *self.stream).poll_shutdown(cx));
+            if sent.and(shut_down).is_err() {
+                return Poll::Ready(());
+            }
+            self.is_shut_down = true;
+            self.seat.becomes_idle(LINGERING);
         }
-        closing.poll_discard(cx, this.io.get_mut())
+        closing.poll_discard(cx, &mut *self.stream).map(drop)
     }
+}
+
+/// Writes the status line and the fields (RFC 9112 §4).
+fn write_fields(buffer: &mut BytesMut, head: &ResponseHeader) {
+    buffer.put_slice(b"HTTP/1.1 ");
+    buffer.put_slice(head.status.as_str().as_bytes());
+    buffer.put_u8(b' ');
+    buffer.put_slice(head.get_reason_phrase().unwrap_or_default().as_bytes());
+    buffer.put_slice(b"\r\n");
+    head.header_to_h1_wire(buffer);
 }

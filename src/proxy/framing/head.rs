@@ -1,11 +1,13 @@
-//! Parses a complete request head (RFC 9112 §3, §5): the body's framing, and the normal form that
-//! Pingora reads.
+//! Parses a complete request head (RFC 9112 §3, §5) into its normal form, and the body's framing.
 
-use http::Version;
+use bytes::Bytes;
+use http::{HeaderValue, Version, header};
+use pingora::http::RequestHeader;
 
+use super::body::BodyReader;
 use super::host::is_host;
 use super::target::Target;
-use super::{FIELDS, FIRST_CHUNK, MAX_FIELDS, MAX_TARGET, Part};
+use super::{FIELDS, MAX_FIELDS, MAX_TARGET};
 use crate::domain::reason::Reason;
 use crate::proxy::fault::{Fault, Place};
 
@@ -32,24 +34,27 @@ const LENGTH: &str = "Content-Length is not a plain decimal number";
 const TWO_LENGTHS: &str = "there are two Content-Length headers; send one";
 const CODING: &str = "Transfer-Encoding is not exactly one `chunked`";
 const BOTH: &str = "there are both Content-Length and Transfer-Encoding; send one of them";
+const UNUSABLE: &str = "the head holds more than a proxy can forward";
 const CHUNKS_IN_1_0: &str =
     "Transfer-Encoding came with HTTP/1.0, which has none; send Content-Length";
 
-/// The result of parsing a head.
+/// A parsed head.
 pub(super) struct ParsedHead {
-    /// The part of the request that follows.
-    pub body: Part,
-    /// The normal form of the head, if it differs from the received bytes.
-    pub settled: Option<Vec<u8>>,
+    /// The normal form.
+    pub request: RequestHeader,
+    /// Reads the body.
+    pub body: BodyReader,
+    /// The length of the normal form, in bytes.
+    pub length: usize,
 }
 
-/// Parses a complete head.
+/// Parses a complete head with about `fields` fields.
 ///
 /// The normal form differs in two ways: target bytes that a URI cannot hold are percent-encoded,
 /// and `Host` is the authority of an absolute target (RFC 9112 §3.2.2), whatever the client sent
 /// there.
-pub(super) fn parse(head: &[u8]) -> Result<ParsedHead, Fault> {
-    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+pub(super) fn parse(raw: &Bytes, fields: usize) -> Result<ParsedHead, Fault> {
+    let head = raw.strip_prefix(b"\r\n").unwrap_or(raw);
     let mut begin = 0;
     let mut lines = memchr::memchr_iter(b'\n', head).map(|end| {
         let line = head.get(begin..=end).unwrap_or_default();
@@ -63,19 +68,36 @@ pub(super) fn parse(head: &[u8]) -> Result<ParsedHead, Fault> {
     let (method, raw_target, version) =
         request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
     let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
-    // The normal form is at most three times as long.
-    if raw_target.len() > MAX_TARGET / 3 {
-        let length = target.written_length();
-        if length > MAX_TARGET {
-            let rule = format!("the target has {length} bytes, the limit is {MAX_TARGET}");
+    let is_normal = target.is_normal();
+    let mut length = head.len();
+    if !is_normal || raw_target.len() > MAX_TARGET {
+        let written = target.written_length();
+        length = head.len() - raw_target.len() + written;
+        if written > MAX_TARGET {
+            let rule = format!("the target has {written} bytes, the limit is {MAX_TARGET}");
             return Err(Fault::because(Reason::HeadTooLarge, rule).of_target(raw_target));
         }
     }
     let of_target = |fault: Fault| fault.of_target(raw_target);
+    let unusable = |_| of_target(Fault::malformed(UNUSABLE));
+    let mut request = if is_normal {
+        RequestHeader::build(method, raw_target, Some(fields))
+    } else {
+        RequestHeader::build(method, &target.written(), Some(fields))
+    }
+    .map_err(unusable)?;
+    request.set_version(version);
     let mut framing = FramingFields {
-        is_absolute: target.authority.is_some(),
+        authority: target.authority,
         ..FramingFields::default()
     };
+    if let Some(authority) = target.authority {
+        let host = HeaderValue::from_maybe_shared(raw.slice_ref(authority));
+        let host = host.map_err(|_| of_target(Fault::malformed(HOST)))?;
+        request
+            .append_header(header::HOST, host)
+            .map_err(unusable)?;
+    }
     for (number, line) in lines.enumerate() {
         let here = |fault: Fault| of_target(fault.at(Place::Line(number + 2)));
         let line = line.map_err(here)?;
@@ -86,41 +108,26 @@ pub(super) fn parse(head: &[u8]) -> Result<ParsedHead, Fault> {
             return Err(of_target(Fault::because(Reason::HeadTooLarge, FIELDS)));
         }
         let (name, value) = field(line).map_err(here)?;
-        framing.add(name, value).map_err(here)?;
-    }
-    let body = framing.body(version).map_err(of_target)?;
-    let is_settled =
-        target.is_normal() && (target.authority.is_none() || framing.host == target.authority);
-    let settled = (!is_settled).then(|| settle(head, method, &target, version));
-    Ok(ParsedHead { body, settled })
-}
-
-/// Writes the normal form of a parsed head.
-fn settle(head: &[u8], method: &[u8], target: &Target<'_>, version: Version) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len() + 64);
-    out.extend_from_slice(method);
-    out.push(b' ');
-    target.write(&mut out);
-    out.extend_from_slice(if version == Version::HTTP_10 {
-        b" HTTP/1.0\r\n"
-    } else {
-        b" HTTP/1.1\r\n"
-    });
-    if let Some(authority) = target.authority {
-        out.extend_from_slice(b"Host: ");
-        out.extend_from_slice(authority);
-        out.extend_from_slice(b"\r\n");
-    }
-    let is_host = |line: &[u8]| {
-        line.get(..5)
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"host:"))
-    };
-    for line in head.split_inclusive(|byte| *byte == b'\n').skip(1) {
-        if target.authority.is_none() || !is_host(line) {
-            out.extend_from_slice(line);
+        if framing.add(name, value).map_err(here)? == Use::Kept {
+            append(&mut request, raw, name, value)
+                .map_err(|()| here(Fault::malformed(UNUSABLE)))?;
         }
     }
-    out
+    let body = framing.body(version).map_err(of_target)?;
+    Ok(ParsedHead {
+        request,
+        body,
+        length,
+    })
+}
+
+/// Adds a field, whose name and value stay slices of the received bytes.
+fn append(request: &mut RequestHeader, raw: &Bytes, name: &[u8], value: &[u8]) -> Result<(), ()> {
+    let value = HeaderValue::from_maybe_shared(raw.slice_ref(value)).map_err(drop)?;
+    request
+        .append_header(raw.slice_ref(name), value)
+        .map(drop)
+        .map_err(drop)
 }
 
 pub(super) fn strip_line_end(line: &[u8]) -> Result<&[u8], Fault> {
@@ -208,27 +215,36 @@ pub(in crate::proxy) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 /// The fields that define the body's framing and the host.
 #[derive(Default)]
 struct FramingFields<'a> {
-    /// An absolute target names the host; `Host` is ignored.
-    is_absolute: bool,
-    host: Option<&'a [u8]>,
+    /// The authority of an absolute target, which replaces `Host`.
+    authority: Option<&'a [u8]>,
+    has_host: bool,
     length: Option<u64>,
     chunked: bool,
 }
 
-impl<'a> FramingFields<'a> {
-    fn add(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Fault> {
+/// What becomes of a field.
+#[derive(PartialEq, Eq)]
+enum Use {
+    Kept,
+    /// Another field stands for it.
+    Replaced,
+}
+
+impl FramingFields<'_> {
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<Use, Fault> {
         let broken = match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                let repeated = self.host.replace(value).is_some();
-                if repeated {
+                if std::mem::replace(&mut self.has_host, true) {
                     Some(TWO_HOSTS)
+                } else if self.authority.is_some() {
+                    return Ok(Use::Replaced);
                 } else {
-                    (!self.is_absolute && !is_host(value)).then_some(HOST)
+                    (!is_host(value)).then_some(HOST)
                 }
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 return if value.eq_ignore_ascii_case(b"100-continue") {
-                    Ok(())
+                    Ok(Use::Kept)
                 } else {
                     Err(Reason::Expectation.into())
                 };
@@ -250,24 +266,21 @@ impl<'a> FramingFields<'a> {
             }
             _ => None,
         };
-        broken.map_or(Ok(()), |rule| Err(Fault::malformed(rule)))
+        broken.map_or(Ok(Use::Kept), |rule| Err(Fault::malformed(rule)))
     }
 
-    fn body(&self, version: Version) -> Result<Part, Fault> {
+    fn body(&self, version: Version) -> Result<BodyReader, Fault> {
         // Only HTTP/1.1 requires `Host` (RFC 9112 §3.2).
-        if self.host.is_none() && !self.is_absolute && version == Version::HTTP_11 {
+        if !self.has_host && self.authority.is_none() && version == Version::HTTP_11 {
             return Err(Fault::malformed(NO_HOST));
         }
         match (self.chunked, self.length) {
-            (false, None | Some(0)) => Ok(Part::End),
-            (false, Some(length)) => Ok(Part::Counted(length)),
+            (false, None) => Ok(BodyReader::none()),
+            (false, Some(length)) => Ok(BodyReader::counted(length)),
             // RFC 9112 §6.1: both fields together, or chunks in HTTP/1.0, indicate request
             // smuggling.
             (true, Some(_)) => Err(Fault::malformed(BOTH)),
-            (true, None) if version == Version::HTTP_11 => Ok(Part::Chunked {
-                at: FIRST_CHUNK,
-                extras: 0,
-            }),
+            (true, None) if version == Version::HTTP_11 => Ok(BodyReader::chunked()),
             (true, None) => Err(Fault::malformed(CHUNKS_IN_1_0)),
         }
     }
@@ -289,8 +302,23 @@ pub(super) fn is_control(byte: u8) -> bool {
 }
 
 /// `tchar` (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(in crate::proxy) fn is_token(byte: u8) -> bool {
+    const TOKEN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            table[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let marks = b"!#$%&'*+-.^_`|~";
+        let mut mark = 0;
+        while mark < marks.len() {
+            table[marks[mark] as usize] = true;
+            mark += 1;
+        }
+        table
+    };
+    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 #[cfg(test)]

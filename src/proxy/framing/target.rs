@@ -75,12 +75,12 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Whether [`Target::write`] would change nothing.
+    /// Whether [`Target::written`] is the same.
     pub fn is_normal(&self) -> bool {
         self.raw.iter().all(|byte| is_normal(*byte))
     }
 
-    /// The length of what [`Target::write`] writes.
+    /// The length of [`Target::written`].
     pub fn written_length(&self) -> usize {
         let (origin, rest) = self.raw.split_at(self.path);
         origin.len()
@@ -90,10 +90,11 @@ impl<'a> Target<'a> {
                 .sum::<usize>()
     }
 
-    /// Writes the target with every byte percent-encoded that a URI cannot hold (RFC 3986 §2.1,
-    /// §3.3, §3.4).
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// The target with every byte percent-encoded that a URI cannot hold (RFC 3986 §2.1, §3.3,
+    /// §3.4).
+    pub fn written(&self) -> Vec<u8> {
         const HEX: [u8; 16] = *b"0123456789ABCDEF";
+        let mut out = Vec::with_capacity(self.written_length());
         let (origin, rest) = self.raw.split_at(self.path);
         out.extend_from_slice(origin);
         for byte in rest {
@@ -104,6 +105,7 @@ impl<'a> Target<'a> {
                 out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
             }
         }
+        out
     }
 }
 
@@ -125,8 +127,7 @@ mod tests {
 
     fn normal(raw: &str) -> String {
         let target = Target::parse(raw.as_bytes()).unwrap();
-        let mut out = Vec::new();
-        target.write(&mut out);
+        let out = target.written();
         assert_eq!(target.is_normal(), out == raw.as_bytes());
         assert_eq!(target.written_length(), out.len());
         String::from_utf8(out).unwrap()
@@ -180,11 +181,9 @@ mod tests {
         fn the_normal_form_is_a_uri_and_its_own_normal_form(raw in proptest::collection::vec(any::<u8>(), 0..60)) {
             let raw = [b"/".as_slice(), &raw].concat();
             if let Ok(target) = Target::parse(&raw) {
-                let mut once = Vec::new();
-                target.write(&mut once);
+                let once = target.written();
                 prop_assert!(http::uri::PathAndQuery::try_from(once.as_slice()).is_ok());
-                let mut twice = Vec::new();
-                Target::parse(&once).unwrap().write(&mut twice);
+                let twice = Target::parse(&once).unwrap().written();
                 prop_assert_eq!(&once, &twice);
                 let decoded = |text: &[u8]| percent_encoding::percent_decode(text).collect::<Vec<_>>();
                 prop_assert_eq!(decoded(&raw), decoded(&once));

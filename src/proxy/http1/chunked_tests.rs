@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proxy::framing::Framing;
 use crate::proxy::http1::outgoing::Outgoing;
 
 /// The result of a whole body: its data, whether it is complete, and the bytes behind it.
@@ -173,22 +172,6 @@ proptest! {
             let pieces = cut(&body, &places);
             prop_assert_eq!(&read(&mut decoder(), pieces.into_iter()), &expected);
             prop_assert_eq!(&read(&mut decoder(), body.chunks(1)), &expected);
-        }
-    }
-
-    #[test]
-    fn requests_are_read_as_framing_reads_them(body in chunky()) {
-        let mut framing = Framing::default();
-        let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        framing.read(head).unwrap();
-        let expected = framing.read(&body).map(|progress| (framing.is_ended(), progress.taken));
-        let found = request(&body).map(|(_, is_ended, rest)| (is_ended, body.len() - rest.len()));
-        match (found, expected) {
-            (Err(found), Err(expected)) => prop_assert_eq!(found.into_fault(), expected),
-            (found, expected) => {
-                prop_assert!(found.is_ok() && expected.is_ok());
-                prop_assert_eq!(found.unwrap(), expected.unwrap());
-            }
         }
     }
 

@@ -3,30 +3,32 @@
 use std::net::IpAddr;
 
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 
 use super::evaluate::{Counting, Evaluated, admit, check_length, check_method, evaluate, refusal};
-use super::{Context, Inbound};
+use super::{Inbound, State};
+use crate::proxy::access::Access;
+use crate::proxy::answer::Answer;
+use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::fault;
 use crate::proxy::forwarded::RequestOrigin;
 use crate::proxy::head;
 use crate::telemetry::Decision;
 use crate::verifier::{Mode, Permit, Refusal};
 
 impl Inbound {
-    /// Decides about a request: `Ok(Some(path))` goes to an endpoint of the sidecar, `Ok(None)` to
-    /// the upstream.
-    pub(super) async fn decide(
+    /// Evaluates a request: `Ok(Some(path))` goes to an endpoint of the sidecar, `Ok(None)` to the
+    /// upstream.
+    pub(super) async fn evaluate(
         &self,
-        session: &mut Session,
-        ctx: &mut Context,
+        connection: &Connection,
+        request: &RequestHeader,
+        state: &mut State,
+        access: &mut Access,
     ) -> Result<Option<String>, Refusal> {
-        let connection = head::accept(session).map_err(Refusal::new)?;
         let peer = connection.peer.ip();
-        ctx.connection = Some(connection);
-        let request = session.req_header();
         let origin = RequestOrigin::read(&request.headers, peer, &self.trusted_proxies);
-        ctx.access.client = origin.client_behind_proxy();
-        ctx.origin = Some(origin);
+        access.client = origin.client_behind_proxy();
+        state.origin = Some(origin);
         // Checked before the target, because the target of CONNECT is not a path.
         check_method(&request.method)?;
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
@@ -57,27 +59,27 @@ impl Inbound {
             Evaluated::Permitted(path, permit) => (path, permit),
         };
         self.mark.check(&request.headers).map_err(Refusal::new)?;
-        ctx.access.client_id = permit
+        access.client_id = permit
             .token()
             .and_then(|token| token.client_id())
             .map(str::to_owned);
-        ctx.access.jti = permit
+        access.jti = permit
             .token()
             .and_then(|token| token.jti())
             .map(str::to_owned);
         if permit.would_be_refused() {
-            ctx.access.shadow(permit.reason());
-            ctx.access.note_refused_token(&request.headers);
+            access.shadow(permit.reason());
+            access.note_refused_token(&request.headers);
         } else {
-            ctx.access.allow(permit.reason());
+            access.allow(permit.reason());
         }
-        ctx.slot = counting.slot;
-        self.limit(request, &permit, peer, ctx)?;
-        ctx.target = match query {
+        state.slot = counting.slot;
+        self.limit(request, &permit, peer, state, access)?;
+        state.target = match query {
             Some(query) => format!("{}?{query}", path.as_str()),
             None => path.as_str().to_owned(),
         };
-        ctx.permit = Some(permit);
+        state.permit = Some(permit);
         Ok(None)
     }
 
@@ -88,38 +90,64 @@ impl Inbound {
         request: &RequestHeader,
         permit: &Permit,
         peer: IpAddr,
-        ctx: &mut Context,
+        state: &mut State,
+        access: &mut Access,
     ) -> Result<(), Refusal> {
         if let Err(refusal) = check_length(self.max_body, &request.headers) {
-            self.over_limit(refusal, ctx)?;
+            self.over_limit(refusal, access)?;
         }
         // A request that would be refused anyway does not count, unless the query to its authority
         // has counted it already.
-        let is_counted = permit.would_be_refused() || ctx.slot.is_some();
+        let is_counted = permit.would_be_refused() || state.slot.is_some();
         let Some(limits) = self.limits.as_ref().filter(|_| !is_counted) else {
             return Ok(());
         };
         match admit(limits, permit.token().map(|token| &**token), peer) {
             Ok(slot) => {
-                ctx.slot = Some(slot);
+                state.slot = Some(slot);
                 Ok(())
             }
-            Err(refusal) => self.over_limit(refusal, ctx),
+            Err(refusal) => self.over_limit(refusal, access),
         }
     }
 
     /// In shadow mode a request beyond a limit passes; the refusal is recorded unless an earlier
     /// check has refused.
-    pub(super) fn over_limit(&self, refusal: Refusal, ctx: &mut Context) -> Result<(), Refusal> {
+    pub(super) fn over_limit(&self, refusal: Refusal, access: &mut Access) -> Result<(), Refusal> {
         if self.gate.mode() == Mode::Enforce {
             return Err(Refusal {
-                client_id: ctx.access.client_id.take(),
+                client_id: access.client_id.take(),
                 ..refusal
             });
         }
-        if ctx.access.decision == Decision::Allow {
-            ctx.access.shadow(refusal.reason);
+        if access.decision == Decision::Allow {
+            access.shadow(refusal.reason);
         }
         Ok(())
+    }
+
+    /// Answers a request that is refused.
+    pub(super) async fn refuse(
+        &self,
+        connection: &mut Connection,
+        request: &RequestHeader,
+        refusal: Refusal,
+        access: &mut Access,
+    ) -> Result<(), ClientError> {
+        access.deny(refusal.reason);
+        access.note_refused_token(&request.headers);
+        access.client_id = refusal.client_id;
+        access.jti = refusal.jti.or(access.jti.take());
+        let description = fault::describe(refusal.reason, refusal.detail.as_deref());
+        access.detail = refusal.detail;
+        let mut answer = Answer::new(refusal.reason, &self.name)
+            .needing(refusal.needed.as_ref())
+            .describing(description)
+            .for_pages(self.for_pages);
+        if let Some(wait) = refusal.retry_after {
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            answer = answer.retry_after(seconds.try_into().unwrap_or(u64::MAX));
+        }
+        answer.write(connection, request).await
     }
 }

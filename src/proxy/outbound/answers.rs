@@ -2,21 +2,21 @@
 
 use http::StatusCode;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
 
 use super::links::Links;
 use super::reverse::Reverse;
-use super::{Context, Credential, Destination, Mode, Outbound, Route, called};
+use super::{Credential, Destination, Mode, Outbound, Route, State};
 use crate::domain::reason::Reason;
-use crate::proxy::head;
-use crate::proxy::listener::MAX_TRIES;
+use crate::proxy::access::Access;
+use crate::proxy::connection::Connection;
+use crate::proxy::relay::Answered;
 
 impl Outbound {
     /// Replaces URLs of the upstream in the response head by URLs of the listener.
     pub(super) fn map_links(
         &self,
-        session: &Session,
         answer: &mut ResponseHeader,
+        called: &str,
     ) -> pingora::Result<()> {
         let Mode::Reverse(Reverse {
             map_location: true,
@@ -35,56 +35,59 @@ impl Outbound {
             host,
             port,
             preserves_host: *preserve_host,
-            here: &called(session),
+            here: called,
         }
         .map(answer)
     }
 
     /// Reports the result of a request to the credential: any response that does not refuse the
     /// token ends an earlier refusal.
-    pub(super) fn note_answer(&self, answer: &ResponseHeader, ctx: &Context) {
+    pub(super) fn note_answer(&self, answer: &ResponseHeader, state: &State) {
         if !answer.status.is_informational()
             && answer.status != StatusCode::UNAUTHORIZED
             && let (Some(Credential::Attached(token, _)), Some(Route::To(index, _))) =
-                (&ctx.credential, &ctx.route)
+                (&state.credential, &state.route)
             && let Ok(destination) = self.destination(*index)
         {
             destination.credential.note_accepted(token);
         }
     }
 
-    /// Decides what to do about a response that refuses the token. Returns whether the request is
-    /// repeated with another one.
+    /// Decides what to do about a response that refuses the token: it is sent, or the request is
+    /// repeated with another token.
     ///
     /// # Errors
     /// [`Reason::ClientGone`].
     pub(super) async fn replace_token(
         &self,
-        session: &mut Session,
-        ctx: &mut Context,
-    ) -> Result<bool, Reason> {
+        connection: &mut Connection,
+        can_be_sent_again: bool,
+        state: &mut State,
+        access: &mut Access,
+    ) -> Result<Answered, Reason> {
         let (Some(Credential::Attached(refused, _)), Some(Route::To(index, _))) =
-            (&ctx.credential, &ctx.route)
+            (&state.credential, &state.route)
         else {
-            return Ok(false);
+            return Ok(Answered::Send);
         };
         let source = &self.destination(*index)?.credential;
-        if ctx.replayed {
-            return Ok(false);
+        if state.replayed {
+            return Ok(Answered::Send);
         }
-        // The last attempt that Pingora permits is not used for a repetition.
-        if !super::replay::can_be_sent_again(session) || ctx.attempts >= MAX_TRIES {
+        if !can_be_sent_again {
             source.note_refusal(refused);
-            return Ok(false);
+            return Ok(Answered::Send);
         }
         let token = tokio::select! {
             token = source.replacement(refused) => token,
-            () = head::client_gone(session) => return Err(Reason::ClientGone),
+            () = connection.departed() => return Err(Reason::ClientGone),
         };
-        let Some(token) = token else { return Ok(false) };
-        ctx.credential = Some(self.attached(token)?);
-        (ctx.replaying, ctx.replayed) = (true, true);
-        ctx.access.allow(Reason::TokenRenewed);
-        Ok(true)
+        let Some(token) = token else {
+            return Ok(Answered::Send);
+        };
+        state.credential = Some(self.attached(token)?);
+        state.replayed = true;
+        access.allow(Reason::TokenRenewed);
+        Ok(Answered::Repeat)
     }
 }

@@ -4,44 +4,45 @@ use std::net::SocketAddr;
 
 use http::Method;
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 
 use super::forward::{Routed, Urls};
 use super::reverse::Called;
-use super::{Context, Credential, Destination, Mode, Outbound, Refused, Route};
+use super::{Credential, Destination, Mode, Outbound, Refused, Route, State};
 use crate::domain::reason::Reason;
+use crate::proxy::access::Access;
+use crate::proxy::connection::Connection;
 use crate::proxy::head;
 use crate::token_source::AccessToken;
 
 impl Outbound {
     /// Checks the destination, and only then requests the token.
-    pub(super) async fn decide(
+    pub(super) async fn evaluate(
         &self,
-        session: &mut Session,
-        ctx: &mut Context,
+        connection: &mut Connection,
+        request: &RequestHeader,
+        state: &mut State,
+        access: &mut Access,
     ) -> Result<(), Refused> {
-        let connection = head::accept(session)?;
-        let request = session.req_header();
         // The response to TRACE would contain the token.
         if matches!(request.method, Method::CONNECT | Method::TRACE) {
             return Err(Reason::Method.into());
         }
         head::target(request)?;
         let route = self.route(request, connection.local).await?;
-        self.mark.check(&session.req_header().headers)?;
-        if head::asks_for_websocket(&session.req_header().headers) {
+        self.mark.check(&request.headers)?;
+        if head::asks_for_websocket(&request.headers) {
             return Err(Reason::WebSocket.into());
         }
         let credential = match &route {
             Route::Elsewhere(_) => Credential::Withheld,
-            Route::To(index, _) => self.credential(session, *index, ctx).await?,
+            Route::To(index, _) => self.credential(connection, request, *index, state).await?,
         };
-        ctx.access.allow(match credential {
+        access.allow(match credential {
             Credential::Attached(..) => Reason::TokenAttached,
             Credential::Own => Reason::OwnAuthorization,
             Credential::Withheld => Reason::PassedThrough,
         });
-        (ctx.route, ctx.credential) = (Some(route), Some(credential));
+        (state.route, state.credential) = (Some(route), Some(credential));
         Ok(())
     }
 
@@ -79,14 +80,15 @@ impl Outbound {
         }
     }
 
-    pub(super) async fn credential(
+    async fn credential(
         &self,
-        session: &mut Session,
+        connection: &mut Connection,
+        request: &RequestHeader,
         index: usize,
-        ctx: &mut Context,
+        state: &mut State,
     ) -> Result<Credential, Reason> {
         let attach = &self.attach;
-        let own = session.req_header().headers.get(&attach.header);
+        let own = request.headers.get(&attach.header);
         if !self.settings.overwrite && own.is_some_and(|own| !own.is_empty()) {
             return Ok(Credential::Own);
         }
@@ -97,10 +99,10 @@ impl Outbound {
         // A caller that disconnects cancels its wait for a token.
         let token = tokio::select! {
             token = source.token() => token,
-            () = head::client_gone(session) => return Err(Reason::ClientGone),
+            () = connection.departed() => return Err(Reason::ClientGone),
         };
         self.attached(token.map_err(|unavailable| {
-            ctx.retry_after = Some(unavailable.retry_after_secs());
+            state.retry_after = Some(unavailable.retry_after_secs());
             Reason::TokenUnavailable
         })?)
     }

@@ -1,11 +1,14 @@
 //! Writes the upstream request.
 
+use std::net::SocketAddr;
+
 use http::header;
 use pingora::http::RequestHeader;
 
 use super::reverse::Reverse;
-use super::{Context, Credential, Mode, Outbound, Route};
+use super::{Credential, Mode, Outbound, Route, State};
 use crate::domain::reason::Reason;
+use crate::proxy::access::Access;
 use crate::proxy::fault::Fault;
 use crate::proxy::head;
 use crate::proxy::headers::strip_overrides;
@@ -13,17 +16,17 @@ use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::request_id::REQUEST_ID;
 
 impl Outbound {
-    /// Writes the upstream request. It requires a decision.
-    ///
-    /// `called` is the host and port by which the client called the listener.
-    pub(super) fn forward(
+    /// Writes the upstream request to this address. It requires a decision.
+    pub(super) fn write_request(
         &self,
         request: &mut RequestHeader,
-        ctx: &Context,
-        called: &str,
+        state: &State,
+        to: SocketAddr,
+        access: &Access,
     ) -> Result<(), Fault> {
+        let called = state.called.as_str();
         let broken = |_| Fault::from(Reason::Internal);
-        let (Some(route), Some(credential)) = (&ctx.route, &ctx.credential) else {
+        let (Some(route), Some(credential)) = (&state.route, &state.credential) else {
             return Err(Reason::Internal.into());
         };
         if let Some(target) = rewritten(request, route)? {
@@ -54,12 +57,12 @@ impl Outbound {
             let host = self.destination(*index)?.upstream.host_value();
             request.insert_header(header::HOST, host).map_err(broken)?;
         }
-        if let Some(id) = ctx.access.request_id() {
+        if let Some(id) = access.request_id() {
             request
                 .insert_header(REQUEST_ID, id.clone())
                 .map_err(broken)?;
         }
-        let mark = self.mark.next(&request.headers, ctx.tries.current());
+        let mark = self.mark.next(&request.headers, Some(to));
         LoopMark::write(request, mark).map_err(broken)?;
         let header = &self.attach.header;
         match credential {

@@ -16,16 +16,10 @@ mod replay;
 mod reverse;
 
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use http::{HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Digest;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType};
 
 pub use self::config::{
     Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target, TokenRefusal,
@@ -37,10 +31,11 @@ use self::reverse::Reverse;
 use super::access::Access;
 use super::answer::Answer;
 use super::anywhere::Anywhere;
+use super::connection::Connection;
 use super::fault::Fault;
 use super::loop_mark::LoopMark;
-use super::upstream::{self, Repeat, Tries, Upstream};
-use super::{failure, head};
+use super::relay::{Answered, Decision, OwnAnswers, Policy, Repeat, Waits};
+use super::upstream::{Pool, Tries, Unconnected, Upstream, UpstreamConnection, UpstreamError};
 use crate::domain::reason::Reason;
 use crate::domain::settings::OutboundSettings;
 use crate::telemetry::RequestMetrics;
@@ -74,26 +69,19 @@ enum Mode {
     },
 }
 
-/// The state of a request between the phases.
-pub struct Context {
-    access: Access,
+/// The state of a request.
+#[derive(Default)]
+pub struct State {
+    /// Host and port by which the client called the listener.
+    called: String,
     /// The destination; set when the request may be forwarded.
     route: Option<Route>,
     /// The use of the token header; set when the request may be forwarded.
     credential: Option<Credential>,
-    /// The current error repeats the request.
-    replaying: bool,
-    /// The request was repeated.
+    /// Whether the request was repeated with another token.
     replayed: bool,
-    /// The number of upstream attempts.
-    attempts: usize,
-    /// The fault behind an error that a phase raised.
-    failure: Option<Fault>,
     /// Seconds until a token may be available again.
     retry_after: Option<u64>,
-    tries: Tries,
-    /// Whether the head of a response has arrived.
-    is_answered: bool,
 }
 
 enum Route {
@@ -146,71 +134,65 @@ impl Outbound {
     }
 
     /// The upstream of a request; `None` for pass-through.
-    fn upstream_of<'a>(&'a self, ctx: &Context) -> Option<&'a Upstream> {
-        match &ctx.route {
+    fn upstream_of<'a>(&'a self, state: &State) -> Option<&'a Upstream> {
+        match &state.route {
             Some(Route::To(index, _)) => self.destinations.get(*index).map(|to| &*to.upstream),
             _ => None,
         }
     }
 }
 
-#[async_trait]
-impl ProxyHttp for Outbound {
-    type CTX = Context;
+impl Policy for Outbound {
+    type State = State;
 
-    fn new_ctx(&self) -> Context {
-        Context {
-            access: Access::begin(),
-            route: None,
-            credential: None,
-            replaying: false,
-            replayed: false,
-            attempts: 0,
-            failure: None,
-            retry_after: None,
-            tries: Tries::default(),
-            is_answered: false,
-        }
+    fn begin(&self) -> State {
+        State::default()
     }
 
-    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
-
-    async fn request_filter(
+    async fn decide(
         &self,
-        session: &mut Session,
-        ctx: &mut Context,
-    ) -> pingora::Result<bool> {
-        ctx.access.identify(&session.req_header().headers);
-        let Err(Refused { fault, text }) = self.decide(session, ctx).await else {
-            return Ok(false);
+        connection: &mut Connection,
+        request: &RequestHeader,
+        state: &mut State,
+        access: &mut Access,
+    ) -> Decision {
+        state.called = called(request, connection);
+        let decided = self.evaluate(connection, request, state, access).await;
+        let Err(Refused { fault, text }) = decided else {
+            return Decision::Forward;
         };
         if fault.reason == Reason::ClientGone {
-            return Err(fail(ctx, fault));
+            return Decision::Failed(fault);
         }
-        ctx.access.refuse(&fault);
+        access.refuse(&fault);
         let mut answer = Answer::to_fault(&fault, &self.name);
-        if let Some(seconds) = ctx.retry_after {
+        if let Some(seconds) = state.retry_after {
             answer = answer.retry_after(seconds);
         }
         if let Some(text) = text {
             answer = answer.describing(text);
         }
-        answer.write(session).await?;
-        Ok(true)
+        answer.write(connection, request).await.into()
     }
 
-    async fn upstream_peer(
+    fn own_answers(&self, _: &State) -> OwnAnswers<'_> {
+        OwnAnswers {
+            realm: &self.name,
+            for_pages: false,
+            metrics: &self.metrics,
+        }
+    }
+
+    async fn connect(
         &self,
-        session: &mut Session,
-        ctx: &mut Context,
-    ) -> pingora::Result<Box<HttpPeer>> {
-        ctx.access.upstream_begins();
-        ctx.attempts += 1;
-        ctx.is_answered = false;
-        let peer = match (&ctx.route, &self.mode) {
+        pool: &Arc<Pool>,
+        tries: &mut Tries,
+        state: &mut State,
+    ) -> Result<UpstreamConnection, Unconnected> {
+        match (&state.route, &self.mode) {
             (Some(Route::To(index, _)), _) => match self.destination(*index) {
-                Ok(to) => to.upstream.peer(&mut ctx.tries, None).await,
-                Err(reason) => Err(reason),
+                Ok(to) => to.upstream.connect(pool, tries).await,
+                Err(reason) => Err(Unconnected::Refused(reason)),
             },
             (
                 Some(Route::Elsewhere(addresses)),
@@ -218,169 +200,87 @@ impl ProxyHttp for Outbound {
                     elsewhere: Some(anywhere),
                     ..
                 },
-            ) => anywhere.peer(addresses, &mut ctx.tries),
-            _ => Err(Reason::Internal),
-        };
-        let mut peer = peer.map_err(|reason| fail(ctx, reason))?;
-        if let Some(connection) = head::connection(session) {
-            head::await_answer(session, &connection, &mut peer);
-        }
-        Ok(peer)
-    }
-
-    fn fail_to_connect(
-        &self,
-        _: &mut Session,
-        _: &HttpPeer,
-        ctx: &mut Context,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        let another = match &ctx.route {
-            Some(Route::To(index, _)) => self
-                .destination(*index)
-                .is_ok_and(|to| to.upstream.connect_failed(&mut ctx.tries, &error)),
-            Some(Route::Elsewhere(addresses)) => ctx.tries.failed(addresses),
-            None => false,
-        };
-        error.set_retry(another);
-        error
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _: &mut Session,
-        reused: bool,
-        peer: &HttpPeer,
-        _: RawFd,
-        digest: Option<&Digest>,
-        ctx: &mut Context,
-    ) -> pingora::Result<()> {
-        match self.upstream_of(ctx) {
-            Some(upstream) => upstream.check(peer, reused, digest, &mut ctx.tries),
-            None => Ok(()),
+            ) => anywhere.connect(pool, addresses, tries).await,
+            _ => Err(Unconnected::Refused(Reason::Internal)),
         }
     }
 
-    /// Repeats a request because of its token, or because an idle connection swallowed it and
-    /// repeating is safe.
-    fn error_while_proxy(
+    fn forward(
         &self,
-        _: &HttpPeer,
-        session: &mut Session,
-        mut error: Box<Error>,
-        ctx: &mut Context,
-        reused: bool,
-    ) -> Box<Error> {
-        if std::mem::take(&mut ctx.replaying) {
-            error.set_retry(true);
-            return error;
-        }
-        let state = (reused, ctx.is_answered);
-        upstream::decide_repeat(
-            session,
-            error,
-            state,
-            Repeat::IdempotentWithoutBody,
-            &mut ctx.tries,
-        )
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut Context,
-    ) -> pingora::Result<()> {
-        head::settle_request(session, request)?;
-        if ctx.replayed {
-            replay::keep_empty_body(session, request)?;
-        }
-        let called = called(session);
-        self.forward(request, ctx, &called)
-            .map_err(|fault| fail(ctx, fault))
+        _: &Connection,
+        state: &mut State,
+        to: SocketAddr,
+        access: &Access,
+    ) -> Result<(), Fault> {
+        self.write_request(request, state, to, access)
     }
 
-    async fn upstream_response_filter(
+    fn waits(&self, state: &State) -> Waits {
+        let timeouts = match (self.upstream_of(state), &self.mode) {
+            (Some(upstream), _) => upstream.timeouts(),
+            (
+                None,
+                Mode::Forward {
+                    elsewhere: Some(anywhere),
+                    ..
+                },
+            ) => anywhere.timeouts(),
+            _ => return Waits::default(),
+        };
+        Waits {
+            read: Some(timeouts.read),
+            write: timeouts.write,
+        }
+    }
+
+    fn repeats(&self) -> Repeat {
+        Repeat::IdempotentWithoutBody
+    }
+
+    async fn answered(
         &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> pingora::Result<()> {
-        ctx.is_answered = true;
-        if let Some(upstream) = self.upstream_of(ctx) {
-            upstream.answered(response);
+        connection: &mut Connection,
+        response: &ResponseHeader,
+        can_be_sent_again: bool,
+        state: &mut State,
+        access: &mut Access,
+    ) -> Result<Answered, Reason> {
+        if let Some(upstream) = self.upstream_of(state) {
+            upstream.serves();
         }
         if !replay::is_token_refused(response, &self.attach.retry_on) {
-            self.note_answer(response, ctx);
-            return Ok(());
+            self.note_answer(response, state);
+            return Ok(Answered::Send);
         }
-        match self.replace_token(session, ctx).await {
-            Ok(false) => Ok(()),
-            // No byte of the response has been sent, so Pingora starts again with the stored body.
-            Ok(true) => Err(Error::new(ErrorType::new("TokenReplaced"))),
-            Err(reason) => Err(fail(ctx, reason)),
-        }
+        self.replace_token(connection, can_be_sent_again, state, access)
+            .await
     }
 
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> pingora::Result<()> {
-        head::settle_answer(session, response)?;
+    fn respond(&self, response: &mut ResponseHeader, state: &State) -> Result<(), Fault> {
         // A reason code in this response comes from the other side's sidecar, and the caller needs
         // it.
-        ctx.access.upstream_answered();
-        self.map_links(session, response)
+        self.map_links(response, &state.called)
+            .map_err(|_| Reason::Internal.into())
     }
 
-    async fn fail_to_proxy(
+    async fn broke(
         &self,
-        session: &mut Session,
-        error: &Error,
-        ctx: &mut Context,
-    ) -> FailToProxy {
-        let alert = match self.upstream_of(ctx) {
-            Some(upstream) => upstream.broke(&ctx.tries, error, ctx.is_answered).await,
-            None => None,
-        };
-        let asked = failure::Asked {
-            realm: &self.name,
-            for_pages: false,
-        };
-        failure::answer(
-            session,
-            error,
-            ctx.failure.take().or(alert),
-            &mut ctx.access,
-            asked,
-        )
-        .await
-    }
-
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        ctx.access.end_session(&self.metrics, session);
-        failure::close(session, error).await;
+        error: &UpstreamError,
+        is_answered: bool,
+        tries: &Tries,
+        state: &State,
+    ) -> Option<Fault> {
+        self.upstream_of(state)?
+            .broke_off(tries, error, is_answered)
+            .await
     }
 }
 
 /// Host and port by which a client called the listener: its `Host`, or the local address if
 /// HTTP/1.0 omits it.
-fn called(session: &Session) -> String {
-    let host = session
-        .req_header()
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let local = || {
-        head::connection(session).map_or(String::new(), |connection| connection.local.to_string())
-    };
-    host.map_or_else(local, str::to_owned)
-}
-
-/// An error of ours; the context passes its fault to [`failure::answer`].
-fn fail(ctx: &mut Context, fault: impl Into<Fault>) -> Box<Error> {
-    ctx.failure = Some(fault.into());
-    Error::new(ErrorType::InternalError)
+fn called(request: &RequestHeader, connection: &Connection) -> String {
+    let host = request.headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    host.map_or_else(|| connection.local.to_string(), str::to_owned)
 }

@@ -1,8 +1,7 @@
-//! Decides which responses refuse the token, and which requests can be repeated.
+//! Decides which responses refuse the token.
 
-use http::{HeaderValue, StatusCode, header};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
+use http::{StatusCode, header};
+use pingora::http::ResponseHeader;
 
 use super::config::TokenRefusal;
 
@@ -98,32 +97,6 @@ fn unquoted(value: &str) -> String {
         Some(quoted) => quoted.strip_suffix('"').unwrap_or(quoted).replace('\\', ""),
         None => value.to_owned(),
     }
-}
-
-/// Whether the request can be repeated unchanged: its body is complete and stored (at most 64 KiB),
-/// or the client waits for `100 Continue` (RFC 9110 §10.1.1) and has sent none of it.
-pub(super) fn can_be_sent_again(session: &mut Session) -> bool {
-    let is_whole = session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated();
-    let expectation = session.req_header().headers.get(header::EXPECT);
-    let waits =
-        expectation.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    is_whole || (waits && session.as_ref().body_bytes_read() == 0)
-}
-
-/// Keeps the length of an empty body, because some servers require it.
-pub(super) fn keep_empty_body(
-    session: &Session,
-    request: &mut RequestHeader,
-) -> pingora::Result<()> {
-    let was_chunked = session
-        .req_header()
-        .headers
-        .contains_key(header::TRANSFER_ENCODING);
-    if was_chunked && session.as_ref().get_retry_buffer().is_none() {
-        request.remove_header(&header::TRANSFER_ENCODING);
-        request.insert_header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

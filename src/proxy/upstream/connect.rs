@@ -37,17 +37,6 @@ pub enum Unconnected {
     Failed(UpstreamError),
 }
 
-impl Unconnected {
-    /// The fault of the request.
-    #[must_use]
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Refused(reason) => (*reason).into(),
-            Self::Failed(error) => error.fault(),
-        }
-    }
-}
-
 fn connector(ca_file: Option<String>) -> TransportConnector {
     // Its own pool stays empty.
     let mut options = ConnectorOptions::new(1);
@@ -160,7 +149,7 @@ impl Upstream {
     }
 
     /// The first untried address; waits for one while the name is being resolved.
-    async fn next_address(&self, tries: &Tries) -> Result<SocketAddr, Reason> {
+    pub(super) async fn next_address(&self, tries: &Tries) -> Result<SocketAddr, Reason> {
         if let Some(address) = self.pick(tries) {
             return Ok(address);
         }

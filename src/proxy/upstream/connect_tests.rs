@@ -94,7 +94,7 @@ async fn a_kept_connection_is_used_unless_a_new_one_is_required() {
         let mut tries = Tries::default();
         let mut connection = upstream.connect(&pool, &mut tries).await.unwrap();
         assert_eq!(connection.is_reused(), is_reused);
-        assert_eq!(tries.current(), Some(address));
+        assert_eq!(tries.current, Some(address));
         assert_eq!(exchange(&mut connection).await, b"ok");
         connection.release(&pool);
         assert_eq!(pool.len(), 1);
@@ -129,7 +129,7 @@ async fn a_failed_address_moves_on_to_the_next() {
         .connect(&pool, &[dead], &mut Tries::default())
         .await;
     assert_eq!(
-        refused.err().unwrap().fault().reason,
+        fault(refused.err().unwrap()).reason,
         Reason::UpstreamUnreachable
     );
 }
@@ -148,7 +148,7 @@ async fn a_request_makes_no_more_than_four_attempts() {
     assert_eq!(tries.failed, addresses[..4]);
     assert!(!tries.may_try());
     let refused = upstream.connect(&pool, &mut tries).await.err().unwrap();
-    assert_eq!(refused.fault().reason, Reason::UpstreamUnreachable);
+    assert_eq!(fault(refused).reason, Reason::UpstreamUnreachable);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn only_a_trusted_server_gets_a_connection_over_tls() {
     for ca_pem in [Some(other), None] {
         let suspicious = upstream(true, ca_pem, &[address]);
         let refused = suspicious.connect(&pool, &mut Tries::default()).await;
-        assert_eq!(refused.err().unwrap().fault().reason, Reason::UpstreamTls);
+        assert_eq!(fault(refused.err().unwrap()).reason, Reason::UpstreamTls);
     }
     assert_eq!(pool.len(), 1);
 }
@@ -245,4 +245,11 @@ fn connections_with_other_tls_settings_are_told_apart() {
         assert!(!all[at + 1..].contains(one), "{at}");
     }
     assert_eq!(config(false, "b", Some("x")), PLAIN);
+}
+
+fn fault(refused: Unconnected) -> Fault {
+    match refused {
+        Unconnected::Refused(reason) => reason.into(),
+        Unconnected::Failed(error) => error.fault(),
+    }
 }

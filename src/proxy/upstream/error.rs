@@ -17,6 +17,7 @@ const UNVERIFIED: &str = "its certificate or name could not be verified";
 const NO_HANDSHAKE: &str =
     "its certificate or name could not be verified, or the handshake broke off";
 const UPGRADED: &str = "it agrees to an upgrade that was not asked for";
+const INTERIM: &str = "it sends interim responses without end";
 const TOO_MANY: &str = "it has more than 256 header fields";
 const LENGTH: &str = "its Content-Length is no plain number, or there are two that differ";
 const TOO_LARGE: &str = "its head is larger than 1 MiB";
@@ -48,6 +49,8 @@ pub enum UpstreamError {
     Body(ChunkFault),
     /// The upstream agrees to an upgrade that was not asked for.
     Upgrade,
+    /// Too many interim responses.
+    Interim,
     ReadTimeout,
     WriteTimeout,
     /// The request's target cannot be sent.
@@ -79,6 +82,7 @@ impl UpstreamError {
             Self::Head(fault) => broken(broken_head(*fault)),
             Self::Body(_) => broken(BODY),
             Self::Upgrade => broken(UPGRADED),
+            Self::Interim => broken(INTERIM),
             Self::Target => Fault::malformed(TARGET),
         }
     }
@@ -105,6 +109,7 @@ impl UpstreamError {
                 "it closed the connection before its answer was complete".to_owned()
             }
             Self::Head(fault) => no_http(*fault).to_owned(),
+            Self::Interim => INTERIM.to_owned(),
             Self::Upgrade => "its answer is not valid HTTP/1.1".to_owned(),
             Self::Body(_) => BODY.to_owned(),
             Self::Target => TARGET.to_owned(),

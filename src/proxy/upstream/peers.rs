@@ -6,7 +6,6 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use super::base_template;
 use super::config::{Config, Timeouts, UnusableUpstream};
 use super::pin::Pin;
-use crate::domain::hash::sha256_parts;
 use crate::http_client::trust::Trust;
 
 /// Everything of a peer without TLS except its address.
@@ -32,10 +31,6 @@ pub(super) fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), Unus
             .map(|der| WrappedX509::new(der.to_vec(), parse_x509));
         peer.options.ca = Some(certificates.collect());
     }
-    // Pingora's pool does not distinguish peers with other certificates; the group key does.
-    let ca = config.ca_pem.as_deref().unwrap_or_default();
-    let id = sha256_parts(&[config.host.as_bytes(), config.server_name.as_bytes(), ca]);
-    peer.group_key = u64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
     let pin = trust
         .filter(|_| config.tls)
         .and_then(|trust| Pin::new(&peer, trust, &config.server_name));

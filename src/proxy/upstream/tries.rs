@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 /// How many attempts a request may make, with kept and with new connections.
-#[allow(dead_code, reason = "the relay will use it")]
 pub const MAX_TRIES: usize = 4;
 
 /// The addresses that one request has tried.
@@ -19,7 +18,6 @@ pub struct Tries {
     attempts: usize,
 }
 
-#[allow(dead_code, reason = "the relay will use it")]
 impl Tries {
     /// Whether another attempt is permitted.
     #[must_use]
@@ -42,12 +40,6 @@ impl Tries {
     #[must_use]
     pub fn needs_new_connection(&self) -> bool {
         self.fresh
-    }
-
-    /// The address of the current attempt.
-    #[must_use]
-    pub fn current(&self) -> Option<SocketAddr> {
-        self.current
     }
 
     /// The first untried address, which becomes the current one.

@@ -12,20 +12,17 @@ pub const AWAITING_HEAD: u8 = 0;
 /// A part of the head has arrived.
 pub const HEAD_BEGUN: u8 = 1;
 
-/// The head is complete.
-pub const HEAD_COMPLETE: u8 = 2;
-
-/// Pingora has parsed the head; it and the phases write the responses from now on.
-pub const HEAD_READ: u8 = 3;
+/// The head is complete; the request is in progress.
+pub const HEAD_READ: u8 = 2;
 
 /// The sending side is closed; further input is discarded.
-pub const LINGERING: u8 = 4;
+pub const LINGERING: u8 = 3;
 
 /// The connection must end at once.
-pub const DISMISSED: u8 = 5;
+pub const DISMISSED: u8 = 4;
 
 /// The connection has ended.
-pub(super) const GONE: u8 = 6;
+pub(super) const GONE: u8 = 5;
 
 pub(super) fn is_idle(phase: u8) -> bool {
     matches!(phase, AWAITING_HEAD | HEAD_BEGUN | LINGERING)

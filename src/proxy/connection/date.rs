@@ -1,0 +1,28 @@
+//! The `Date` of responses that have none (RFC 9110 §6.6.1).
+
+use std::cell::RefCell;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// The field and the end of its second.
+type Written = (Bytes, Instant);
+
+thread_local! {
+    static LAST: RefCell<Option<Written>> = const { RefCell::new(None) };
+}
+
+/// The field with its line end. Each thread formats it once a second.
+pub(super) fn field() -> Bytes {
+    let now = Instant::now();
+    LAST.with_borrow_mut(|last| match last {
+        Some((field, until)) if now < *until => field.clone(),
+        _ => {
+            let date = httpdate::fmt_http_date(SystemTime::now());
+            let field = Bytes::from(format!("Date: {date}\r\n"));
+            *last = Some((field.clone(), now + Duration::from_secs(1)));
+            field
+        }
+    })
+}

@@ -1,0 +1,54 @@
+//! Writes the upstream request.
+
+use std::net::SocketAddr;
+
+use http::header;
+use pingora::http::RequestHeader;
+
+use super::{Inbound, State};
+use crate::domain::reason::Reason;
+use crate::domain::settings::Authorization;
+use crate::proxy::access::Access;
+use crate::proxy::loop_mark::LoopMark;
+use crate::proxy::request_id::REQUEST_ID;
+
+impl Inbound {
+    /// Writes the upstream request to this address. It requires a permit.
+    pub(super) fn write_request(
+        &self,
+        request: &mut RequestHeader,
+        state: &State,
+        to: SocketAddr,
+        access: &Access,
+    ) -> Result<(), Reason> {
+        let (Some(permit), Some(origin)) = (&state.permit, &state.origin) else {
+            return Err(Reason::Internal);
+        };
+        let broken = |_| Reason::Internal;
+        request
+            .set_raw_path(state.target.as_bytes())
+            .map_err(broken)?;
+        let mark = self.mark.next(&request.headers, Some(to));
+        self.removed.strip(request, origin.is_trusted());
+        LoopMark::write(request, mark).map_err(broken)?;
+        if let Some(id) = access.request_id() {
+            request
+                .insert_header(REQUEST_ID, id.clone())
+                .map_err(broken)?;
+        }
+        origin.write(request).map_err(broken)?;
+        if self.settings.authorization == Authorization::Strip {
+            request.remove_header(&header::AUTHORIZATION);
+        }
+        // An HTTP/1.0 client may omit `Host`.
+        if !self.settings.preserve_host || !request.headers.contains_key(header::HOST) {
+            request
+                .insert_header(header::HOST, self.upstream.host_value())
+                .map_err(broken)?;
+        }
+        match permit.token() {
+            Some(token) => self.identity.attach(request, token),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! One request, from its head to its log line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::pump::Pump;
+use super::upload::{Upload, WINDOW};
+use super::{Answered, Broken, Decision, Policy, Repeat, request, response};
+use crate::domain::reason::Reason;
+use crate::proxy::access::{Access, Logged};
+use crate::proxy::answer::Answer;
+use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::framing::Unread;
+use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
+
+/// Most interim responses of one request. An upstream that sends more of them would never end it.
+const MOST_INTERIM: usize = 100;
+/// How many bytes of an unread request body are discarded after the response, so that the
+/// connection can carry another request. Beyond this, a new connection is cheaper.
+pub(super) const MOST_DISCARDED: u64 = 256 * 1024;
+/// How long discarding may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves one request. The connection says afterwards whether it can carry another one.
+pub(super) async fn serve<P: Policy>(
+    policy: &P,
+    connection: &mut Connection,
+    head: RequestHeader,
+    pool: &Arc<Pool>,
+) {
+    let mut exchange = Exchange {
+        policy,
+        state: policy.begin(),
+        access: Access::begin(),
+        uri: head.uri.clone(),
+        head: Some(head),
+        tries: Tries::default(),
+        is_answered: false,
+    };
+    if let Err(broken) = exchange.run(connection, pool).await {
+        exchange.fail(connection, broken).await;
+    }
+    exchange.end(connection);
+    // What the request holds (a slot, a service) is free before the rest of its body is read.
+    drop(exchange);
+    discard_body(connection).await;
+}
+
+struct Exchange<'p, P: Policy> {
+    policy: &'p P,
+    state: P::State,
+    access: Access,
+    uri: http::Uri,
+    /// The head, until it is sent to an upstream.
+    head: Option<RequestHeader>,
+    tries: Tries,
+    /// Whether a response of the current attempt has begun.
+    is_answered: bool,
+}
+
+impl<P: Policy> Exchange<'_, P> {
+    async fn run(&mut self, connection: &mut Connection, pool: &Arc<Pool>) -> Result<(), Broken> {
+        let (state, access) = (&mut self.state, &mut self.access);
+        let Some(head) = &self.head else {
+            return Err(Reason::Internal.into());
+        };
+        access.identify(&head.headers);
+        match self.policy.decide(connection, head, state, access).await {
+            Decision::Forward => {}
+            Decision::Answered => return Ok(()),
+            Decision::Failed(fault) => return Err(fault.into()),
+        }
+        let keeps = match self.policy.repeats() {
+            Repeat::Never => false,
+            Repeat::Idempotent => connection.method().is_idempotent(),
+            Repeat::IdempotentWithoutBody => true,
+        };
+        let mut upload = Upload::new(connection, keeps);
+        while !self.attempt(connection, pool, &mut upload).await? {
+            upload.restart();
+            connection.deadlines.stop_all();
+        }
+        Ok(())
+    }
+
+    /// Sends the request once. Returns whether it is over, as opposed to be sent again.
+    async fn attempt(
+        &mut self,
+        connection: &mut Connection,
+        pool: &Arc<Pool>,
+        upload: &mut Upload,
+    ) -> Result<bool, Broken> {
+        self.access.upstream_begins();
+        self.is_answered = false;
+        let mut upstream = tokio::select! {
+            biased;
+            connected = self.policy.connect(pool, &mut self.tries, &mut self.state) => connected?,
+            () = connection.departed() => return Err(ClientError::Gone.into()),
+        };
+        self.send_head(connection, &mut upstream)?;
+        match self.answer(connection, &mut upstream, upload).await {
+            Ok(Answered::Repeat) => Ok(false),
+            Ok(Answered::Send) => {
+                if upload.is_ended && upload.failed.is_none() {
+                    upstream.release(pool);
+                }
+                Ok(true)
+            }
+            Err(Broken::Upstream(error)) if self.repeats(connection, &upstream, upload, &error) => {
+                self.tries.require_new_connection();
+                Ok(false)
+            }
+            Err(broken) => Err(broken),
+        }
+    }
+
+    fn send_head(
+        &mut self,
+        connection: &Connection,
+        upstream: &mut UpstreamConnection,
+    ) -> Result<(), Broken> {
+        // A repeated request is made from the received bytes again.
+        let mut head = match self.head.take() {
+            Some(head) => head,
+            None => connection.received_head()?,
+        };
+        let to = upstream.address();
+        request::prepare(&mut head, connection)?;
+        let (state, access) = (&mut self.state, &self.access);
+        self.policy
+            .forward(&mut head, connection, state, to, access)?;
+        let body = connection.request_body();
+        request::frame(&mut head, body).map_err(|_| Broken::from(Reason::Internal))?;
+        upstream.begin(&head, body).map_err(Broken::Upstream)
+    }
+
+    /// Passes on the request's body and the response.
+    async fn answer(
+        &mut self,
+        connection: &mut Connection,
+        upstream: &mut UpstreamConnection,
+        upload: &mut Upload,
+    ) -> Result<Answered, Broken> {
+        let policy = self.policy;
+        let waits = policy.waits(&self.state);
+        let mut response = self.final_head(connection, upstream, upload).await?;
+        // The last permitted attempt is not used for a repetition.
+        let again = upload.can_be_sent_again(connection) && self.tries.may_try();
+        let (state, access) = (&mut self.state, &mut self.access);
+        let answered = policy.answered(connection, &response, again, state, access);
+        if answered.await? == Answered::Repeat {
+            return Ok(Answered::Repeat);
+        }
+        settle_connection(connection);
+        let framing = response::settle(&mut response, connection)?;
+        access.upstream_answered();
+        policy.respond(&mut response, state)?;
+        connection.write_head(&response, framing);
+        drop(response);
+        let mut pump = Pump {
+            connection,
+            upstream,
+            upload,
+            waits,
+        };
+        pump.until_end(&mut |bytes| policy.check_body(bytes, state, access))
+            .await?;
+        Ok(Answered::Send)
+    }
+
+    /// The head of the response. Interim ones before it are passed on.
+    async fn final_head(
+        &mut self,
+        connection: &mut Connection,
+        upstream: &mut UpstreamConnection,
+        upload: &mut Upload,
+    ) -> Result<ResponseHeader, Broken> {
+        let policy = self.policy;
+        let (state, access) = (&mut self.state, &mut self.access);
+        for _ in 0..MOST_INTERIM {
+            let mut pump = Pump {
+                connection,
+                upstream,
+                upload,
+                waits: policy.waits(state),
+            };
+            let head = pump
+                .until_head(&mut |bytes| policy.check_body(bytes, state, access))
+                .await;
+            let mut head = head?;
+            self.is_answered = true;
+            if !head.status.is_informational() {
+                return Ok(head);
+            }
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                // No request asked for it, and the following bytes are not HTTP.
+                return Err(Broken::Upstream(UpstreamError::Upgrade));
+            }
+            // RFC 9110 §15.2: an HTTP/1.0 client would take an interim response for the final one.
+            if connection.version() == Version::HTTP_11 {
+                response::settle(&mut head, connection)?;
+                policy.respond(&mut head, state)?;
+                connection.write_interim(&head);
+                // A client that reads nothing must not let them pile up.
+                if connection.unsent() > WINDOW {
+                    connection.flush().await?;
+                }
+            }
+        }
+        Err(Broken::Upstream(UpstreamError::Interim))
+    }
+
+    /// Whether the request is sent again because an idle connection broke before a byte of the
+    /// response.
+    fn repeats(
+        &self,
+        connection: &Connection,
+        upstream: &UpstreamConnection,
+        upload: &Upload,
+        error: &UpstreamError,
+    ) -> bool {
+        let may_be_sent_twice = match self.policy.repeats() {
+            Repeat::Never => false,
+            Repeat::Idempotent => connection.method().is_idempotent(),
+            Repeat::IdempotentWithoutBody => connection.method().is_idempotent() && upload.is_empty,
+        };
+        upstream.is_reused()
+            && !self.is_answered
+            && may_be_sent_twice
+            && upload.can_restart()
+            && error.has_swallowed()
+            && self.tries.may_try()
+    }
+
+    /// Answers a request that failed, unless its response has begun or its client is gone.
+    async fn fail(&mut self, connection: &mut Connection, broken: Broken) {
+        let fault = match broken {
+            Broken::Client(error) => error.into(),
+            Broken::Fault(fault) => fault,
+            Broken::Upstream(error) => {
+                let (tries, state) = (&self.tries, &self.state);
+                let better = self.policy.broke(&error, self.is_answered, tries, state);
+                better.await.unwrap_or_else(|| error.fault())
+            }
+        };
+        self.access.refuse(&fault);
+        connection.end_after_response();
+        let is_gone = matches!(fault.reason, Reason::ClientGone | Reason::ClientStalled);
+        if is_gone || connection.status().is_some() {
+            return;
+        }
+        let own = self.policy.own_answers(&self.state);
+        let answer = Answer::to_fault(&fault, own.realm).for_pages(own.for_pages);
+        let received;
+        let head = match &self.head {
+            Some(head) => head,
+            None => match connection.received_head() {
+                Ok(head) => {
+                    received = head;
+                    &received
+                }
+                Err(_) => return,
+            },
+        };
+        // The write fails when the client has disconnected; nothing is left to do then.
+        let _ = answer.write(connection, head).await;
+    }
+
+    fn end(&mut self, connection: &Connection) {
+        let own = self.policy.own_answers(&self.state);
+        self.access.end(
+            own.metrics,
+            &Logged {
+                connection,
+                path: self.uri.path(),
+            },
+        );
+    }
+}
+
+/// Decides whether the connection can carry another request when the response may precede the end
+/// of the request. It can when the rest of the body is small enough to discard and certain to
+/// arrive.
+pub(in crate::proxy) fn settle_connection(connection: &mut Connection) {
+    if connection.is_body_done() {
+        return;
+    }
+    // RFC 9110 §10.1.1: a client that waits for `100 Continue` may now omit its body, so the next
+    // bytes could be a body or a request.
+    let may_keep_back = connection.expects_continue() && !connection.has_begun_body();
+    if may_keep_back
+        || matches!(connection.unread(), Unread::Bytes(bytes) if bytes > MOST_DISCARDED)
+    {
+        connection.end_after_response();
+    }
+}
+
+/// Discards the rest of an answered request's body, so that the connection can carry another
+/// request. Closes the connection when that takes too long or the body is broken.
+async fn discard_body(connection: &mut Connection) {
+    if !connection.keeps_alive() || connection.is_body_done() {
+        return;
+    }
+    let discard = async {
+        let mut left = MOST_DISCARDED;
+        loop {
+            match connection.read_body().await {
+                Ok(None) => return true,
+                Ok(Some(part)) if part.len() as u64 <= left => left -= part.len() as u64,
+                Ok(Some(_)) | Err(_) => return false,
+            }
+        }
+    };
+    let is_discarded = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
+    if !is_discarded.unwrap_or(false) {
+        connection.end_after_response();
+    }
+}

@@ -1,0 +1,161 @@
+//! Moves bytes between the client and the upstream, in both directions at once.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use pingora::http::ResponseHeader;
+
+use super::upload::{Turn, Upload, WINDOW, explain, late};
+use super::{Broken, Waits};
+use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::deadlines::Wait;
+use crate::proxy::fault::Fault;
+use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
+
+/// One attempt of a request: both connections and the upload between them.
+pub(super) struct Pump<'a> {
+    pub connection: &'a mut Connection,
+    pub upstream: &'a mut UpstreamConnection,
+    pub upload: &'a mut Upload,
+    pub waits: Waits,
+}
+
+/// The state of a response's body.
+#[derive(Default)]
+struct Download {
+    /// Whether the whole body is in the client's send buffer.
+    is_whole: bool,
+    /// Why the upstream's body ended early. What has arrived is still sent.
+    broken: Option<UpstreamError>,
+}
+
+impl Pump<'_> {
+    /// Sends the request until a head of a response arrives, which may be an interim one.
+    pub async fn until_head(
+        &mut self,
+        check: &mut (dyn FnMut(u64) -> Result<(), Fault> + Send),
+    ) -> Result<ResponseHeader, Broken> {
+        poll_fn(|cx| self.poll_head(cx, check)).await
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        check: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    ) -> Poll<Result<ResponseHeader, Broken>> {
+        let turn = self.poll_upload(cx, check)?;
+        match self.upstream.poll_head(cx) {
+            Poll::Ready(head) => {
+                self.connection.deadlines.stop(Wait::UpstreamRead);
+                let explain = |error| explain(self.upload.failed.take(), error);
+                return Poll::Ready(head.map_err(explain));
+            }
+            Poll::Pending => self.await_upstream(turn),
+        }
+        // An interim response is sent at once.
+        if self.connection.unsent() > 0
+            && let Poll::Ready(Err(error)) = self.connection.poll_flush(cx)
+        {
+            return Poll::Ready(Err(error.into()));
+        }
+        self.poll_end(cx, turn)
+    }
+
+    /// Passes on the rest of the response, and of the request meanwhile. Ends when the client has
+    /// the whole response.
+    pub async fn until_end(
+        &mut self,
+        check: &mut (dyn FnMut(u64) -> Result<(), Fault> + Send),
+    ) -> Result<(), Broken> {
+        let mut download = Download::default();
+        poll_fn(|cx| self.poll_body(cx, check, &mut download)).await
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        check: &mut dyn FnMut(u64) -> Result<(), Fault>,
+        download: &mut Download,
+    ) -> Poll<Result<(), Broken>> {
+        let turn = self.poll_upload(cx, check)?;
+        loop {
+            let waits_for_upstream = self.fill(cx, turn, download);
+            let sent = if self.connection.unsent() > 0 {
+                self.connection.poll_flush(cx)?
+            } else {
+                Poll::Ready(())
+            };
+            match sent {
+                Poll::Ready(()) if download.is_whole => {
+                    let broken = download.broken.take().map(Broken::Upstream);
+                    return Poll::Ready(broken.map_or(Ok(()), Err));
+                }
+                Poll::Ready(()) if !waits_for_upstream => {}
+                _ => return self.poll_end(cx, turn),
+            }
+        }
+    }
+
+    /// Moves parts of the body to the client's send buffer until it is full. Returns whether the
+    /// upstream has sent no more.
+    fn fill(&mut self, cx: &mut Context<'_>, turn: Turn, download: &mut Download) -> bool {
+        while !download.is_whole && self.connection.unsent() < WINDOW {
+            let Poll::Ready(read) = self.upstream.poll_body(cx) else {
+                self.await_upstream(turn);
+                return true;
+            };
+            self.connection.deadlines.stop(Wait::UpstreamRead);
+            match read {
+                Ok(Some(data)) => self.connection.write_body(data),
+                Ok(None) => {
+                    let trailers = self.upstream.trailers();
+                    let trailers = trailers.filter(|_| self.connection.takes_trailers());
+                    let trailers = trailers.map(super::response::permitted_trailers);
+                    self.connection.end_body(trailers.as_ref());
+                    download.is_whole = true;
+                }
+                Err(error) => {
+                    download.broken = Some(error);
+                    download.is_whole = true;
+                }
+            }
+        }
+        false
+    }
+
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        check: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    ) -> Result<Turn, Broken> {
+        if self.upload.is_ended && !self.upstream.has_unsent() {
+            return Ok(Turn::Upstream);
+        }
+        let (connection, upstream) = (&mut *self.connection, &mut *self.upstream);
+        self.upload
+            .poll(cx, connection, upstream, self.waits, check)
+    }
+
+    /// Starts the upstream's timeout once it is its turn: before, the upstream may wait for the rest
+    /// of a slow upload.
+    fn await_upstream(&mut self, turn: Turn) {
+        match self.waits.read {
+            Some(wait) if turn == Turn::Upstream => {
+                self.connection.deadlines.start(Wait::UpstreamRead, wait);
+            }
+            _ => self.connection.deadlines.stop(Wait::UpstreamRead),
+        }
+    }
+
+    /// Ends the request when its client is gone or a deadline has passed.
+    fn poll_end<T>(&mut self, cx: &mut Context<'_>, turn: Turn) -> Poll<Result<T, Broken>> {
+        // While the client's body is awaited, its read reports the end.
+        if turn != Turn::Client && self.connection.poll_departure(cx).is_ready() {
+            return Poll::Ready(Err(ClientError::Gone.into()));
+        }
+        self.connection
+            .deadlines
+            .poll(cx)
+            .map(|wait| Err(late(wait)))
+    }
+}

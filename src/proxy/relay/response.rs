@@ -1,0 +1,153 @@
+//! Turns an upstream's response into an HTTP/1.1 response that the client can read.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::ResponseHeader;
+
+use super::Broken;
+use crate::domain::reason::Reason;
+use crate::proxy::connection::{Connection, Framing};
+
+/// Removes the fields of the upstream's connection and settles the framing of the body.
+///
+/// # Errors
+/// When the response cannot hold another field.
+pub(super) fn settle(
+    answer: &mut ResponseHeader,
+    connection: &Connection,
+) -> Result<Framing, Broken> {
+    answer.set_version(Version::HTTP_11);
+    remove_hop_by_hop(answer);
+    settle_body(answer, connection).map_err(|_| Reason::Internal.into())
+}
+
+fn settle_body(answer: &mut ResponseHeader, connection: &Connection) -> pingora::Result<Framing> {
+    if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
+        answer.remove_header(&header::CONTENT_LENGTH);
+        answer.remove_header(&header::TRANSFER_ENCODING);
+        return Ok(Framing::None);
+    }
+    merge_lengths(answer)?;
+    let has_no_body =
+        *connection.method() == Method::HEAD || answer.status == StatusCode::NOT_MODIFIED;
+    let coding = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = coding.last().map(is_chunked);
+    let is_1_0 = connection.version() == Version::HTTP_10;
+    // RFC 9112 §6.1: HTTP/1.0 has no chunked encoding. The end of the connection ends the response.
+    if is_1_0 {
+        answer.remove_header(&header::TRANSFER_ENCODING);
+    }
+    let framing = match is_chunked {
+        _ if has_no_body => Framing::None,
+        Some(true) if !is_1_0 => Framing::Chunked,
+        Some(_) => Framing::UntilClose,
+        None if answer.headers.contains_key(header::CONTENT_LENGTH) => Framing::Length,
+        None if is_1_0 => Framing::UntilClose,
+        None => {
+            let chunked = HeaderValue::from_static("chunked");
+            answer.insert_header(header::TRANSFER_ENCODING, chunked)?;
+            Framing::Chunked
+        }
+    };
+    Ok(framing)
+}
+
+fn is_chunked(coding: &HeaderValue) -> bool {
+    let last = coding.as_bytes().rsplit(|byte| *byte == b',').next();
+    last.unwrap_or_default()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked")
+}
+
+/// Removes the hop-by-hop fields of the upstream connection (RFC 9110 §7.6.1), from interim
+/// responses too. `Transfer-Encoding` stays, because it frames the body.
+fn remove_hop_by_hop(answer: &mut ResponseHeader) {
+    let is_own = |name: &HeaderName| {
+        matches!(
+            name.as_str(),
+            "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade"
+        )
+    };
+    let mut names: Vec<HeaderName> = Vec::new();
+    for name in answer.headers.keys().filter(|name| is_own(name)) {
+        names.push(name.clone());
+    }
+    if names.is_empty() {
+        return;
+    }
+    let nominated = answer
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name));
+    names.extend(nominated);
+    for name in names {
+        answer.remove_header(&name);
+    }
+}
+
+/// Merges equal lengths into one (RFC 9110 §8.6). Lengths that differ have been refused before.
+fn merge_lengths(answer: &mut ResponseHeader) -> pingora::Result<()> {
+    let mut lengths = answer.headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
+        return Ok(());
+    };
+    if lengths.next().is_none() && !length.as_bytes().contains(&b',') {
+        return Ok(());
+    }
+    let length = length
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
+        .to_vec();
+    answer.insert_header(header::CONTENT_LENGTH, length)
+}
+
+/// The fields of a response's trailers that may follow its body (RFC 9110 §6.5.1). Fields of
+/// framing, routing and authentication, and the sidecar's own, belong in the head.
+pub(super) fn permitted_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    let refused: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !may_trail(name.as_str()))
+        .cloned()
+        .collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+fn may_trail(name: &str) -> bool {
+    let is_of_the_head = matches!(
+        name,
+        "age"
+            | "authorization"
+            | "cache-control"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "date"
+            | "expires"
+            | "host"
+            | "keep-alive"
+            | "location"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "retry-after"
+            | "set-cookie"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "vary"
+            | "warning"
+            | "www-authenticate"
+    );
+    !is_of_the_head && !name.starts_with("x-m2m-") && !name.starts_with("access-control-")
+}
