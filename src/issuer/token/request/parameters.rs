@@ -224,18 +224,18 @@ impl Parameters {
     /// Refuses a parameter whose name differs from a known one only in case, separators or a
     /// plural: ignoring it (RFC 6749 §3.2) would grant more than was requested.
     pub(in crate::issuer) fn check_spelling(&self) -> Result<(), TokenError> {
-        let misspelt = |known: &&'static str| {
-            let mut like = self
-                .seen
-                .iter()
-                .filter(|name| folded(name) == folded(known));
-            if self.seen.contains(*known) {
-                None
-            } else {
-                Some((*known, like.next()?))
-            }
+        let is_known = |name: &str| known(self.is_plgd_form).any(|known| known == name);
+        let unknown = self.seen.iter().filter(|name| !is_known(name));
+        let unknown: Vec<_> = unknown.map(|name| (folded(name), name)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let misspelt = |known: &'static str| {
+            let like = folded(known);
+            let (_, given) = unknown.iter().find(|(folded, _)| *folded == like)?;
+            (!self.seen.contains(known)).then_some((known, *given))
         };
-        match known(self.is_plgd_form).find_map(|known| misspelt(&known)) {
+        match known(self.is_plgd_form).find_map(misspelt) {
             Some((known, given)) => Err(TokenError::Misspelt {
                 given: Excerpt::of(given),
                 known,
