@@ -2,7 +2,7 @@
 # Evaluated when a recipe runs, because the prerequisite `tools` may just have installed cmake.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-instructions bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release release-pgo test test-long test-interop test-examples test-openapi bench bench-instructions bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -19,6 +19,9 @@ build: tools ## Build the debug binary, target/debug/m2m-sidecar
 
 release: tools ## Build the optimised binary, target/release/m2m-sidecar
 	$(CARGO) build --release
+
+release-pgo: tools ## Build target/release-pgo/m2m-sidecar, optimised by a profile of the benchmark (20 min; needs rustup's llvm-tools)
+	@env $$(scripts/ensure-cmake) scripts/release-pgo
 
 test: tools ## Run the tests; installs curl, python3, iproute2 and such if they are missing, or names them
 	@arguments=$$(scripts/ensure-tools) && $(CARGO) test $$arguments
