@@ -2,7 +2,7 @@
 //!
 //! A request starts and stops several deadlines and almost always meets them. So starting one only
 //! records a time: the timer stays armed for the earliest time that it was ever set to, and is set
-//! again when it fires too early. A warm request thus changes no timer.
+//! again when it fires too early. So a warm request changes no timer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// What is waited for.
+/// The event that a deadline limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// The first byte of a request.

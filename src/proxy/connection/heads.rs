@@ -20,7 +20,7 @@ use crate::proxy::upstream::RequestBody;
 /// Size of the buffer on the stack for the beginning of a request. An idle connection holds none.
 const FIRST_BYTES: usize = 4 * 1024;
 
-/// What follows on a connection.
+/// The next event on a connection that has no request.
 pub enum Next {
     /// A request.
     Request(RequestHeader),

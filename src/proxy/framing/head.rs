@@ -222,7 +222,7 @@ struct FramingFields<'a> {
     chunked: bool,
 }
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(PartialEq, Eq)]
 enum Use {
     Kept,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is left after a request, whether the request is complete, and its body.
+/// Whether the request is complete, the bytes after it, and its body.
 type Rest = (bool, Vec<u8>, Vec<u8>);
 
 /// Reads the bytes as one piece, or the refusal.

@@ -18,6 +18,7 @@ const CHUNK_SIZE: &str = "a chunk does not begin with its size as a hexadecimal 
 const CHUNK_END: &str = "a chunk differs from its announced size, or does not end in CR LF";
 const EXTENSION: &str = "a chunk extension has a control character";
 const EXTRAS: &str = "chunk extensions or trailers are longer than 8 KiB";
+const TRAILER: &str = "a trailer is not a field";
 const LINE_END: &str = "a line does not end in CR LF";
 
 /// Fields that may not be trailers (RFC 9110 §6.5.1): they frame, route or authenticate a message,
@@ -62,15 +63,23 @@ impl ChunkFault {
     /// The fault of a request with this body.
     #[must_use]
     pub fn into_fault(self) -> Fault {
-        let rule = match self {
+        match self {
+            Self::Trailer(fault) => fault.at(Place::Body),
+            other => Fault::malformed(other.rule()).at(Place::Body),
+        }
+    }
+
+    /// The broken rule.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
             Self::Size => CHUNK_SIZE,
             Self::End => CHUNK_END,
             Self::Extension => EXTENSION,
             Self::TooLong => EXTRAS,
             Self::LineEnd => LINE_END,
-            Self::Trailer(fault) => return fault.at(Place::Body),
-        };
-        Fault::malformed(rule).at(Place::Body)
+            Self::Trailer(_) => TRAILER,
+        }
     }
 }
 
@@ -154,7 +163,7 @@ impl ChunkDecoder {
     }
 
     /// Whether the body is complete.
-    #[must_use]
+    #[cfg(test)]
     pub fn is_ended(&self) -> bool {
         self.at == At::End
     }

@@ -44,7 +44,7 @@ pub(super) async fn serve<P: Policy>(
         exchange.fail(connection, broken).await;
     }
     exchange.end(connection);
-    // What the request holds (a slot, a service) is free before the rest of its body is read.
+    // Frees the slot and the service of the request before the rest of its body is read.
     drop(exchange);
     discard_body(connection).await;
 }

@@ -124,7 +124,7 @@ pub struct OwnAnswers<'p> {
     pub metrics: &'p RequestMetrics,
 }
 
-/// What happens to a request.
+/// The result of a decision about a request.
 pub enum Decision {
     /// It is forwarded.
     Forward,
@@ -134,7 +134,7 @@ pub enum Decision {
     Failed(Fault),
 }
 
-/// What happens to a response.
+/// The result of a decision about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
     /// It is sent.

@@ -25,7 +25,7 @@ pub(super) struct Pump<'a> {
 struct Download {
     /// Whether the whole body is in the client's send buffer.
     is_whole: bool,
-    /// Why the upstream's body ended early. What has arrived is still sent.
+    /// Why the upstream's body ended early. The part that has arrived is still sent.
     broken: Option<UpstreamError>,
 }
 

@@ -107,8 +107,9 @@ fn merge_lengths(answer: &mut ResponseHeader) -> pingora::Result<()> {
     answer.insert_header(header::CONTENT_LENGTH, length)
 }
 
-/// The fields of a response's trailers that may follow its body (RFC 9110 §6.5.1). Fields of
-/// framing, routing and authentication, and the sidecar's own, belong in the head.
+/// The trailers of a response that reach the client (RFC 9110 §6.5.1). The decoder of chunks has
+/// removed those of framing, routing and authentication; fields that control caches or pages, and the
+/// sidecar's own, belong in the head as well.
 pub(super) fn permitted_trailers(mut trailers: HeaderMap) -> HeaderMap {
     let refused: Vec<HeaderName> = trailers
         .keys()
@@ -122,32 +123,17 @@ pub(super) fn permitted_trailers(mut trailers: HeaderMap) -> HeaderMap {
 }
 
 fn may_trail(name: &str) -> bool {
-    let is_of_the_head = matches!(
+    let controls_caches_or_clients = matches!(
         name,
         "age"
-            | "authorization"
             | "cache-control"
-            | "connection"
-            | "content-encoding"
-            | "content-length"
-            | "content-range"
-            | "content-type"
             | "date"
             | "expires"
-            | "host"
-            | "keep-alive"
             | "location"
-            | "proxy-authenticate"
-            | "proxy-connection"
             | "retry-after"
-            | "set-cookie"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
             | "vary"
             | "warning"
-            | "www-authenticate"
     );
-    !is_of_the_head && !name.starts_with("x-m2m-") && !name.starts_with("access-control-")
+    let is_own = name.starts_with("x-m2m-") || name.starts_with("access-control-");
+    !controls_caches_or_clients && !is_own
 }

@@ -34,7 +34,7 @@ pub(super) struct Upload {
     pub failed: Option<UpstreamError>,
 }
 
-/// What an upload waits for.
+/// The side that an upload waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// The client, to send more of the body.

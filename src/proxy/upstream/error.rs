@@ -111,7 +111,7 @@ impl UpstreamError {
             Self::Head(fault) => no_http(*fault).to_owned(),
             Self::Interim => INTERIM.to_owned(),
             Self::Upgrade => "its answer is not valid HTTP/1.1".to_owned(),
-            Self::Body(_) => BODY.to_owned(),
+            Self::Body(fault) => format!("{BODY}: {}", fault.rule()),
             Self::Target => TARGET.to_owned(),
         }
     }

@@ -78,7 +78,8 @@ fn each_error_has_its_reason_and_words() {
         (
             UpstreamError::Body(ChunkFault::Size),
             broken("its body framing is not valid HTTP/1.1"),
-            "its body framing is not valid HTTP/1.1",
+            "its body framing is not valid HTTP/1.1: a chunk does not begin with its size as a \
+             hexadecimal number",
         ),
         (
             UpstreamError::Upgrade,

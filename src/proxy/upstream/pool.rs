@@ -107,7 +107,7 @@ impl Pool {
     }
 
     /// The number of idle connections.
-    #[must_use]
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.state().idle.len()
     }
