@@ -241,8 +241,8 @@ pub fn parse(
     }
 }
 
-/// Checks the files that replace the platform's certificates. Every TLS client of the process reads
-/// them at start.
+/// Checks the files that replace the platform's certificates. Connections read them later, when
+/// they first need them.
 fn certificates_of_the_environment(environment: Environment<'_>, findings: &mut Findings) {
     let root = KeyPath::default();
     if let Some(file) = environment("SSL_CERT_FILE")

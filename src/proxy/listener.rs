@@ -312,8 +312,8 @@ impl<P: Policy> Accept<P> {
     }
 }
 
-/// Checks whether the platform's certificates are readable. Listeners read them too, and panic if
-/// they cannot.
+/// Checks whether the platform's certificates are readable. The first connection to an upstream
+/// that needs them reads them too, and Pingora panics if it cannot.
 ///
 /// # Errors
 /// The reason why they are unreadable.

@@ -99,6 +99,7 @@ impl Build<'_> {
         self.watch_fixed_files();
         let checked = store::check_state_dir(self.config);
         self.note(checked);
+        self.platform_certificates();
         let issuer = self.issuer().await;
         let issuer = issuer.as_deref().map(|part| &**part);
         let authorities = self.authorities(issuer);

@@ -8,11 +8,28 @@ use super::Build;
 use super::listeners::ListenerId;
 use super::parts::UpstreamIdentity;
 use crate::app::error::{StartError, unusable};
+use crate::proxy::listener::check_platform_certificates;
 use crate::proxy::own::OwnAddresses;
 use crate::proxy::upstream::{self, Upstream};
 use crate::telemetry::Role;
 
 impl Build<'_> {
+    /// Reads the platform's certificates if an upstream needs them: the first connection does, and
+    /// Pingora panics if it cannot.
+    pub(super) fn platform_certificates(&mut self) {
+        let needs = |upstream: &upstream::Config| upstream.tls && upstream.ca_pem.is_none();
+        let config = self.config;
+        let targets = || config.outbound.iter().flat_map(|it| it.targets());
+        if config.inbound.iter().any(|it| needs(&it.upstream))
+            || targets().any(|it| needs(&it.upstream))
+        {
+            let checked = check_platform_certificates();
+            self.note(checked.map_err(unusable(
+                "the platform's certificates (SSL_CERT_FILE, SSL_CERT_DIR)",
+            )));
+        }
+    }
+
     /// An upstream of a listener; a request must not go to one of `own`, which would send it back.
     pub(super) fn upstream(
         &mut self,

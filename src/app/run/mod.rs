@@ -13,14 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use self::listeners::Listeners;
 use super::build::{Generation, Parts, build, raise_limit};
-use super::error::{StartError, StartErrors, unusable};
+use super::error::{StartError, StartErrors};
 use super::process::Process;
 use super::tasks::Tasks;
 use crate::config::{Config, Shutdown};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::duration;
 use crate::jose::provider;
-use crate::proxy::listener::{Workers, check_platform_certificates};
+use crate::proxy::listener::Workers;
 use crate::telemetry::Metrics;
 
 /// At most this many workers unless the configuration says otherwise.
@@ -56,9 +56,6 @@ pub async fn start_with_clock(
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartErrors> {
     provider::install();
-    check_platform_certificates().map_err(unusable(
-        "the platform's certificates (SSL_CERT_FILE, SSL_CERT_DIR)",
-    ))?;
     let process = Process {
         clock,
         metrics: Arc::new(Metrics::new()),
