@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -298,7 +299,9 @@ impl Policy for LocalService {
         let answered = match path {
             Ok(path) => {
                 let peer = origin.client_address(peer);
-                answer(connection, request, &self.router, &path, peer, access).await
+                answer(connection, request, &self.router, &path, peer, access)
+                    .boxed()
+                    .await
             }
             Err(fault) => refuse(connection, request, access, fault).await,
         };

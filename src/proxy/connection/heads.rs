@@ -61,6 +61,7 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
             if self.seat.phase() == DISMISSED && !self.stays() {

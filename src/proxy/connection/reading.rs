@@ -74,6 +74,7 @@ impl Connection {
     /// Ready when the client resets the connection while its request is answered. Bytes that arrive
     /// meanwhile belong to later requests and are held back. A half-closed client still expects its
     /// response.
+    #[inline(never)]
     pub fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut ahead = [0; READ_AHEAD];
         while self.is_body_done() && !self.is_half_closed && self.received.len() < MOST_HELD {

@@ -41,6 +41,7 @@ impl Connection {
 
     /// Puts the head of the response into the send buffer, with the fields that announce whether the
     /// connection stays open. The caller has set those that announce `framing`.
+    #[inline(never)]
     pub fn write_head(&mut self, head: &ResponseHeader, framing: Framing) {
         self.current.status = Some(head.status);
         self.current.framing = framing;
@@ -87,6 +88,7 @@ impl Connection {
     }
 
     /// Sends what waits. Starts and stops the deadline of the write; the caller watches it.
+    #[inline(never)]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         let before = self.outgoing.written();
         let sent = self.outgoing.poll_write(cx, &mut *self.stream);
@@ -129,6 +131,7 @@ impl Connection {
         poll_fn(|cx| self.poll_close(cx)).await;
     }
 
+    #[inline(never)]
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.request_is_over();
         // No request was in progress, and another connection waits for this seat.

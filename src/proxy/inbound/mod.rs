@@ -8,6 +8,7 @@ mod forwarding;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -105,6 +106,7 @@ impl Policy for Inbound {
         state: &mut State,
         access: &mut Access,
     ) -> Decision {
+        // The rarer ends are boxed, so that the future of each connection stays small.
         match self.evaluate(connection, request, state, access).await {
             Ok(None) => Decision::Forward,
             Ok(Some(path)) => {
@@ -117,11 +119,13 @@ impl Policy for Inbound {
                     .as_ref()
                     .map_or(connection.peer, |it| it.client_address(connection.peer));
                 local::answer(connection, request, &own.router, &path, peer, access)
+                    .boxed()
                     .await
                     .into()
             }
             Err(refusal) => self
                 .refuse(connection, request, refusal, access)
+                .boxed()
                 .await
                 .into(),
         }

@@ -18,6 +18,7 @@ mod reverse;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::{HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -172,7 +173,7 @@ impl Policy for Outbound {
         if let Some(text) = text {
             answer = answer.describing(text);
         }
-        answer.write(connection, request).await.into()
+        answer.write(connection, request).boxed().await.into()
     }
 
     fn own_answers(&self, _: &State) -> OwnAnswers<'_> {
@@ -254,6 +255,7 @@ impl Policy for Outbound {
             return Ok(Answered::Send);
         }
         self.replace_token(connection, can_be_sent_again, state, access)
+            .boxed()
             .await
     }
 

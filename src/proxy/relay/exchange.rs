@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -41,12 +42,14 @@ pub(super) async fn serve<P: Policy>(
         is_answered: false,
     };
     if let Err(broken) = exchange.run(connection, pool).await {
-        exchange.fail(connection, broken).await;
+        exchange.fail(connection, broken).boxed().await;
     }
     exchange.end(connection);
     // Frees the slot and the service of the request before the rest of its body is read.
     drop(exchange);
-    discard_body(connection).await;
+    if connection.keeps_alive() && !connection.is_body_done() {
+        discard_body(connection).boxed().await;
+    }
 }
 
 struct Exchange<'p, P: Policy> {
@@ -301,9 +304,6 @@ pub(in crate::proxy) fn settle_connection(connection: &mut Connection) {
 /// Discards the rest of an answered request's body, so that the connection can carry another
 /// request. Closes the connection when that takes too long or the body is broken.
 async fn discard_body(connection: &mut Connection) {
-    if !connection.keeps_alive() || connection.is_body_done() {
-        return;
-    }
     let discard = async {
         let mut left = MOST_DISCARDED;
         loop {

@@ -38,6 +38,7 @@ impl Pump<'_> {
         poll_fn(|cx| self.poll_head(cx, check)).await
     }
 
+    #[inline(never)]
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -71,6 +72,7 @@ impl Pump<'_> {
         poll_fn(|cx| self.poll_body(cx, check, &mut download)).await
     }
 
+    #[inline(never)]
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
