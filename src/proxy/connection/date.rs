@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::domain::clock::{Clock, SystemClock};
+
 /// The field and the end of its second.
 type Written = (Bytes, Instant);
 
@@ -19,10 +21,15 @@ pub(super) fn field() -> Bytes {
     LAST.with_borrow_mut(|last| match last {
         Some((field, until)) if now < *until => field.clone(),
         _ => {
-            let date = httpdate::fmt_http_date(SystemTime::now());
+            let date = httpdate::fmt_http_date(wall_clock());
             let field = Bytes::from(format!("Date: {date}\r\n"));
             *last = Some((field.clone(), now + Duration::from_secs(1)));
             field
         }
     })
+}
+
+fn wall_clock() -> SystemTime {
+    let seconds = u64::try_from(SystemClock.now().0).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }

@@ -21,6 +21,10 @@ use crate::proxy::upstream::RequestBody;
 const FIRST_BYTES: usize = 4 * 1024;
 
 /// The next event on a connection that has no request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation for each request"
+)]
 pub enum Next {
     /// A request.
     Request(RequestHeader),

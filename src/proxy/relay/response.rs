@@ -29,8 +29,8 @@ fn settle_body(answer: &mut ResponseHeader, connection: &Connection) -> pingora:
     merge_lengths(answer)?;
     let has_no_body =
         *connection.method() == Method::HEAD || answer.status == StatusCode::NOT_MODIFIED;
-    let coding = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_chunked = coding.last().map(is_chunked);
+    let mut coding = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = coding.next_back().map(is_chunked);
     let is_1_0 = connection.version() == Version::HTTP_10;
     // RFC 9112 §6.1: HTTP/1.0 has no chunked encoding. The end of the connection ends the response.
     if is_1_0 {
