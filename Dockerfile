@@ -12,6 +12,7 @@ WORKDIR /src
 
 # The dependencies are a layer of their own, built for an empty crate, so a change of the source keeps it. This also helps
 # a CI that keeps layers but no cache mounts. `sed` removes the targets of the manifest, whose files are missing here.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
     && mkdir src \

@@ -69,7 +69,7 @@ fn included_files_reach_the_image_build() {
         ".dockerignore keeps out what the sources include: {lost:?}"
     );
     assert!(
-        ["Cargo.toml", "Cargo.lock", "src"]
+        [".cargo/config.toml", "Cargo.toml", "Cargo.lock", "src"]
             .iter()
             .all(|file| is_kept(file))
             && !is_kept("secrets/legacy")
