@@ -30,6 +30,8 @@ pub enum HeadFault {
     TooManyFields,
     /// `Content-Length` is no plain number, or there are two that differ.
     Length,
+    /// `Transfer-Encoding` names `chunked` twice.
+    Coding,
     TooLarge,
 }
 
@@ -57,8 +59,7 @@ pub struct Parsed {
 /// field values share the memory of `bytes`.
 ///
 /// # Errors
-/// [`HeadFault`], but never [`HeadFault::TooLarge`], which the caller sees by the length of an
-/// incomplete head.
+/// [`HeadFault`]. The caller watches the length of an incomplete head.
 pub fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Parsed>, HeadFault> {
     let layout = match locate::<USUAL_FIELDS>(bytes) {
         Err(httparse::Error::TooManyHeaders) => {
@@ -180,6 +181,9 @@ fn take<const N: usize>(
     layout: &Layout<N>,
     method: &Method,
 ) -> Result<Parsed, HeadFault> {
+    if layout.length > MAX_HEAD {
+        return Err(HeadFault::TooLarge);
+    }
     let whole = bytes.split_to(layout.length).freeze();
     let malformed = |_| HeadFault::Malformed;
     let mut head = ResponseHeader::build(layout.code, Some(layout.count)).map_err(malformed)?;
@@ -218,6 +222,9 @@ fn settle(mut head: ResponseHeader, found: &Found, method: &Method) -> Result<Pa
     let has_both = found.coding && found.length;
     if has_both {
         head.remove_header(&header::CONTENT_LENGTH);
+    }
+    if found.coding {
+        settle_codings(&mut head)?;
     }
     let length = if found.length && !found.coding {
         Some(settle_length(&mut head)?)
@@ -268,6 +275,31 @@ fn settle_length(head: &mut ResponseHeader) -> Result<u64, HeadFault> {
             .map_err(|_| HeadFault::Length)?;
     }
     Ok(length)
+}
+
+/// Joins the `Transfer-Encoding` fields into one list (RFC 9110 §5.3): clients differ in the meaning
+/// of repeated ones. `chunked` is permitted once (RFC 9112 §6.1).
+fn settle_codings(head: &mut ResponseHeader) -> Result<(), HeadFault> {
+    let values = head.headers.get_all(header::TRANSFER_ENCODING);
+    let is_repeated = values.iter().nth(1).is_some();
+    let codings = values
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let codings: Vec<&[u8]> = codings
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty())
+        .collect();
+    let is_chunked = |coding: &&&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    if codings.iter().filter(is_chunked).count() > 1 {
+        return Err(HeadFault::Coding);
+    }
+    if is_repeated {
+        let joined = HeaderValue::from_bytes(&codings.join(&b", "[..]));
+        let joined = joined.map_err(|_| HeadFault::Malformed)?;
+        head.insert_header(header::TRANSFER_ENCODING, joined)
+            .map_err(|_| HeadFault::Malformed)?;
+    }
+    Ok(())
 }
 
 /// `1*DIGIT` up to 64 bits.

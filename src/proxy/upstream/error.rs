@@ -20,6 +20,7 @@ const UPGRADED: &str = "it agrees to an upgrade that was not asked for";
 const INTERIM: &str = "it sends interim responses without end";
 const TOO_MANY: &str = "it has more than 256 header fields";
 const LENGTH: &str = "its Content-Length is no plain number, or there are two that differ";
+const CODING: &str = "its Transfer-Encoding names `chunked` twice";
 const TOO_LARGE: &str = "its head is larger than 1 MiB";
 const HEAD: &str = "its head is not HTTP/1.1";
 const UNSENT: &str = "the connection ended while the request was sent";
@@ -149,6 +150,7 @@ fn broken_head(fault: HeadFault) -> &'static str {
     match fault {
         HeadFault::TooManyFields => TOO_MANY,
         HeadFault::Length => LENGTH,
+        HeadFault::Coding => CODING,
         HeadFault::TooLarge => TOO_LARGE,
         HeadFault::Tls | HeadFault::Http2 | HeadFault::Malformed => HEAD,
     }
