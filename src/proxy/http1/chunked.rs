@@ -23,7 +23,7 @@ const LINE_END: &str = "a line does not end in CR LF";
 
 /// Fields that may not be trailers (RFC 9110 §6.5.1): they frame, route or authenticate a message,
 /// or concern one connection.
-const NO_TRAILERS: [HeaderName; 16] = [
+const NO_TRAILERS: [HeaderName; 17] = [
     header::AUTHORIZATION,
     header::CONNECTION,
     header::CONTENT_ENCODING,
@@ -40,6 +40,7 @@ const NO_TRAILERS: [HeaderName; 16] = [
     header::UPGRADE,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
 /// Why a body is not validly chunked.
@@ -152,8 +153,8 @@ impl ChunkDecoder {
         }
     }
 
-    /// For a response's body. Spaces behind a chunk's size are accepted, valid trailers are kept,
-    /// and others dropped.
+    /// For a response's body. Zeros before and spaces behind a chunk's size are accepted, valid
+    /// trailers are kept, and others dropped.
     #[must_use]
     pub fn keeping_trailers() -> Self {
         Self {
@@ -227,6 +228,11 @@ impl ChunkDecoder {
                 {
                     self.count(1)?;
                     At::Space { size }
+                }
+                // Some servers write sizes of a fixed length.
+                (At::Size { size: 0, .. }, b'0') if is_lenient => {
+                    self.count(1)?;
+                    At::Size { digits: 1, size: 0 }
                 }
                 (At::Size { digits, size }, _) => match char::from(byte).to_digit(16) {
                     Some(digit) if digits < MAX_SIZE_DIGITS => At::Size {

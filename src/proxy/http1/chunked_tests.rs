@@ -41,6 +41,15 @@ fn response(body: &[u8]) -> Outcome {
 }
 
 #[test]
+fn zeros_before_a_size_are_accepted_in_responses_only() {
+    let body = b"0000000000000003\r\nabc\r\n00000000000000000000\r\n\r\n";
+    assert_eq!(response(body), Ok((b"abc".to_vec(), true, Vec::new())));
+    assert_eq!(request(body), Err(ChunkFault::Size));
+    let endless = b"0".repeat(MAX_RESPONSE_EXTRAS + 2);
+    assert_eq!(response(&endless), Err(ChunkFault::TooLong));
+}
+
+#[test]
 fn chunks_are_joined_and_the_rest_is_left() {
     let body = b"3\r\nabc\r\n0A;x=\"y\"\r\n0123456789\r\n0\r\nT: 1\r\n\r\nGET";
     let expected = (b"abc0123456789".to_vec(), true, b"GET".to_vec());
