@@ -65,6 +65,8 @@ pub struct UpstreamConnection {
     has_begun: bool,
     /// Whether both sides keep the connection open after this exchange.
     keeps_alive: bool,
+    /// Whether a write has failed.
+    is_broken: bool,
 }
 
 /// The request that is being sent.
@@ -112,6 +114,7 @@ impl UpstreamConnection {
             answer: Answer::Complete(None),
             has_begun: false,
             keeps_alive: true,
+            is_broken: false,
         }
     }
 
@@ -217,6 +220,7 @@ impl UpstreamConnection {
             self.request.body = RequestBody::None;
             self.request.is_complete = false;
             self.keeps_alive = false;
+            self.is_broken = true;
             UpstreamError::Write(error)
         }))
     }

@@ -357,6 +357,22 @@ async fn an_answer_is_readable_after_writing_has_failed() {
 }
 
 #[tokio::test]
+async fn the_end_after_a_failed_write_completes_no_response_without_a_length() {
+    let (mut connection, mut far) = pair(1 << 20);
+    let post = head("POST", &[("Host", "a"), ("Content-Length", "2")]);
+    connection.begin(&post, RequestBody::Length(2)).unwrap();
+    send(&mut connection).await.unwrap();
+    far.write_all(b"HTTP/1.1 200 OK\r\n\r\npart").await.unwrap();
+    drop(far);
+    connection.send(Bytes::from_static(b"hi"));
+    let failed = send(&mut connection).await;
+    assert!(matches!(failed, Err(UpstreamError::Write(_))));
+    let cut_off = receive(&mut connection).await;
+    let is_closed = matches!(cut_off, Err(UpstreamError::Closed { begun: true }));
+    assert!(is_closed, "{cut_off:?}");
+}
+
+#[tokio::test]
 async fn an_upgrade_gives_the_stream_and_only_when_it_was_asked_for() {
     let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nearly";
     let (mut connection, mut far) = pair(1024);

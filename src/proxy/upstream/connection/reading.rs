@@ -88,7 +88,10 @@ impl UpstreamConnection {
             }
             match ready!(self.poll_read(cx)) {
                 Ok(()) => {}
-                Err(UpstreamError::Closed { .. }) if matches!(self.answer, Answer::UntilClose) => {
+                // After a failed write the end may be that of a broken connection.
+                Err(UpstreamError::Closed { .. })
+                    if matches!(self.answer, Answer::UntilClose) && !self.is_broken =>
+                {
                     self.answer = Answer::Complete(None);
                 }
                 Err(error) => return Poll::Ready(self.fail(error)),
