@@ -250,7 +250,8 @@ impl Connection {
     /// Whether the client has begun to send the body.
     #[must_use]
     pub fn has_begun_body(&self) -> bool {
-        self.current.body.has_begun()
+        // Until the body is complete, all received bytes are a part of it.
+        self.current.body.has_begun() || !self.is_body_done() && !self.received.is_empty()
     }
 
     /// How the upstream request frames the body.
