@@ -45,6 +45,17 @@ impl Pump<'_> {
         check: &mut dyn FnMut(u64) -> Result<(), Fault>,
     ) -> Poll<Result<ResponseHeader, Broken>> {
         let turn = self.poll_upload(cx, check)?;
+        // An interim response is sent at once.
+        if self.connection.unsent() > 0
+            && let Poll::Ready(Err(error)) = self.connection.poll_flush(cx)
+        {
+            return Poll::Ready(Err(error.into()));
+        }
+        // A client that takes no interim responses stops the upstream.
+        if self.connection.unsent() >= WINDOW {
+            self.connection.deadlines.stop(Wait::UpstreamRead);
+            return self.poll_end(cx, turn);
+        }
         match self.upstream.poll_head(cx) {
             Poll::Ready(head) => {
                 self.connection.deadlines.stop(Wait::UpstreamRead);
@@ -52,12 +63,6 @@ impl Pump<'_> {
                 return Poll::Ready(head.map_err(explain));
             }
             Poll::Pending => self.await_upstream(turn),
-        }
-        // An interim response is sent at once.
-        if self.connection.unsent() > 0
-            && let Poll::Ready(Err(error)) = self.connection.poll_flush(cx)
-        {
-            return Poll::Ready(Err(error.into()));
         }
         self.poll_end(cx, turn)
     }

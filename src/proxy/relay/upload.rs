@@ -13,6 +13,8 @@ use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
 
 /// How many bytes of a body are kept, so that the request can be repeated.
 const MOST_KEPT: usize = 64 * 1024;
+/// How many bytes the bookkeeping of a kept part counts for, so that tiny chunks make no long list.
+const PART_COST: usize = 32;
 
 /// How many bytes wait for the upstream before no more are read from the client.
 pub(super) const WINDOW: usize = 64 * 1024;
@@ -157,7 +159,7 @@ impl Upload {
     }
 
     fn keep(&mut self, part: &Bytes) {
-        self.kept_bytes += part.len();
+        self.kept_bytes += part.len() + PART_COST;
         match &mut self.kept {
             Some(kept) if self.kept_bytes <= MOST_KEPT => {
                 kept.push(part.clone());
