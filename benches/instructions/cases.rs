@@ -1,6 +1,5 @@
 //! The requests of each case, with their configuration and tokens.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -185,9 +184,17 @@ impl Tokens {
     pub fn of(binary: &Path, number: usize) -> Self {
         let issued = |algorithm| {
             let config = AUTHORITY.replace("@ALGORITHM@", algorithm);
-            let sidecar = Sidecar::start(Command::new(binary), &config);
-            let tokens = mint(sidecar.address, number);
-            Issued { sidecar, tokens }
+            let requests = |address| Load {
+                address,
+                requests: vec![token_request()],
+                status: 200,
+            };
+            let (sidecar, load) = Load::start(|| Command::new(binary), &config, requests);
+            let answers = load.answers(number);
+            Issued {
+                tokens: answers.iter().map(|it| token_of(it)).collect(),
+                sidecar,
+            }
         };
         Self {
             es256: issued("ES256"),
@@ -208,20 +215,7 @@ impl Tokens {
     }
 }
 
-fn mint(issuer: SocketAddr, number: usize) -> Vec<String> {
-    let load = Load {
-        address: issuer,
-        requests: vec![token_request()],
-        status: 200,
-    };
-    load.until_ready();
-    let answers = load.answers(number);
-    let token = |answer: &String| {
-        let (_, rest) = answer.split_once("\"access_token\":\"")?;
-        Some(rest.split_once('"')?.0.to_owned())
-    };
-    answers
-        .iter()
-        .map(|it| token(it).expect("an access token"))
-        .collect()
+fn token_of(answer: &str) -> String {
+    let (_, rest) = answer.split_once("\"access_token\":\"").expect("a token");
+    rest.split_once('"').expect("a JSON string").0.to_owned()
 }

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::cases::{Case, Tokens};
-use crate::sidecar::LOG;
+use crate::sidecar::{LOG, Sidecar};
 
 /// How long the sidecar may take to start; valgrind makes it slow.
 const START: Duration = Duration::from_secs(60);
@@ -32,12 +33,30 @@ impl Load {
         }
     }
 
-    /// Returns after the first right answer.
-    pub fn until_ready(&self) {
+    /// Starts a sidecar and returns at its first right answer. It may end once or twice before: on a
+    /// busy machine valgrind makes it too slow for its own limit of time to open the store.
+    pub fn start(
+        command: impl Fn() -> Command,
+        config: &str,
+        load: impl Fn(SocketAddr) -> Self,
+    ) -> (Sidecar, Self) {
+        for _ in 0..3 {
+            let mut sidecar = Sidecar::start(command(), config);
+            let load = load(sidecar.address);
+            if load.is_ready(&mut sidecar) {
+                return (sidecar, load);
+            }
+        }
+        panic!("the sidecar ended at its start three times; see {LOG}");
+    }
+
+    /// Waits for the first right answer; false if the sidecar ends before it.
+    fn is_ready(&self, sidecar: &mut Sidecar) -> bool {
         for _ in 0..START.as_millis() / POLL.as_millis() {
             let answer = Client::connect(self.address).and_then(|mut it| it.ask(&self.requests[0]));
             match answer {
-                Ok(answer) if answer.status == self.status => return,
+                Ok(answer) if answer.status == self.status => return true,
+                _ if sidecar.has_ended() => return false,
                 _ => thread::sleep(POLL),
             }
         }

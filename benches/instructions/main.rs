@@ -17,7 +17,6 @@ use clap::Parser;
 use crate::cases::{Case, Tokens};
 use crate::figures::Figures;
 use crate::load::Load;
-use crate::sidecar::Sidecar;
 use crate::upstream::Upstream;
 
 /// Where callgrind's files stay, for `callgrind_annotate`.
@@ -67,9 +66,8 @@ fn train(binary: &PathBuf, requests: usize) {
     let tokens = Tokens::of(binary, 500);
     for case in cases::training() {
         let config = case.config(&tokens, &upstream);
-        let sidecar = Sidecar::start(Command::new(binary), &config);
-        let load = Load::new(&case, &tokens, sidecar.address);
-        load.until_ready();
+        let load = |address| Load::new(&case, &tokens, address);
+        let (sidecar, load) = Load::start(|| Command::new(binary), &config, load);
         load.send(32, requests);
         sidecar.end();
         println!("{}: {requests} requests", case.name);
@@ -114,15 +112,17 @@ fn instructions_of(
 ) -> u64 {
     let name = case.name.replace([' ', ','], "-");
     let profile = format!("{PROFILES}/{name}.{run}");
-    let mut valgrind = Command::new("valgrind");
-    valgrind
-        .args(["--tool=callgrind", "--vgdb=no"])
-        .arg(format!("--callgrind-out-file={profile}.callgrind"))
-        .arg(format!("--log-file={profile}.log"))
-        .arg(&arguments.bin);
-    let sidecar = Sidecar::start(valgrind, &case.config(tokens, upstream));
-    let load = Load::new(case, tokens, sidecar.address);
-    load.until_ready();
+    let valgrind = || {
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .args(["--tool=callgrind", "--vgdb=no"])
+            .arg(format!("--callgrind-out-file={profile}.callgrind"))
+            .arg(format!("--log-file={profile}.log"))
+            .arg(&arguments.bin);
+        valgrind
+    };
+    let load = |address| Load::new(case, tokens, address);
+    let (sidecar, load) = Load::start(valgrind, &case.config(tokens, upstream), load);
     load.send_slowly(requests);
     sidecar.end();
     let counts = std::fs::read_to_string(format!("{profile}.callgrind")).expect("counts");

@@ -43,6 +43,10 @@ impl Sidecar {
         }
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("our own child").is_some()
+    }
+
     /// Ends it by SIGTERM, so that it finishes and writes its profile.
     pub fn end(mut self) {
         let pid = Pid::from_child(&self.process);
