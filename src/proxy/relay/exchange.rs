@@ -41,7 +41,10 @@ pub(super) async fn serve<P: Policy>(
         tries: Tries::default(),
         is_answered: false,
     };
-    if let Err(broken) = exchange.run(connection, pool).await {
+    let result = exchange.run(connection, pool).await;
+    // The deadlines of the exchange must not end the response to its failure.
+    connection.deadlines.stop_all();
+    if let Err(broken) = result {
         exchange.fail(connection, broken).boxed().await;
     }
     exchange.end(connection);
