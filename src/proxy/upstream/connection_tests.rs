@@ -399,6 +399,46 @@ async fn an_upgrade_gives_the_stream_and_only_when_it_was_asked_for() {
     assert!(matches!(found, Err(UpstreamError::Upgrade)));
 }
 
+/// The stream of a socket collects small writes until it is flushed.
+#[tokio::test]
+async fn a_part_that_waits_for_a_flush_is_unsent() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (mut far, _) = listener.accept().await.unwrap();
+    let near = Box::new(pingora::protocols::l4::stream::Stream::from(near));
+    let mut connection = UpstreamConnection::new(near, key(), Duration::from_secs(60));
+    connection.begin(&get(), RequestBody::Chunked).unwrap();
+    let mut parts = 0;
+    loop {
+        let sent = tokio::time::timeout(Duration::from_millis(200), send(&mut connection));
+        if sent.await.is_err() {
+            break;
+        }
+        connection.send(vec![b'x'; 1000].into());
+        parts += 1;
+    }
+    assert!(
+        connection.has_unsent(),
+        "{} bytes wait",
+        connection.unsent()
+    );
+    connection.end();
+    let reading = tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"0\r\n\r\n") {
+            far.read_buf(&mut bytes).await.unwrap();
+        }
+        bytes.windows(4).filter(|bytes| bytes == b"3e8\r").count()
+    });
+    while connection.has_unsent() {
+        send(&mut connection).await.unwrap();
+    }
+    assert!(connection.is_request_complete());
+    assert_eq!(reading.await.unwrap(), parts);
+}
+
 #[tokio::test]
 async fn a_large_body_arrives_over_a_socket_in_large_reads() {
     const LENGTH: usize = 16 << 20;
