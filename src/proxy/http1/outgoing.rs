@@ -46,6 +46,12 @@ impl Outgoing {
         self.small.is_empty() && self.large.is_empty()
     }
 
+    /// Whether everything is written and flushed.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.is_empty() && !self.is_unflushed
+    }
+
     /// The number of bytes that wait.
     #[must_use]
     pub fn len(&self) -> usize {

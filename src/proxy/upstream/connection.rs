@@ -190,10 +190,10 @@ impl UpstreamConnection {
         }
     }
 
-    /// Whether bytes of the request wait to be written.
+    /// Whether bytes of the request wait to be written, here or in the stream's own buffer.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
-        !self.outgoing.is_empty()
+        !self.outgoing.is_sent()
     }
 
     /// The number of bytes that wait to be written.
@@ -243,7 +243,7 @@ impl UpstreamConnection {
     /// Whether every byte of the request has been written.
     #[must_use]
     pub fn is_request_complete(&self) -> bool {
-        self.request.is_complete && self.outgoing.is_empty()
+        self.request.is_complete && self.outgoing.is_sent()
     }
 
     /// How long the connection may be idle before another request, if it can carry one.
