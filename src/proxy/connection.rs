@@ -15,6 +15,7 @@ mod departure;
 mod heads;
 mod reading;
 mod stream;
+mod tunnel;
 mod writing;
 
 use std::net::SocketAddr;

@@ -26,15 +26,18 @@ pub enum Wait {
     UpstreamRead,
     /// The upstream, to take a part of a request.
     UpstreamWrite,
+    /// Either side of a tunnel, to send a byte.
+    Tunnel,
 }
 
-const WAITS: [Wait; 6] = [
+const WAITS: [Wait; 7] = [
     Wait::Request,
     Wait::Head,
     Wait::ClientRead,
     Wait::ClientWrite,
     Wait::UpstreamRead,
     Wait::UpstreamWrite,
+    Wait::Tunnel,
 ];
 
 /// The running deadlines of one connection.

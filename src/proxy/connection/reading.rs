@@ -85,6 +85,11 @@ impl Connection {
                 Ok(()) => self.received.extend_from_slice(ahead.filled()),
             }
         }
+        self.poll_reset(cx)
+    }
+
+    /// Ready when the client has reset the connection. Reads nothing.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(socket) = self.stream.socket() else {
             return Poll::Pending;
         };

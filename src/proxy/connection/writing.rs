@@ -168,7 +168,7 @@ impl Connection {
 }
 
 /// Writes the status line and the fields (RFC 9112 §4).
-fn write_fields(buffer: &mut BytesMut, head: &ResponseHeader) {
+pub(super) fn write_fields(buffer: &mut BytesMut, head: &ResponseHeader) {
     buffer.put_slice(b"HTTP/1.1 ");
     buffer.put_slice(head.status.as_str().as_bytes());
     buffer.put_u8(b' ');

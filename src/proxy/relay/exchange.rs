@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::pump::Pump;
+use super::tunnel::{self, Why};
 use super::upload::{Upload, WINDOW};
-use super::{Answered, Broken, Decision, Policy, Repeat, request, response};
+use super::{Answered, Broken, Decision, Policy, Repeat, request, response, upgrade};
 use crate::domain::reason::Reason;
 use crate::proxy::access::{Access, Logged};
 use crate::proxy::answer::Answer;
@@ -24,6 +25,7 @@ const MOST_INTERIM: usize = 100;
 pub(super) const MOST_DISCARDED: u64 = 256 * 1024;
 /// How long discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TUNNEL: &str = "the tunnel carried no byte for too long";
 
 /// Serves one request. The connection says afterwards whether it can carry another one.
 pub(super) async fn serve<P: Policy>(
@@ -40,6 +42,7 @@ pub(super) async fn serve<P: Policy>(
         head: Some(head),
         tries: Tries::default(),
         is_answered: false,
+        upgrade: None,
     };
     let result = exchange.run(connection, pool).await;
     // The deadlines of the exchange must not end the response to its failure.
@@ -65,6 +68,18 @@ struct Exchange<'p, P: Policy> {
     tries: Tries,
     /// Whether a response of the current attempt has begun.
     is_answered: bool,
+    /// The protocol that the current attempt asks for.
+    upgrade: Option<HeaderValue>,
+}
+
+/// The result of an attempt.
+enum Outcome {
+    /// The client has the response.
+    Sent,
+    /// The request is sent again.
+    Repeat,
+    /// The connections carry another protocol.
+    Switched,
 }
 
 impl<P: Policy> Exchange<'_, P> {
@@ -108,8 +123,12 @@ impl<P: Policy> Exchange<'_, P> {
         };
         self.send_head(connection, &mut upstream)?;
         match self.answer(connection, &mut upstream, upload).await {
-            Ok(Answered::Repeat) => Ok(false),
-            Ok(Answered::Send) => {
+            Ok(Outcome::Repeat) => Ok(false),
+            Ok(Outcome::Switched) => {
+                self.tunnel(connection, upstream).boxed().await?;
+                Ok(true)
+            }
+            Ok(Outcome::Sent) => {
                 if upload.is_ended && upload.failed.is_none() {
                     upstream.release(pool);
                 }
@@ -134,12 +153,18 @@ impl<P: Policy> Exchange<'_, P> {
             None => connection.received_head()?,
         };
         let to = upstream.address();
-        request::prepare(&mut head, connection)?;
         let (state, access) = (&mut self.state, &self.access);
+        let asked = upgrade::asked(&head, connection);
+        self.upgrade = asked.filter(|it| self.policy.upgrades(it.as_bytes(), state));
+        request::prepare(&mut head, connection)?;
         self.policy
             .forward(&mut head, connection, state, to, access)?;
         let body = connection.request_body();
-        request::frame(&mut head, body).map_err(|_| Broken::from(Reason::Internal))?;
+        let mut framed = request::frame(&mut head, body);
+        if let Some(protocol) = &self.upgrade {
+            framed = framed.and_then(|()| upgrade::ask(&mut head, protocol.clone()));
+        }
+        framed.map_err(|_| Broken::from(Reason::Internal))?;
         upstream.begin(&head, body).map_err(Broken::Upstream)
     }
 
@@ -149,16 +174,20 @@ impl<P: Policy> Exchange<'_, P> {
         connection: &mut Connection,
         upstream: &mut UpstreamConnection,
         upload: &mut Upload,
-    ) -> Result<Answered, Broken> {
+    ) -> Result<Outcome, Broken> {
         let policy = self.policy;
         let waits = policy.waits(&self.state);
         let mut response = self.final_head(connection, upstream, upload).await?;
+        let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
         // The last permitted attempt is not used for a repetition.
-        let again = upload.can_be_sent_again(connection) && self.tries.may_try();
+        let again = !switches && upload.can_be_sent_again(connection) && self.tries.may_try();
         let (state, access) = (&mut self.state, &mut self.access);
         let answered = policy.answered(connection, &response, again, state, access);
         if answered.await? == Answered::Repeat {
-            return Ok(Answered::Repeat);
+            return Ok(Outcome::Repeat);
+        }
+        if switches {
+            return self.switch(connection, response);
         }
         settle_connection(connection);
         let framing = response::settle(&mut response, connection)?;
@@ -174,7 +203,50 @@ impl<P: Policy> Exchange<'_, P> {
         };
         pump.until_end(&mut |bytes| policy.check_body(bytes, state, access))
             .await?;
-        Ok(Answered::Send)
+        Ok(Outcome::Sent)
+    }
+
+    /// Puts the head of a `101` response into the client's send buffer.
+    fn switch(
+        &mut self,
+        connection: &mut Connection,
+        mut response: ResponseHeader,
+    ) -> Result<Outcome, Broken> {
+        response::settle(&mut response, connection)?;
+        self.access.upstream_answered();
+        self.policy.respond(&mut response, &self.state)?;
+        let protocol = self.upgrade.clone().ok_or(Reason::Internal)?;
+        upgrade::announce(&mut response, protocol).map_err(|_| Reason::Internal)?;
+        connection.write_switch(&response);
+        Ok(Outcome::Switched)
+    }
+
+    /// Passes on the bytes of the other protocol until its end.
+    async fn tunnel(
+        &mut self,
+        connection: &mut Connection,
+        upstream: UpstreamConnection,
+    ) -> Result<(), Broken> {
+        connection.deadlines.stop_all();
+        connection.flush().await?;
+        let limits = tunnel::Limits {
+            idle: self.policy.tunnel_idle(&self.state),
+            write: self.policy.waits(&self.state).write,
+        };
+        let end = self.policy.tunnel_ends(&self.state, connection.ending());
+        let ended = tunnel::run(connection, upstream, limits, end).await;
+        connection.count_sent(ended.to_client);
+        let (to_client, to_upstream) = (ended.to_client, ended.to_upstream);
+        tracing::debug!(to_client, to_upstream, "a tunnel has ended");
+        match ended.why {
+            Why::Closed => Ok(()),
+            Why::Idle => {
+                self.access.detail = Some(IDLE_TUNNEL.into());
+                Ok(())
+            }
+            Why::Policy(reason) => Err(reason.into()),
+            Why::Broken(broken) => Err(broken),
+        }
     }
 
     /// The head of the response. Interim ones before it are passed on.
@@ -202,6 +274,11 @@ impl<P: Policy> Exchange<'_, P> {
                 return Ok(head);
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                let asked = self.upgrade.as_ref();
+                let is_agreed = asked.is_some_and(|asked| upgrade::agrees(&head, asked));
+                if is_agreed && upstream.is_request_complete() {
+                    return Ok(head);
+                }
                 // No request asked for it, and the following bytes are not HTTP.
                 return Err(Broken::Upstream(UpstreamError::Upgrade));
             }

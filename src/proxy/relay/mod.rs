@@ -9,6 +9,8 @@ mod policy;
 mod pump;
 mod request;
 mod response;
+mod tunnel;
+mod upgrade;
 mod upload;
 
 use std::sync::Arc;
@@ -53,3 +55,6 @@ pub async fn serve<P: Policy>(
     }
     connection.close().await;
 }
+
+#[cfg(test)]
+mod tunnel_tests;

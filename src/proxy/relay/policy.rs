@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::http::{RequestHeader, ResponseHeader};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
@@ -99,6 +100,27 @@ pub trait Policy: Send + Sync + 'static {
     /// Why the response cannot be sent.
     fn respond(&self, _: &mut ResponseHeader, _: &Self::State) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// Whether a request may switch to this protocol (RFC 9110 §7.8). Otherwise the upstream gets
+    /// the request without its upgrade.
+    fn upgrades(&self, _protocol: &[u8], _: &Self::State) -> bool {
+        false
+    }
+
+    /// How long a tunnel may carry no byte in either direction; `None`: no limit.
+    fn tunnel_idle(&self, _: &Self::State) -> Option<Duration> {
+        None
+    }
+
+    /// Ends an open tunnel: is ready with the reason, for example when the token expires.
+    /// `_listener_ends` is cancelled when the listener ends, which waits for the tunnel.
+    fn tunnel_ends(
+        &self,
+        _: &Self::State,
+        _listener_ends: CancellationToken,
+    ) -> impl Future<Output = Reason> + Send {
+        std::future::pending()
     }
 
     /// Records that the upstream failed after its connection was made. `is_answered`: a response

@@ -187,6 +187,6 @@ pub(super) fn late(wait: Wait) -> Broken {
         Wait::ClientWrite => ClientError::Stalled.into(),
         Wait::UpstreamRead => Broken::Upstream(UpstreamError::ReadTimeout),
         Wait::UpstreamWrite => Broken::Upstream(UpstreamError::WriteTimeout),
-        Wait::Request | Wait::Head => Reason::Internal.into(),
+        Wait::Request | Wait::Head | Wait::Tunnel => Reason::Internal.into(),
     }
 }

@@ -1,0 +1,64 @@
+//! Requests that ask for another protocol, and `101 Switching Protocols` (RFC 9110 §7.8).
+
+use http::{HeaderMap, HeaderValue, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::proxy::connection::Connection;
+use crate::proxy::framing::is_token;
+use crate::proxy::upstream::RequestBody;
+
+/// The protocol that a request asks for: exactly one, in HTTP/1.1, without a body. Any other
+/// request is served without its upgrade.
+pub(super) fn asked(head: &RequestHeader, connection: &Connection) -> Option<HeaderValue> {
+    let protocol = only_protocol(&head.headers)?;
+    let may_switch = connection.version() == Version::HTTP_11
+        && connection.request_body() == RequestBody::None
+        && names_upgrade(&head.headers);
+    may_switch.then(|| protocol.clone())
+}
+
+/// Asks the upstream for this protocol.
+///
+/// # Errors
+/// When the request cannot hold another field.
+pub(super) fn ask(head: &mut RequestHeader, protocol: HeaderValue) -> pingora::Result<()> {
+    head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
+    head.insert_header(header::UPGRADE, protocol)
+}
+
+/// Whether a `101` response switches to this protocol.
+pub(super) fn agrees(response: &ResponseHeader, protocol: &HeaderValue) -> bool {
+    only_protocol(&response.headers).is_some_and(|agreed| {
+        let (agreed, asked) = (agreed.as_bytes(), protocol.as_bytes());
+        agreed.eq_ignore_ascii_case(asked)
+    })
+}
+
+/// Announces the switch to the client.
+///
+/// # Errors
+/// When the response cannot hold another field.
+pub(super) fn announce(
+    response: &mut ResponseHeader,
+    protocol: HeaderValue,
+) -> pingora::Result<()> {
+    response.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
+    response.insert_header(header::UPGRADE, protocol)
+}
+
+/// The protocol of `Upgrade` if it names one, as a name with an optional version.
+fn only_protocol(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next()?;
+    let is_name = |name: &[u8]| !name.is_empty() && name.iter().all(|byte| is_token(*byte));
+    let mut parts = protocol.as_bytes().split(|byte| *byte == b'/');
+    let is_valid = parts.clone().count() <= 2 && parts.all(is_name);
+    (is_valid && protocols.next().is_none()).then_some(protocol)
+}
+
+fn names_upgrade(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
