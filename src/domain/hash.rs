@@ -34,9 +34,9 @@ const DIGEST_LEN: usize = 16;
 /// A digest under a random key of this process: the key of caches in memory. It is five times as
 /// fast as SHA-256.
 ///
-/// It is the tag of AES-GCM over an empty text, a polynomial at a secret point. Without the key, two
-/// texts of up to 64 KiB have the same digest with a probability of at most 2^-115. No digest may
-/// leave the process: the nonce is constant, so digests of known texts reveal the key.
+/// It is the tag of AES-GCM over an empty text: a polynomial at a secret point. Without the key,
+/// two texts of up to 64 KiB have the same digest with a probability of at most 2^-115. No digest
+/// may leave the process: the nonce is constant, so digests of known texts reveal the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyedDigest([u8; DIGEST_LEN]);
 

@@ -164,6 +164,12 @@ impl<'a> NormalPath<'a> {
         &self.text
     }
 
+    /// Whether the normal form is the path as it was parsed.
+    #[must_use]
+    pub fn is_as_sent(&self) -> bool {
+        matches!(self.text, Cow::Borrowed(_))
+    }
+
     /// Whether the path has no capital letter, dot or escape, so that servers that ignore case or
     /// endings see the same path.
     #[must_use]

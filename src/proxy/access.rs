@@ -20,7 +20,7 @@ use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::jose::verify::ClaimedToken;
 use crate::telemetry::{Decision, RequestMetrics, Role};
-use crate::verifier::claimed_token;
+use crate::verifier::{VerifiedToken, claimed_token};
 
 /// Longest logged path, in bytes.
 const LONGEST_PATH: usize = 256;
@@ -39,10 +39,8 @@ pub struct Access {
     pub client: Option<IpAddr>,
     /// Further detail: constants and positions in the request.
     pub detail: Option<Cow<'static, str>>,
-    /// The client of the token.
-    pub client_id: Option<String>,
-    /// The token's `jti`, escaped and truncated.
-    pub jti: Option<String>,
+    /// The request's valid token.
+    pub token: Option<VerifiedToken>,
     /// The claims of a refused token, unverified.
     claimed: Option<ClaimedToken>,
     /// The id that correlates this line with other logs.
@@ -69,8 +67,7 @@ impl Access {
             decision: Decision::Error,
             client: None,
             detail: None,
-            client_id: None,
-            jti: None,
+            token: None,
             claimed: None,
             request_id: None,
             upstream_time: None,
@@ -171,6 +168,7 @@ impl Access {
             .filter(|_| self.reason == Reason::Audience)
             .and_then(|it| it.audience.as_ref());
         let claimed_jti = shown(claimed.and_then(|claimed| claimed.id.as_ref()));
+        let token = self.token.as_ref();
         tracing::info!(
             target: "access",
             role = metrics.role().as_str(),
@@ -187,8 +185,8 @@ impl Access {
             origin = head.and_then(|head| self.refused_origin(head)).as_deref(),
             iss = shown(claimed.and_then(|claimed| claimed.issuer.as_ref())),
             aud = shown(audience),
-            client_id = self.client_id.as_deref(),
-            jti = self.jti.as_deref().or(claimed_jti.as_deref()),
+            client_id = token.and_then(|token| token.client_id()),
+            jti = token.and_then(|token| token.jti()).or(claimed_jti.as_deref()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             bytes = connection.body_bytes(),
             ms = milliseconds(took),

@@ -8,25 +8,24 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::header::InvalidHeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
-use pingora::{Error, ErrorType};
 
 use self::lists::{
     Element, element, extended, first_host, first_scheme, items, joined, parse_forwarded,
     parse_node, plain, push_element, single,
 };
+use super::headers::Added;
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-const X_REAL_IP: &str = "x-real-ip";
-
-const FORWARDED: &str = "forwarded";
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The origin of a request.
 #[derive(Debug)]
@@ -78,14 +77,14 @@ impl RequestOrigin {
         if !origin.is_trusted {
             return origin;
         }
-        let x_list = joined(headers, X_FORWARDED_FOR);
-        let list = joined(headers, FORWARDED);
+        let x_list = joined(headers, &X_FORWARDED_FOR);
+        let list = joined(headers, &header::FORWARDED);
         let elements = list.as_deref().and_then(parse_forwarded);
         let x_called = Called {
-            proto: single(headers, X_FORWARDED_PROTO).and_then(first_scheme),
-            host: single(headers, X_FORWARDED_HOST).and_then(first_host),
+            proto: single(headers, &X_FORWARDED_PROTO).and_then(first_scheme),
+            host: single(headers, &X_FORWARDED_HOST).and_then(first_host),
         };
-        let real_ip = single(headers, X_REAL_IP).and_then(parse_node);
+        let real_ip = single(headers, &X_REAL_IP).and_then(parse_node);
         match (&x_list, &elements, real_ip) {
             (Some(x_list), _, _) => {
                 origin.nodes = items(x_list).map(parse_node).collect();
@@ -151,18 +150,48 @@ impl RequestOrigin {
             .map_or(peer, |client| SocketAddr::new(client, 0))
     }
 
-    /// Writes this origin, extended by the sidecar's own observation. The client's headers are
-    /// gone: [`ClientHeaders`](super::headers::ClientHeaders) removes them.
+    /// Writes this origin, extended by the sidecar's own observation.
+    /// [`ClientHeaders`](super::headers::ClientHeaders) has removed what an untrusted peer reports.
     ///
     /// # Errors
-    /// When the request cannot hold another header.
-    pub fn write(&self, request: &mut RequestHeader) -> pingora::Result<()> {
+    /// When a value fits no header.
+    pub fn write(
+        &self,
+        request: &mut RequestHeader,
+        added: &mut Added,
+    ) -> Result<(), InvalidHeaderValue> {
         let host = request.headers.get(header::HOST);
         let host = host.filter(|host| host.to_str().is_ok()).cloned();
-        if self.nodes.is_empty() && self.reports_nothing() {
-            return self.write_peer(request, host);
+        if self.is_trusted {
+            return self.write_reports(request, added, host);
         }
-        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        // One allocation has the list and the address in it.
+        let mut list = Vec::with_capacity(96);
+        let peer = push_element(
+            &mut list,
+            self.peer,
+            host.as_ref().map(HeaderValue::as_bytes),
+        );
+        let list = Bytes::from(list);
+        let peer = HeaderValue::from_maybe_shared(list.slice(peer))?;
+        added.push(X_FORWARDED_FOR, peer.clone());
+        added.push(header::FORWARDED, HeaderValue::from_maybe_shared(list)?);
+        added.push(X_REAL_IP, peer);
+        added.push(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        if let Some(host) = host {
+            added.push(X_FORWARDED_HOST, host);
+        }
+        Ok(())
+    }
+
+    /// [`write`](Self::write) for a trusted peer, whose own headers are replaced.
+    fn write_reports(
+        &self,
+        request: &mut RequestHeader,
+        added: &mut Added,
+        host: Option<HeaderValue>,
+    ) -> Result<(), InvalidHeaderValue> {
+        let host_text = host.as_ref().and_then(|host| host.to_str().ok());
         let x_list = match &self.lists.x_forwarded_for {
             Some(list) => Cow::from(list),
             None => self
@@ -173,58 +202,28 @@ impl RequestOrigin {
                 .join(", ")
                 .into(),
         };
-        request.insert_header(X_FORWARDED_FOR, extended(&x_list, &self.peer.to_string()))?;
         let list = match &self.lists.forwarded {
             Some(list) => Cow::from(list),
             None => self.elements().into(),
         };
-        request.insert_header(
-            FORWARDED,
-            extended(&list, &element(Some(self.peer), host, Some("http"))),
-        )?;
-        request.insert_header(X_REAL_IP, self.client().to_string())?;
-        request.insert_header(
-            X_FORWARDED_PROTO,
-            self.called.proto.as_deref().unwrap_or("http"),
-        )?;
-        if let Some(host) = self.called.host.as_deref().or(host) {
-            request.insert_header(X_FORWARDED_HOST, host)?;
+        let peer = element(Some(self.peer), host_text, Some("http"));
+        let proto = self.called.proto.as_deref().unwrap_or("http");
+        for (name, value) in [
+            (X_FORWARDED_FOR, extended(&x_list, &self.peer.to_string())),
+            (header::FORWARDED, extended(&list, &peer)),
+            (X_REAL_IP, self.client().to_string()),
+            (X_FORWARDED_PROTO, proto.to_owned()),
+        ] {
+            added.replace(request, name, HeaderValue::try_from(value)?);
+        }
+        let host = match &self.called.host {
+            Some(host) => Some(HeaderValue::from_str(host)?),
+            None => host,
+        };
+        if let Some(host) = host {
+            added.replace(request, X_FORWARDED_HOST, host);
         }
         Ok(())
-    }
-
-    /// Whether no header of a proxy adds to what the sidecar observed.
-    fn reports_nothing(&self) -> bool {
-        self.called == Called::default()
-            && self.lists.x_forwarded_for.is_none()
-            && self.lists.forwarded.is_none()
-    }
-
-    /// Writes the origin of a request whose peer reports nothing, which nearly every request is.
-    fn write_peer(
-        &self,
-        request: &mut RequestHeader,
-        host: Option<HeaderValue>,
-    ) -> pingora::Result<()> {
-        let mut list = Vec::with_capacity(96);
-        let peer = push_element(
-            &mut list,
-            self.peer,
-            host.as_ref().map(HeaderValue::as_bytes),
-        );
-        let list = Bytes::from(list);
-        let peer = HeaderValue::from_maybe_shared(list.slice(peer));
-        let list = HeaderValue::from_maybe_shared(list);
-        let broken = |_| Error::new(ErrorType::InvalidHTTPHeader);
-        let (peer, list) = (peer.map_err(broken)?, list.map_err(broken)?);
-        request.insert_header(X_FORWARDED_FOR, peer.clone())?;
-        request.insert_header(FORWARDED, list)?;
-        request.insert_header(X_REAL_IP, peer)?;
-        request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
-        match host {
-            Some(host) => request.insert_header(X_FORWARDED_HOST, host),
-            None => Ok(()),
-        }
     }
 
     /// The nodes as elements of `Forwarded`, with scheme and host at the client's element.

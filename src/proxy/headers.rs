@@ -1,8 +1,11 @@
 //! Removes client headers that must not reach the upstream, and defines the headers that do.
 
+mod added;
+
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
+pub use self::added::Added;
 use crate::domain::reason::Reason;
 use crate::verifier::VerifiedToken;
 
@@ -29,11 +32,10 @@ const OVERRIDES: &[&str] = &[
     "x-method-override",
 ];
 
-/// The headers that report the origin of a request. [`RequestOrigin`](super::forwarded::RequestOrigin)
-/// writes them anew.
+/// The headers that report the origin of a request. The sidecar writes them anew.
 const OF_ORIGIN: &[&str] = &["x-forwarded-*", "x-real-ip", "forwarded"];
 
-/// Of the headers of a trusted proxy, those with this beginning that are not written anew are kept.
+/// A trusted proxy's headers with this beginning are kept, unless they are written anew.
 const X_FORWARDED: &str = "x-forwarded-";
 
 /// The prefix under which grpc-gateway forwards a header as gRPC metadata.
@@ -124,18 +126,16 @@ impl IdentityHeaders {
         Self { names }
     }
 
-    /// Writes a token's identity. Call it after [`ClientHeaders::strip`] and after hop-by-hop
-    /// headers are gone.
+    /// Writes a token's identity. [`ClientHeaders::strip`] has removed the client's headers of these
+    /// names.
     ///
     /// # Errors
-    /// [`Reason::Internal`] when the request can hold no further header.
-    pub fn attach(&self, request: &mut RequestHeader, token: &VerifiedToken) -> Result<(), Reason> {
+    /// [`Reason::Internal`] when a value fits no header.
+    pub fn attach(&self, added: &mut Added, token: &VerifiedToken) -> Result<(), Reason> {
         for (name, value) in self.names.iter().zip(token.forwarded()) {
             if let Some(value) = value {
                 let value = HeaderValue::from_bytes(value).map_err(|_| Reason::Internal)?;
-                request
-                    .insert_header(name.clone(), value)
-                    .map_err(|_| Reason::Internal)?;
+                added.push(name.clone(), value);
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use uuid::Uuid;
 
+use super::headers::Added;
 use crate::domain::public_address::is_public;
 use crate::domain::reason::Reason;
 
@@ -72,16 +73,10 @@ impl LoopMark {
     }
 
     /// Replaces the received header.
-    ///
-    /// # Errors
-    /// When the request cannot hold another header.
-    pub fn write(request: &mut RequestHeader, value: Option<HeaderValue>) -> pingora::Result<()> {
+    pub fn write(request: &mut RequestHeader, added: &mut Added, value: Option<HeaderValue>) {
         match value {
-            Some(value) => request.insert_header(LOOP, value),
-            None => {
-                request.remove_header(&LOOP);
-                Ok(())
-            }
+            Some(value) => added.replace(request, LOOP, value),
+            None => drop(request.remove_header(&LOOP)),
         }
     }
 }

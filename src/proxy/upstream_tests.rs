@@ -15,6 +15,7 @@ use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
 use crate::proxy::connection::{Clients, Connection};
 use crate::proxy::fault::Fault;
+use crate::proxy::headers::Added;
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
 use crate::proxy::relay::{Decision, OwnAnswers, Policy};
 use crate::proxy::switch::Switch;
@@ -338,6 +339,7 @@ impl Policy for Forwarding {
     fn forward(
         &self,
         _: &mut RequestHeader,
+        _: &mut Added,
         _: &Connection,
         (): &mut (),
         _: SocketAddr,

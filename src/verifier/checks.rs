@@ -1,7 +1,7 @@
 //! The checks of a token and its request. The code that makes a check reports it, so no second list
 //! of checks exists.
 
-use super::TokenFacts;
+use super::VerifiedToken;
 use crate::domain::reason::Reason;
 
 /// A check of a bearer token or of its rights.
@@ -49,7 +49,7 @@ pub trait CheckObserver: Send {
     ///
     /// # Errors
     /// The reason to refuse the request without a query.
-    fn before_query(&mut self, _: &TokenFacts) -> Result<(), Reason> {
+    fn before_query(&mut self, _: &VerifiedToken) -> Result<(), Reason> {
         Ok(())
     }
 }

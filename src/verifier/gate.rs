@@ -164,8 +164,7 @@ impl Gate {
             },
         };
         let refusal = Refusal {
-            client_id: token.client_id().map(str::to_owned),
-            jti: token.jti().map(str::to_owned),
+            token: Some(token.clone()),
             ..refusal
         };
         self.refuse(refusal, Some(token))

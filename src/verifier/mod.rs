@@ -33,9 +33,7 @@ pub use refusal::Refusal;
 pub use revocation::{
     IntrospectionClient, KeptLists, Method, Observe, ObserveMethod, Revocation, RevocationConfig,
 };
-pub use token::TokenFacts;
-pub use token_verifier::{
-    ObserveCache, PossiblyRevoked, TokenPolicy, TokenVerifier, VerifiedToken,
-};
+pub use token::{TokenFacts, VerifiedToken};
+pub use token_verifier::{ObserveCache, PossiblyRevoked, TokenPolicy, TokenVerifier};
 
 pub use crate::domain::settings::{CorsPreflight, Mode, OnFailure, Profile, RevocationKind};

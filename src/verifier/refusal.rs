@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::VerifiedToken;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 
@@ -13,10 +14,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// The scopes that the rule needs, if they are the reason (RFC 6750 §3).
     pub needed: Option<ScopeSet>,
-    /// The client of a valid token, for the access log.
-    pub client_id: Option<String>,
-    /// The `jti` of such a token.
-    pub jti: Option<String>,
+    /// The request's valid token, for the access log.
+    pub token: Option<VerifiedToken>,
     /// When to try again, if that is known.
     pub retry_after: Option<Duration>,
     /// Details for the client and the log.
@@ -30,8 +29,7 @@ impl Refusal {
         Self {
             reason,
             needed: None,
-            client_id: None,
-            jti: None,
+            token: None,
             retry_after: None,
             detail: None,
         }

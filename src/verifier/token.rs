@@ -3,6 +3,8 @@
 mod claim_text;
 mod texts;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -65,6 +67,25 @@ pub struct TokenFacts {
     compared: u16,
     authority: u16,
     never_expires: bool,
+}
+
+/// A token whose signature, claims, times and audience a verifier accepted.
+#[derive(Clone)]
+pub struct VerifiedToken(pub(super) Arc<TokenFacts>);
+
+/// Prints nothing of the token.
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VerifiedToken")
+    }
+}
+
+impl std::ops::Deref for VerifiedToken {
+    type Target = TokenFacts;
+
+    fn deref(&self) -> &TokenFacts {
+        &self.0
+    }
 }
 
 const SCOPES: usize = 0;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::bearer::PresentedToken;
 use super::cache::VerifiedTokens;
-use super::token::{Reading, TokenFacts};
+use super::token::{Reading, TokenFacts, VerifiedToken};
 use super::{Audiences, Authority, BearerToken, Check, CheckObserver, share};
 use crate::domain::claims::Claims;
 use crate::domain::clock::{SharedClock, UnixTime};
@@ -40,18 +40,6 @@ impl TokenPolicy {
             rule_claims: Vec::new(),
             cache_size: 0,
         }
-    }
-}
-
-/// A token whose signature, claims, times and audience this verifier accepted.
-#[derive(Clone)]
-pub struct VerifiedToken(Arc<TokenFacts>);
-
-impl std::ops::Deref for VerifiedToken {
-    type Target = TokenFacts;
-
-    fn deref(&self) -> &TokenFacts {
-        &self.0
     }
 }
 

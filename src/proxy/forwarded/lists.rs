@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::Called;
 
@@ -17,7 +17,7 @@ pub(super) struct Element {
 
 /// All lines of a list joined; `None` if there are none. Bytes that are not printable ASCII become
 /// `?`, so that a client cannot invalidate what its proxy appends to the same line.
-pub(super) fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let printable = |byte: &u8| {
         if matches!(byte, b' '..=b'~' | b'\t') {
             char::from(*byte)
@@ -35,7 +35,7 @@ pub(super) fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The value of a header that occurs once.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none());
     value.and_then(|value| value.to_str().ok())

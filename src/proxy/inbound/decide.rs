@@ -59,14 +59,7 @@ impl Inbound {
             Evaluated::Permitted(path, permit) => (path, permit),
         };
         self.mark.check(&request.headers).map_err(Refusal::new)?;
-        access.client_id = permit
-            .token()
-            .and_then(|token| token.client_id())
-            .map(str::to_owned);
-        access.jti = permit
-            .token()
-            .and_then(|token| token.jti())
-            .map(str::to_owned);
+        access.token = permit.token().cloned();
         if permit.would_be_refused() {
             access.shadow(permit.reason());
             access.note_refused_token(&request.headers);
@@ -75,10 +68,12 @@ impl Inbound {
         }
         state.slot = counting.slot;
         self.limit(request, &permit, peer, state, access)?;
-        state.target = match query {
+        // Most targets are in normal form already.
+        let is_as_sent = path.is_as_sent() && request.raw_path().starts_with(b"/");
+        state.target = (!is_as_sent).then(|| match query {
             Some(query) => format!("{}?{query}", path.as_str()),
             None => path.as_str().to_owned(),
-        };
+        });
         state.permit = Some(permit);
         Ok(None)
     }
@@ -116,7 +111,7 @@ impl Inbound {
     pub(super) fn over_limit(&self, refusal: Refusal, access: &mut Access) -> Result<(), Refusal> {
         if self.gate.mode() == Mode::Enforce {
             return Err(Refusal {
-                client_id: access.client_id.take(),
+                token: access.token.take(),
                 ..refusal
             });
         }
@@ -136,8 +131,7 @@ impl Inbound {
     ) -> Result<(), ClientError> {
         access.deny(refusal.reason);
         access.note_refused_token(&request.headers);
-        access.client_id = refusal.client_id;
-        access.jti = refusal.jti.or(access.jti.take());
+        access.token = refusal.token.or(access.token.take());
         let description = fault::describe(refusal.reason, refusal.detail.as_deref());
         access.detail = refusal.detail;
         let mut answer = Answer::new(refusal.reason, &self.name)

@@ -12,7 +12,7 @@ use crate::domain::reason::Reason;
 use crate::limits::{Exceeded, Key, Limits, Per, Slot};
 use crate::proxy::fault::Fault;
 use crate::proxy::head;
-use crate::verifier::{Check, CheckObserver, Gate, Permit, Refusal, TokenFacts};
+use crate::verifier::{Check, CheckObserver, Gate, Permit, Refusal, TokenFacts, VerifiedToken};
 
 /// When one of many requests in progress may have ended.
 pub(super) const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
@@ -50,12 +50,8 @@ pub async fn evaluate<'r>(
         .await?;
     if head::asks_for_websocket(headers) {
         observer.checking(Check::Upgrade);
-        let client_id = permit
-            .token()
-            .and_then(|token| token.client_id())
-            .map(str::to_owned);
         return Err(Refusal {
-            client_id,
+            token: permit.token().cloned(),
             ..Refusal::new(Reason::WebSocket)
         });
     }
@@ -118,7 +114,7 @@ pub(super) struct Counting<'l> {
 impl CheckObserver for Counting<'_> {
     fn checking(&mut self, _: Check) {}
 
-    fn before_query(&mut self, token: &TokenFacts) -> Result<(), Reason> {
+    fn before_query(&mut self, token: &VerifiedToken) -> Result<(), Reason> {
         let Some(limits) = self.limits else {
             return Ok(());
         };
@@ -129,9 +125,8 @@ impl CheckObserver for Counting<'_> {
             }
             Err(refusal) => {
                 let reason = refusal.reason;
-                let client_id = token.client_id().map(str::to_owned);
                 self.refusal = Some(Refusal {
-                    client_id,
+                    token: Some(token.clone()),
                     ..refusal
                 });
                 Err(reason)

@@ -9,6 +9,7 @@ use super::{Inbound, State};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Authorization;
 use crate::proxy::access::Access;
+use crate::proxy::headers::Added;
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::request_id::REQUEST_ID;
 
@@ -17,6 +18,7 @@ impl Inbound {
     pub(super) fn write_request(
         &self,
         request: &mut RequestHeader,
+        added: &mut Added,
         state: &State,
         to: SocketAddr,
         access: &Access,
@@ -25,18 +27,17 @@ impl Inbound {
             return Err(Reason::Internal);
         };
         let broken = |_| Reason::Internal;
-        request
-            .set_raw_path(state.target.as_bytes())
-            .map_err(broken)?;
+        if let Some(target) = &state.target {
+            request.set_raw_path(target.as_bytes()).map_err(broken)?;
+        }
         let mark = self.mark.next(&request.headers, Some(to));
         self.removed.strip(request, origin.is_trusted());
-        LoopMark::write(request, mark).map_err(broken)?;
+        LoopMark::write(request, added, mark);
         if let Some(id) = access.request_id() {
-            request
-                .insert_header(REQUEST_ID, id.clone())
-                .map_err(broken)?;
+            added.replace(request, REQUEST_ID, id.clone());
         }
-        origin.write(request).map_err(broken)?;
+        let written = origin.write(request, added);
+        written.map_err(|_| Reason::Internal)?;
         if self.settings.authorization == Authorization::Strip {
             request.remove_header(&header::AUTHORIZATION);
         }
@@ -47,7 +48,7 @@ impl Inbound {
                 .map_err(broken)?;
         }
         match permit.token() {
-            Some(token) => self.identity.attach(request, token),
+            Some(token) => self.identity.attach(added, token),
             None => Ok(()),
         }
     }

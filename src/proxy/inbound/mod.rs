@@ -19,7 +19,7 @@ use super::answer::REASON_HEADER;
 use super::connection::Connection;
 use super::fault::Fault;
 use super::forwarded::RequestOrigin;
-use super::headers::{ClientHeaders, IdentityHeaders};
+use super::headers::{Added, ClientHeaders, IdentityHeaders};
 use super::local;
 use super::loop_mark::LoopMark;
 use super::relay::{Answered, Decision, OwnAnswers, Policy, Repeat, Waits};
@@ -54,8 +54,8 @@ pub struct Inbound {
 #[derive(Default)]
 pub struct State {
     origin: Option<RequestOrigin>,
-    /// The path in normal form with the original query; set together with the permit.
-    target: String,
+    /// The path in normal form with the original query, if the client sent another form.
+    target: Option<String>,
     permit: Option<Permit>,
     /// Whether one of the sidecar's own endpoints answers the request.
     is_own: bool,
@@ -152,12 +152,13 @@ impl Policy for Inbound {
     fn forward(
         &self,
         request: &mut RequestHeader,
+        added: &mut Added,
         _: &Connection,
         state: &mut State,
         to: SocketAddr,
         access: &Access,
     ) -> Result<(), Fault> {
-        self.write_request(request, state, to, access)
+        self.write_request(request, added, state, to, access)
             .map_err(Fault::from)
     }
 
@@ -178,7 +179,7 @@ impl Policy for Inbound {
             Some(max) if bytes > max => self
                 .over_limit(Refusal::new(Reason::BodyTooLarge), access)
                 .map_err(|refusal| {
-                    access.client_id = refusal.client_id;
+                    access.token = refusal.token;
                     refusal.reason.into()
                 }),
             _ => Ok(()),

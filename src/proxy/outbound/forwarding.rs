@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::header;
+use http::{HeaderValue, header};
 use pingora::http::RequestHeader;
 
 use super::reverse::Reverse;
@@ -10,8 +10,9 @@ use super::{Credential, Mode, Outbound, Route, State};
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
 use crate::proxy::fault::Fault;
+use crate::proxy::forwarded::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::proxy::head;
-use crate::proxy::headers::strip_overrides;
+use crate::proxy::headers::{Added, strip_overrides};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::request_id::REQUEST_ID;
 
@@ -20,6 +21,7 @@ impl Outbound {
     pub(super) fn write_request(
         &self,
         request: &mut RequestHeader,
+        added: &mut Added,
         state: &State,
         to: SocketAddr,
         access: &Access,
@@ -43,12 +45,16 @@ impl Outbound {
             })
         );
         if self.settings.forwarded_headers && matches!(route, Route::To(..)) {
+            let list = ["host=\"", called, "\";proto=http"].concat();
+            let invalid = |_| Fault::from(Reason::Internal);
+            let host = HeaderValue::from_str(called).map_err(invalid)?;
+            let list = HeaderValue::try_from(list).map_err(invalid)?;
             for (name, value) in [
-                ("x-forwarded-host", called),
-                ("x-forwarded-proto", "http"),
-                ("forwarded", &format!("host=\"{called}\";proto=http")),
+                (X_FORWARDED_HOST, host),
+                (X_FORWARDED_PROTO, HeaderValue::from_static("http")),
+                (header::FORWARDED, list),
             ] {
-                request.insert_header(name, value).map_err(broken)?;
+                added.replace(request, name, value);
             }
         }
         // An HTTP/1.0 client may omit `Host`.
@@ -58,17 +64,16 @@ impl Outbound {
             request.insert_header(header::HOST, host).map_err(broken)?;
         }
         if let Some(id) = access.request_id() {
-            request
-                .insert_header(REQUEST_ID, id.clone())
-                .map_err(broken)?;
+            added.replace(request, REQUEST_ID, id.clone());
         }
         let mark = self.mark.next(&request.headers, Some(to));
-        LoopMark::write(request, mark).map_err(broken)?;
+        LoopMark::write(request, added, mark);
         let header = &self.attach.header;
         match credential {
-            Credential::Attached(_, value) => request
-                .insert_header(header.clone(), value.clone())
-                .map_err(broken),
+            Credential::Attached(_, value) => {
+                added.replace(request, header.clone(), value.clone());
+                Ok(())
+            }
             // A `Connection` header may have named this header, which then is already removed.
             Credential::Own if request.headers.contains_key(header) => Ok(()),
             Credential::Own => Err(Fault::malformed(

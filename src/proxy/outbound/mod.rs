@@ -34,6 +34,7 @@ use super::answer::Answer;
 use super::anywhere::Anywhere;
 use super::connection::Connection;
 use super::fault::Fault;
+use super::headers::Added;
 use super::loop_mark::LoopMark;
 use super::relay::{Answered, Decision, OwnAnswers, Policy, Repeat, Waits};
 use super::upstream::{Pool, Tries, Unconnected, Upstream, UpstreamConnection, UpstreamError};
@@ -209,12 +210,13 @@ impl Policy for Outbound {
     fn forward(
         &self,
         request: &mut RequestHeader,
+        added: &mut Added,
         _: &Connection,
         state: &mut State,
         to: SocketAddr,
         access: &Access,
     ) -> Result<(), Fault> {
-        self.write_request(request, state, to, access)
+        self.write_request(request, added, state, to, access)
     }
 
     fn waits(&self, state: &State) -> Waits {

@@ -16,6 +16,7 @@ use crate::proxy::access::{Access, Logged};
 use crate::proxy::answer::Answer;
 use crate::proxy::connection::{ClientError, Connection};
 use crate::proxy::framing::Unread;
+use crate::proxy::headers::Added;
 use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
 
 /// Most interim responses of one request. An upstream that sends more of them would never end it.
@@ -157,15 +158,18 @@ impl<P: Policy> Exchange<'_, P> {
         let asked = upgrade::asked(&head, connection);
         self.upgrade = asked.filter(|it| self.policy.upgrades(it.as_bytes(), state));
         request::prepare(&mut head, connection)?;
+        let mut added = Added::default();
         self.policy
-            .forward(&mut head, connection, state, to, access)?;
+            .forward(&mut head, &mut added, connection, state, to, access)?;
         let body = connection.request_body();
         let mut framed = request::frame(&mut head, body);
         if let Some(protocol) = &self.upgrade {
             framed = framed.and_then(|()| upgrade::ask(&mut head, protocol.clone()));
         }
         framed.map_err(|_| Broken::from(Reason::Internal))?;
-        upstream.begin(&head, body).map_err(Broken::Upstream)
+        upstream
+            .begin(&head, added.fields(), body)
+            .map_err(Broken::Upstream)
     }
 
     /// Passes on the request's body and the response.

@@ -12,6 +12,7 @@ use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
 use crate::proxy::connection::{ClientError, Connection};
 use crate::proxy::fault::Fault;
+use crate::proxy::headers::Added;
 use crate::proxy::upstream::{Pool, Tries, Unconnected, UpstreamConnection, UpstreamError};
 use crate::telemetry::RequestMetrics;
 
@@ -48,13 +49,14 @@ pub trait Policy: Send + Sync + 'static {
     }
 
     /// Changes the request into the one that is sent to the upstream at this address. Hop-by-hop
-    /// fields are removed already.
+    /// fields are removed already. The added fields follow those of the request.
     ///
     /// # Errors
     /// Why the request cannot be sent.
     fn forward(
         &self,
         _: &mut RequestHeader,
+        _: &mut Added,
         _: &Connection,
         _: &mut Self::State,
         _: SocketAddr,

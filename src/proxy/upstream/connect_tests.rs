@@ -69,7 +69,7 @@ fn dead() -> (socket2::Socket, SocketAddr) {
 async fn exchange(connection: &mut UpstreamConnection) -> Vec<u8> {
     let mut head = RequestHeader::build("GET", b"/", None).unwrap();
     head.set_version(Version::HTTP_11);
-    connection.begin(&head, RequestBody::None).unwrap();
+    connection.begin(&head, &[], RequestBody::None).unwrap();
     std::future::poll_fn(|cx| connection.poll_send(cx))
         .await
         .unwrap();

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use tokio::io::AsyncReadExt;
@@ -138,7 +138,12 @@ impl UpstreamConnection {
     ///
     /// # Errors
     /// [`UpstreamError::Target`].
-    pub fn begin(&mut self, head: &RequestHeader, body: RequestBody) -> Result<(), UpstreamError> {
+    pub fn begin(
+        &mut self,
+        head: &RequestHeader,
+        added: &[(HeaderName, HeaderValue)],
+        body: RequestBody,
+    ) -> Result<(), UpstreamError> {
         let target = head.raw_path();
         if target.is_empty() || target.iter().any(|byte| b"\0\r\n ".contains(byte)) {
             return Err(UpstreamError::Target);
@@ -153,6 +158,11 @@ impl UpstreamConnection {
             out.extend_from_slice(part);
         }
         head.header_to_h1_wire(out);
+        for (name, value) in added {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
         out.extend_from_slice(b"\r\n");
         let is_http_11 = head.version != Version::HTTP_10;
         self.request = Request {

@@ -71,7 +71,7 @@ async fn exchange<'a>(
     is_closed: bool,
 ) -> (Result<Seen, UpstreamError>, bool) {
     let (mut connection, mut far) = pair(1 << 20);
-    connection.begin(&request, RequestBody::None).unwrap();
+    connection.begin(&request, &[], RequestBody::None).unwrap();
     send(&mut connection).await.unwrap();
     let write = async {
         for piece in pieces {
@@ -112,7 +112,7 @@ async fn two_requests_use_one_connection() {
     let pool = Pool::new(1);
     for number in 0..2 {
         assert_eq!(connection.is_reused(), number > 0);
-        connection.begin(&get(), RequestBody::None).unwrap();
+        connection.begin(&get(), &[], RequestBody::None).unwrap();
         assert!(connection.has_unsent());
         send(&mut connection).await.unwrap();
         assert!(!connection.has_unsent() && connection.is_request_complete());
@@ -146,7 +146,7 @@ async fn a_body_is_framed_as_its_head_says() {
         (RequestBody::Chunked, &[], "0\r\n\r\n", true),
     ] {
         let (mut connection, mut far) = pair(4096);
-        connection.begin(&get(), body).unwrap();
+        connection.begin(&get(), &[], body).unwrap();
         for part in parts {
             connection.send(Bytes::copy_from_slice(part));
         }
@@ -178,7 +178,7 @@ fn a_target_that_would_split_the_request_line_is_not_sent() {
     for target in [&b"*\r\nX: y"[..], b"/a b", b"/\0"] {
         // A URI cannot hold these; the raw target can.
         request.set_raw_path(&[b"x:", target].concat()).unwrap();
-        let begun = connection.begin(&request, RequestBody::None);
+        let begun = connection.begin(&request, &[], RequestBody::None);
         assert!(matches!(begun, Err(UpstreamError::Target)));
         assert!(!connection.has_unsent());
     }
@@ -316,7 +316,7 @@ async fn an_early_answer_is_read_and_its_connection_closed() {
     let (mut connection, mut far) = pair(8);
     let large = Bytes::from(vec![b'x'; 10_000]);
     connection
-        .begin(&head("POST", &[]), RequestBody::Length(10_000))
+        .begin(&head("POST", &[]), &[], RequestBody::Length(10_000))
         .unwrap();
     connection.send(large);
     let mut cx = Context::from_waker(Waker::noop());
@@ -343,7 +343,7 @@ async fn an_answer_is_readable_after_writing_has_failed() {
     drop(far);
     let mut connection = UpstreamConnection::new(Box::new(near), key(), Duration::from_secs(1));
     connection
-        .begin(&head("POST", &[]), RequestBody::Chunked)
+        .begin(&head("POST", &[]), &[], RequestBody::Chunked)
         .unwrap();
     let error = send(&mut connection).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Write(_)) && error.has_swallowed());
@@ -377,7 +377,7 @@ async fn an_upgrade_gives_the_stream_and_only_when_it_was_asked_for() {
     let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nearly";
     let (mut connection, mut far) = pair(1024);
     let asks = head("GET", &[("Upgrade", "x"), ("Connection", "upgrade")]);
-    connection.begin(&asks, RequestBody::None).unwrap();
+    connection.begin(&asks, &[], RequestBody::None).unwrap();
     send(&mut connection).await.unwrap();
     far.write_all(switched).await.unwrap();
     let found = std::future::poll_fn(|cx| connection.poll_head(cx))
@@ -393,7 +393,7 @@ async fn an_upgrade_gives_the_stream_and_only_when_it_was_asked_for() {
     assert_eq!(&later, b"later");
 
     let (mut connection, mut far) = pair(1024);
-    connection.begin(&get(), RequestBody::None).unwrap();
+    connection.begin(&get(), &[], RequestBody::None).unwrap();
     far.write_all(switched).await.unwrap();
     let found = std::future::poll_fn(|cx| connection.poll_head(cx)).await;
     assert!(matches!(found, Err(UpstreamError::Upgrade)));
@@ -449,7 +449,7 @@ async fn a_large_body_arrives_over_a_socket_in_large_reads() {
     let (mut far, _) = listener.accept().await.unwrap();
     let near = Box::new(pingora::protocols::l4::stream::Stream::from(near));
     let mut connection = UpstreamConnection::new(near, key(), Duration::from_secs(60));
-    connection.begin(&get(), RequestBody::None).unwrap();
+    connection.begin(&get(), &[], RequestBody::None).unwrap();
     send(&mut connection).await.unwrap();
     let write = tokio::spawn(async move {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
