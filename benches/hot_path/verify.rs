@@ -1,9 +1,10 @@
 //! Verifying a bearer token: remembered, new, refused.
 
 use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use criterion::Criterion;
-use futures_util::FutureExt;
 use http::HeaderMap;
 use m2m_sidecar::for_tests::domain::reason::Reason;
 use m2m_sidecar::for_tests::jose::Algorithm;
@@ -17,10 +18,21 @@ const MANY: usize = 50_000;
 /// Verifies the token of a request. Its key is known, so that never waits.
 fn verify(verifier: &TokenVerifier, headers: &HeaderMap) -> Result<VerifiedToken, Reason> {
     let token = BearerToken::extract(black_box(headers)).map_err(|refusal| refusal.reason)?;
-    verifier
-        .verify(&token)
-        .now_or_never()
-        .expect("the key is there")
+    finished(verifier.verify(&token))
+}
+
+/// The result of a future that waits for nothing but its turn on this thread.
+fn finished<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    for _ in 0..3 {
+        if let Poll::Ready(done) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return done;
+        }
+    }
+    panic!("keys of this process are not waited for")
 }
 
 pub fn bench(criterion: &mut Criterion) {

@@ -3,10 +3,15 @@
 //! A signature check costs as much as some twenty requests with a cached token. A flood of new
 //! tokens must not delay those requests: signature checks get half of a worker's time. A request
 //! that would wait longer than a second is refused and may be repeated.
+//!
+//! A few checks in a row, and the worker serves every request that is ready by then before the
+//! next ones. So a request with a cached token waits for a fraction of a millisecond.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// Signature checks get one of this many parts of a worker's time.
@@ -16,9 +21,20 @@ const BURST: Duration = Duration::from_millis(5);
 /// A request that would wait longer is refused.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How many signatures are checked before other requests get their turn.
+const IN_A_ROW: usize = 4;
+
 thread_local! {
     /// Each worker is one thread, and its requests stay on it.
     static SHARE: RefCell<Share> = RefCell::default();
+    /// The checks of one pass of the worker over its ready requests.
+    static PASS: Arc<Semaphore> = Arc::new(Semaphore::new(IN_A_ROW));
+}
+
+/// The right to check one signature now.
+pub(super) struct Turn {
+    /// `None` only if the semaphore was closed, which nothing does.
+    _pass: Option<OwnedSemaphorePermit>,
 }
 
 /// No other signature fits into [`LONGEST_WAIT`].
@@ -29,7 +45,7 @@ pub(super) struct Full;
 ///
 /// # Errors
 /// [`Full`], at once.
-pub(super) async fn turn() -> Result<(), Full> {
+pub(super) async fn turn() -> Result<Turn, Full> {
     let now = Instant::now();
     let at = SHARE
         .with_borrow_mut(|share| share.reserve(now))
@@ -37,15 +53,19 @@ pub(super) async fn turn() -> Result<(), Full> {
     if at.duration_since(now) > BURST {
         tokio::time::sleep_until(at).await;
     }
-    Ok(())
+    let pass = PASS.with(Arc::clone).acquire_owned().await;
+    Ok(Turn { _pass: pass.ok() })
 }
 
-/// Does the work that [`turn`] has admitted, and measures it.
-pub(super) fn work<T>(work: impl FnOnce() -> T) -> T {
-    let began = Instant::now();
-    let done = work();
-    SHARE.with_borrow_mut(|share| share.took(began.elapsed()));
-    done
+impl Turn {
+    /// Does the work and measures it. The turn ends when the other ready requests have been served.
+    pub async fn work<T>(self, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = work();
+        SHARE.with_borrow_mut(|share| share.took(began.elapsed()));
+        tokio::task::yield_now().await;
+        done
+    }
 }
 
 /// When the next signature may be checked, and how long one takes.
@@ -128,6 +148,39 @@ mod tests {
         assert!(share.cost < Duration::from_millis(2));
     }
 
+    #[tokio::test]
+    async fn a_ready_request_waits_for_a_few_checks_only() {
+        let done = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let checks = (0..12).map(|_| {
+            let done = done.clone();
+            tokio::spawn(async move {
+                let turn = turn().await.ok().unwrap();
+                turn.work(|| done.lock().unwrap().push("check")).await;
+            })
+        });
+        let checks: Vec<_> = checks.collect();
+        let request = {
+            let done = done.clone();
+            tokio::spawn(async move {
+                for _ in 0..3 {
+                    done.lock().unwrap().push("request");
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        for task in checks.into_iter().chain([request]) {
+            task.await.unwrap();
+        }
+        let done = done.lock().unwrap();
+        let in_a_row: Vec<_> = done.split(|it| *it == "request").map(<[_]>::len).collect();
+        assert!(
+            in_a_row[..3].iter().all(|checks| *checks <= IN_A_ROW),
+            "{in_a_row:?}"
+        );
+        assert_eq!((done.len(), in_a_row.len()), (15, 4));
+        SHARE.with_borrow_mut(|share| *share = Share::default());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_would_wait_for_more_than_a_second_is_refused() {
         SHARE.with_borrow_mut(|share| {
@@ -138,7 +191,7 @@ mod tests {
         });
         let began = Instant::now();
         let turns = (0..20).map(|_| async {
-            let turn = turn().await;
+            let turn = turn().await.map(drop);
             (turn, began.elapsed().as_millis())
         });
         let turns = futures_util::future::join_all(turns).await;

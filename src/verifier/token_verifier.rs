@@ -354,10 +354,12 @@ impl TokenVerifier {
         let missing = sha256(jws.kid().unwrap_or(bearer.text()).as_bytes());
         let keys = authority.keys_for(jws, &missing).await?;
         // Only requests with cached tokens need protection from a flood of new tokens.
-        if self.cache.is_enabled() {
-            share::turn().await.map_err(|_| Reason::Busy)?;
-        }
-        let signed = share::work(|| jws.verify_with(&keys));
+        let signed = if self.cache.is_enabled() {
+            let turn = share::turn().await.map_err(|_| Reason::Busy)?;
+            turn.work(|| jws.verify_with(&keys)).await
+        } else {
+            jws.verify_with(&keys)
+        };
         // A token without `kid` may be signed by a key that is newer than the set.
         if signed.is_err()
             && jws.kid().is_none()
