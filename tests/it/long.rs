@@ -1,5 +1,6 @@
 //! Long tests, ignored by default: `make test-long` runs them. They print their results.
 
+mod bodies;
 mod connections;
 mod issuer;
 mod outbound;

@@ -41,6 +41,7 @@ mod outbound;
 mod path_case;
 mod plgd;
 mod reference;
+mod relay;
 mod revocation;
 mod rules;
 mod smoke;

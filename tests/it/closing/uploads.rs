@@ -303,3 +303,21 @@ async fn a_client_that_waited_and_is_refused_need_not_send_its_body() {
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(connection.is_ended().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_client_that_does_not_wait_keeps_its_connection() {
+    let world = World::new().await;
+    let expired = format!("Authorization: Bearer {}", world.expired);
+    let mut connection = Connection::open(world.address("api")).await;
+    for _ in 0..3 {
+        let fields = [
+            expired.as_str(),
+            "Content-Length: 5",
+            "Expect: 100-continue",
+        ];
+        connection.send(post("/devices/1", &fields) + "hello").await;
+        let answer = connection.answer().await;
+        let said = (answer.status, answer.header("connection"));
+        assert_eq!(said, (401, Some("keep-alive")));
+    }
+}

@@ -12,6 +12,8 @@ use crate::support::until;
 use crate::support::upstream::Upstream;
 
 const MANY: usize = 10_000;
+/// The memory of the whole process with all of them.
+const MOST_KIB: u64 = 100 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: needs 12,000 descriptors in each of two processes; prints the memory of a \
@@ -78,6 +80,7 @@ inbound:
         (after - before) as f64 / MANY as f64,
         process.descriptors()
     );
+    assert!(after <= MOST_KIB, "{after} KiB");
     tokio::time::sleep(Duration::from_secs(1)).await;
     for connection in connections.iter_mut().step_by(97) {
         ask(connection).await;
