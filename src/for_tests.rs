@@ -87,6 +87,9 @@ pub mod proxy {
     pub mod answer {
         pub use crate::proxy::answer::{Challenge, on_the_wire, table};
     }
+    pub mod relay {
+        pub use crate::proxy::in_memory::{Connect, Relay, Wire};
+    }
 }
 
 pub mod store {

@@ -14,6 +14,7 @@ pub mod framing;
 pub mod head;
 pub mod headers;
 mod http1;
+pub mod in_memory;
 pub mod inbound;
 pub mod listener;
 pub mod local;

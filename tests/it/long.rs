@@ -1,5 +1,6 @@
 //! Long tests, ignored by default: `make test-long` runs them. They print their results.
 
+mod any_bytes;
 mod bodies;
 mod connections;
 mod issuer;

@@ -1,6 +1,7 @@
 //! The relay between a client and an upstream, byte by byte: both directions at once, waiting for
 //! the slower side, trailers, interim answers, and the end of either connection.
 
+pub mod any_bytes;
 mod backpressure;
 mod bodies;
 mod departure;
@@ -8,6 +9,7 @@ mod duplex;
 mod interim;
 pub mod memory;
 mod pool;
+mod recorder;
 mod trailers;
 
 use std::net::SocketAddr;
