@@ -23,6 +23,7 @@ use crate::domain::clock::SystemClock;
 use crate::proxy::access::Access;
 use crate::proxy::connection::{ClientStream, Clients, Connection};
 use crate::proxy::fault::Fault;
+use crate::proxy::headers::Added;
 use crate::proxy::inbound::{self, Inbound};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::own::OwnAddresses;
@@ -172,12 +173,14 @@ impl Policy for InMemory {
     fn forward(
         &self,
         request: &mut RequestHeader,
+        added: &mut Added,
         connection: &Connection,
         state: &mut Self::State,
         to: SocketAddr,
         access: &Access,
     ) -> Result<(), Fault> {
-        self.inbound.forward(request, connection, state, to, access)
+        self.inbound
+            .forward(request, added, connection, state, to, access)
     }
 
     fn waits(&self, state: &Self::State) -> Waits {

@@ -19,6 +19,7 @@ use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
 use crate::proxy::connection::{ClientStream, Clients, Connection, Next};
 use crate::proxy::fault::Fault;
+use crate::proxy::headers::Added;
 use crate::proxy::upstream::connection::PoolKey;
 use crate::proxy::upstream::{Pool, Tries, Unconnected, UpstreamConnection};
 use crate::telemetry::{Metrics, RequestMetrics, Role};
@@ -79,6 +80,7 @@ impl Policy for Upgrading {
     fn forward(
         &self,
         _: &mut RequestHeader,
+        _: &mut Added,
         _: &Connection,
         (): &mut (),
         _: SocketAddr,

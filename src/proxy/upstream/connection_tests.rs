@@ -360,7 +360,9 @@ async fn an_answer_is_readable_after_writing_has_failed() {
 async fn the_end_after_a_failed_write_completes_no_response_without_a_length() {
     let (mut connection, mut far) = pair(1 << 20);
     let post = head("POST", &[("Host", "a"), ("Content-Length", "2")]);
-    connection.begin(&post, RequestBody::Length(2)).unwrap();
+    connection
+        .begin(&post, &[], RequestBody::Length(2))
+        .unwrap();
     send(&mut connection).await.unwrap();
     far.write_all(b"HTTP/1.1 200 OK\r\n\r\npart").await.unwrap();
     drop(far);
@@ -409,7 +411,7 @@ async fn a_part_that_waits_for_a_flush_is_unsent() {
     let (mut far, _) = listener.accept().await.unwrap();
     let near = Box::new(pingora::protocols::l4::stream::Stream::from(near));
     let mut connection = UpstreamConnection::new(near, key(), Duration::from_secs(60));
-    connection.begin(&get(), RequestBody::Chunked).unwrap();
+    connection.begin(&get(), &[], RequestBody::Chunked).unwrap();
     let mut parts = 0;
     loop {
         let sent = tokio::time::timeout(Duration::from_millis(200), send(&mut connection));
