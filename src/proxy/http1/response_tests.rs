@@ -130,7 +130,7 @@ fn the_body_follows_from_status_method_and_fields() {
         (
             200,
             Method::GET,
-            &format!("{other}{chunked}"),
+            &format!("Transfer-Encoding: gzip\r\n{chunked}"),
             ResponseBody::Chunked,
         ),
         (200, Method::HEAD, five, ResponseBody::None),

@@ -23,7 +23,7 @@ pub(super) fn asked(head: &RequestHeader, connection: &Connection) -> Option<Hea
 /// When the request cannot hold another field.
 pub(super) fn ask(head: &mut RequestHeader, protocol: HeaderValue) -> pingora::Result<()> {
     head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
-    head.insert_header(header::UPGRADE, protocol)
+    head.insert_header("Upgrade", protocol)
 }
 
 /// Whether a `101` response switches to this protocol.
@@ -43,7 +43,7 @@ pub(super) fn announce(
     protocol: HeaderValue,
 ) -> pingora::Result<()> {
     response.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
-    response.insert_header(header::UPGRADE, protocol)
+    response.insert_header("Upgrade", protocol)
 }
 
 /// The protocol of `Upgrade` if it names one, as a name with an optional version.
