@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 const HEADER: &str = "\
-# Instructions per request: `BLESS=yes make bench-instructions` writes this file. docs/dev/benches.md says how to read it.
+# Instructions per request: `BLESS=yes make bench-instructions` writes this file. \
+    docs/dev/benches.md says how to read it.
 ";
 /// A rise above it gives a warning, in percent.
 const LIMIT: f64 = 5.0;

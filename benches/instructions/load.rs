@@ -33,8 +33,8 @@ impl Load {
         }
     }
 
-    /// Starts a sidecar and returns at its first right answer. It may end once or twice before: on a
-    /// busy machine valgrind makes it too slow for its own limit of time to open the store.
+    /// Starts a sidecar and returns at its first right answer. It may end once or twice before: on
+    /// a busy machine valgrind makes it too slow for its own limit of time to open the store.
     pub fn start(
         command: impl Fn() -> Command,
         config: &str,

@@ -49,7 +49,8 @@ fn answer(head: &str, body: Vec<u8>) -> Vec<u8> {
         _ => ("200 OK", vec![b'x'; 128]),
     };
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\nServer: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status}\r\nServer: bench\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
         body.len()
     )
     .into_bytes();

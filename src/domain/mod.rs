@@ -14,6 +14,7 @@ pub mod hash;
 pub mod host;
 pub mod issuer_name;
 pub mod issuer_url;
+pub mod keyed_digest;
 pub mod letter_case;
 pub mod listen;
 pub mod name;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::key_set::{Fingerprint, KeySet, NoCandidate, VerifyingKey};
 use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::Claims;
-use crate::domain::hash::KeyedDigest;
+use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::reason::Reason;
 
 /// Why a text is not a JWS that can be verified.

@@ -32,10 +32,10 @@ const OVERRIDES: &[&str] = &[
     "x-method-override",
 ];
 
-/// The headers that report the origin of a request. The sidecar writes them anew.
+/// The headers that report the origin of a request. The sidecar writes its own.
 const OF_ORIGIN: &[&str] = &["x-forwarded-*", "x-real-ip", "forwarded"];
 
-/// A trusted proxy's headers with this beginning are kept, unless they are written anew.
+/// A trusted proxy's headers with this beginning are kept, unless the sidecar writes its own.
 const X_FORWARDED: &str = "x-forwarded-";
 
 /// The prefix under which grpc-gateway forwards a header as gRPC metadata.
@@ -173,7 +173,7 @@ enum Removed {
     UnlessTrusted {
         written: Box<str>,
     },
-    /// Unless a trusted peer sends it in its usual spelling, and it is not written anew.
+    /// Unless a trusted peer sends it in its usual spelling, and the sidecar does not write its own.
     OfOrigin,
 }
 

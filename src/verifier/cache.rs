@@ -13,7 +13,7 @@ use moka::sync::Cache;
 
 use super::recent::RecentTokens;
 use super::token::TokenFacts;
-use crate::domain::hash::KeyedDigest;
+use crate::domain::keyed_digest::KeyedDigest;
 
 /// One use in so many reaches moka, which orders the tokens by use.
 const REPORTED: u8 = 32;

@@ -9,7 +9,7 @@ use std::array;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::token::TokenFacts;
-use crate::domain::hash::KeyedDigest;
+use crate::domain::keyed_digest::KeyedDigest;
 
 /// How many tokens share a set: they fit into one cache line together with their lock.
 const WAYS: usize = 4;

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
-use crate::domain::hash::KeyedDigest;
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{AFTER_END, EndMark, Issued, Revoked, TokenId};

@@ -117,8 +117,8 @@ impl Running {
     /// number of workers stays.
     ///
     /// # Errors
-    /// [`StartErrors`] holds every reason; then the running parts have not changed. A new store that
-    /// was opened for the generation stays on disk.
+    /// [`StartErrors`] holds every reason; then the running parts have not changed. A new store
+    /// that was opened for the generation stays on disk.
     pub async fn replace(&mut self, config: &Config) -> Result<(), StartErrors> {
         let generation = build(&self.process, config, &self.parts).await?;
         self.start(generation)

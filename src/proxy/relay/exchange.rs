@@ -1,7 +1,6 @@
 //! One request, from its head to its log line.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, Version};
@@ -9,23 +8,18 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::pump::Pump;
 use super::tunnel::{self, Why};
+use super::unread::{discard_body, settle_connection};
 use super::upload::{Upload, WINDOW};
 use super::{Answered, Broken, Decision, Policy, Repeat, request, response, upgrade};
 use crate::domain::reason::Reason;
 use crate::proxy::access::{Access, Logged};
 use crate::proxy::answer::Answer;
 use crate::proxy::connection::{ClientError, Connection};
-use crate::proxy::framing::Unread;
 use crate::proxy::headers::Added;
 use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
 
 /// Most interim responses of one request. An upstream that sends more of them would never end it.
 const MOST_INTERIM: usize = 100;
-/// How many bytes of an unread request body are discarded after the response, so that the
-/// connection can carry another request. Beyond this, a new connection is cheaper.
-pub(super) const MOST_DISCARDED: u64 = 256 * 1024;
-/// How long discarding may take.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TUNNEL: &str = "the tunnel carried no byte for too long";
 
 /// Serves one request. The connection says afterwards whether it can carry another one.
@@ -365,41 +359,5 @@ impl<P: Policy> Exchange<'_, P> {
                 path: self.uri.path(),
             },
         );
-    }
-}
-
-/// Decides whether the connection can carry another request when the response may precede the end
-/// of the request. It can when the rest of the body is small enough to discard and certain to
-/// arrive.
-pub(in crate::proxy) fn settle_connection(connection: &mut Connection) {
-    if connection.is_body_done() {
-        return;
-    }
-    // RFC 9110 §10.1.1: a client that waits for `100 Continue` may now omit its body, so the next
-    // bytes could be a body or a request.
-    let may_keep_back = connection.expects_continue() && !connection.has_begun_body();
-    if may_keep_back
-        || matches!(connection.unread(), Unread::Bytes(bytes) if bytes > MOST_DISCARDED)
-    {
-        connection.end_after_response();
-    }
-}
-
-/// Discards the rest of an answered request's body, so that the connection can carry another
-/// request. Closes the connection when that takes too long or the body is broken.
-async fn discard_body(connection: &mut Connection) {
-    let discard = async {
-        let mut left = MOST_DISCARDED;
-        loop {
-            match connection.read_body().await {
-                Ok(None) => return true,
-                Ok(Some(part)) if part.len() as u64 <= left => left -= part.len() as u64,
-                Ok(Some(_)) | Err(_) => return false,
-            }
-        }
-    };
-    let is_discarded = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
-    if !is_discarded.unwrap_or(false) {
-        connection.end_after_response();
     }
 }

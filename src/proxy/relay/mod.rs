@@ -10,13 +10,14 @@ mod pump;
 mod request;
 mod response;
 mod tunnel;
+mod unread;
 mod upgrade;
 mod upload;
 
 use std::sync::Arc;
 
-pub(super) use self::exchange::settle_connection;
 pub use self::policy::{Answered, Broken, Decision, OwnAnswers, Policy, Repeat, Waits};
+pub(super) use self::unread::settle_connection;
 use super::access;
 use super::connection::{Connection, Next};
 use super::switch::Switch;

@@ -169,7 +169,7 @@ impl Tunnel<'_> {
 
 /// One direction of a tunnel.
 struct Direction {
-    /// What has been read and not written.
+    /// Bytes that have been read and not written.
     unsent: Bytes,
     is_unflushed: bool,
     written: u64,
@@ -186,7 +186,7 @@ enum State {
     Over,
 }
 
-/// What one direction did.
+/// The result of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// It passed something on.

@@ -112,7 +112,7 @@ impl Policy for Upgrading {
     }
 }
 
-/// What remains of a request.
+/// The observed end of a request.
 struct Served {
     status: Option<StatusCode>,
     bytes: u64,
@@ -466,7 +466,7 @@ async fn a_slow_reader_stops_the_sender_and_ends_after_its_timeout() {
     }
 }
 
-/// What an upstream gets, and what the client gets when it answers so.
+/// The bytes at the upstream and at the client after this response.
 async fn refused(permits: Permits, request: &str, answer: &str) -> (String, String, Served) {
     let mut ends = in_memory(permits);
     ends.client.write_all(request.as_bytes()).await.unwrap();

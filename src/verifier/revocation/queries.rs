@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::query::{self, Failure, Query, State};
 use super::{Observe, Revocation, TokenFacts};
-use crate::domain::hash::KeyedDigest;
+use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::reason::Reason;
 use crate::http_client::{HttpClient, HttpError};
 

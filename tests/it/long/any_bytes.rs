@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::relay::any_bytes::run_any;
 
 /// As many seconds as `RELAY_SECONDS` says.
+#[expect(clippy::disallowed_methods, reason = "only this test reads it")]
 fn length() -> Duration {
     let seconds = std::env::var("RELAY_SECONDS").ok();
     let seconds = seconds.and_then(|seconds| seconds.parse().ok());
