@@ -126,8 +126,8 @@ impl IdentityHeaders {
         Self { names }
     }
 
-    /// Writes a token's identity. [`ClientHeaders::strip`] has removed the client's headers of these
-    /// names.
+    /// Writes a token's identity. [`ClientHeaders::strip`] has removed the client's headers of
+    /// these names.
     ///
     /// # Errors
     /// [`Reason::Internal`] when a value fits no header.
@@ -173,7 +173,8 @@ enum Removed {
     UnlessTrusted {
         written: Box<str>,
     },
-    /// Unless a trusted peer sends it in its usual spelling, and the sidecar does not write its own.
+    /// Unless a trusted peer sends it in its usual spelling, and the sidecar does not write its
+    /// own.
     OfOrigin,
 }
 

@@ -1,5 +1,5 @@
-//! The reverse proxy: listeners, the relay, upstreams, headers, responses. Only this floor and `app`
-//! depend on pingora.
+//! The reverse proxy: listeners, the relay, upstreams, headers, responses. Only this floor and
+//! `app` depend on pingora.
 
 pub mod access;
 pub mod answer;

@@ -39,8 +39,8 @@ impl Connection {
         buffer.put_slice(b"\r\n");
     }
 
-    /// Puts the head of the response into the send buffer, with the fields that announce whether the
-    /// connection stays open. The caller has set those that announce `framing`.
+    /// Puts the head of the response into the send buffer, with the fields that announce whether
+    /// the connection stays open. The caller has set those that announce `framing`.
     #[inline(never)]
     pub fn write_head(&mut self, head: &ResponseHeader, framing: Framing) {
         self.current.status = Some(head.status);

@@ -1,8 +1,8 @@
 //! Reads response heads.
 //!
 //! Servers in the field are less exact than clients may be, so this reader accepts more than
-//! `framing` does: bare line feeds, spaces before a colon, folded fields. The relay sends a response
-//! on in its own framing, so both sides read the same message.
+//! `framing` does: bare line feeds, spaces before a colon, folded fields. The relay sends a
+//! response on in its own framing, so both sides read the same message.
 
 use std::mem::MaybeUninit;
 
@@ -277,8 +277,8 @@ fn settle_length(head: &mut ResponseHeader) -> Result<u64, HeadFault> {
     Ok(length)
 }
 
-/// Joins the `Transfer-Encoding` fields into one list (RFC 9110 §5.3): clients differ in the meaning
-/// of repeated ones. `chunked` is permitted once (RFC 9112 §6.1).
+/// Joins the `Transfer-Encoding` fields into one list (RFC 9110 §5.3): clients differ in the
+/// meaning of repeated ones. `chunked` is permitted once (RFC 9112 §6.1).
 fn settle_codings(head: &mut ResponseHeader) -> Result<(), HeadFault> {
     let values = head.headers.get_all(header::TRANSFER_ENCODING);
     let is_repeated = values.iter().nth(1).is_some();

@@ -143,7 +143,7 @@ impl Pump<'_> {
             .poll(cx, connection, upstream, self.waits, check)
     }
 
-    /// Starts the upstream's timeout once it is its turn: before, the upstream may wait for the rest
+    /// Starts the upstream's timeout once it is its turn: before, it may wait for the rest
     /// of a slow upload.
     fn await_upstream(&mut self, turn: Turn) {
         match self.waits.read {

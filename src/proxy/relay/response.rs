@@ -108,8 +108,8 @@ fn merge_lengths(answer: &mut ResponseHeader) -> pingora::Result<()> {
 }
 
 /// The trailers of a response that reach the client (RFC 9110 §6.5.1). The decoder of chunks has
-/// removed those of framing, routing and authentication; fields that control caches or pages, and the
-/// sidecar's own, belong in the head as well.
+/// removed those of framing, routing and authentication; fields that control caches or pages, and
+/// the sidecar's own, belong in the head as well.
 pub(super) fn permitted_trailers(mut trailers: HeaderMap) -> HeaderMap {
     let refused: Vec<HeaderName> = trailers
         .keys()

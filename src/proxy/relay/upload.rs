@@ -13,8 +13,9 @@ use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
 
 /// How many bytes of a body are kept, so that the request can be repeated.
 const MOST_KEPT: usize = 64 * 1024;
-/// How many bytes the bookkeeping of a kept part counts for, so that tiny chunks make no long list.
-const PART_COST: usize = 32;
+/// How many parts are kept apart. A part of one byte costs 32 bytes of bookkeeping, so more of them
+/// are joined.
+const MOST_PARTS: usize = 256;
 
 /// How many bytes wait for the upstream before no more are read from the client.
 pub(super) const WINDOW: usize = 64 * 1024;
@@ -159,9 +160,12 @@ impl Upload {
     }
 
     fn keep(&mut self, part: &Bytes) {
-        self.kept_bytes += part.len() + PART_COST;
+        self.kept_bytes += part.len();
         match &mut self.kept {
             Some(kept) if self.kept_bytes <= MOST_KEPT => {
+                if kept.len() == MOST_PARTS {
+                    *kept = vec![kept.concat().into()];
+                }
                 kept.push(part.clone());
                 self.resent = kept.len();
             }

@@ -1,4 +1,5 @@
-//! Connects to an upstream: takes a kept connection, or opens one at the first address that answers.
+//! Connects to an upstream: takes a kept connection, or opens one at the first address that
+//! answers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;

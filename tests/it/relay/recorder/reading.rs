@@ -17,7 +17,8 @@ pub fn requests(mut bytes: &[u8]) -> (Vec<Sent>, bool) {
         // One empty line before a request line (RFC 9112 §2.2).
         let rest = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return (found, !rest.is_empty());
+            // A lone empty line is a part of a head, too.
+            return (found, !bytes.is_empty());
         };
         let (head, body) = (&rest[..end], &rest[end + 4..]);
         let Some((mut sent, framing)) = head_of(head) else {
