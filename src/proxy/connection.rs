@@ -111,8 +111,8 @@ struct Current {
     takes_trailers: bool,
     /// Whether the connection can carry another request.
     keeps_alive: bool,
-    /// Whether an interim response has been written.
-    has_interim: bool,
+    /// Whether `100 Continue` has been written.
+    has_continue: bool,
     /// The status of the response.
     status: Option<StatusCode>,
     framing: Framing,
@@ -131,7 +131,7 @@ impl Current {
             expects_continue: false,
             takes_trailers: false,
             keeps_alive: false,
-            has_interim: false,
+            has_continue: false,
             status: None,
             framing: Framing::None,
             body_bytes: 0,
@@ -276,7 +276,7 @@ impl Connection {
     /// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1) and has received none.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
-        self.current.expects_continue && !self.current.has_interim && self.current.status.is_none()
+        self.current.expects_continue && !self.current.has_continue && self.current.status.is_none()
     }
 
     /// Whether the client accepts trailers (RFC 9110 §6.5.1).
@@ -321,9 +321,7 @@ fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONNECTION).map(HeaderValue::as_bytes) else {
         return keep_alive;
     };
-    if value.eq_ignore_ascii_case(b"keep-alive") {
-        return true;
-    }
+    keep_alive |= value.eq_ignore_ascii_case(b"keep-alive");
     let values = headers.get_all(header::CONNECTION).iter();
     for option in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
         if option.trim_ascii().eq_ignore_ascii_case(b"close") {

@@ -4,12 +4,14 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use http::header;
 use pingora::http::RequestHeader;
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
 use super::admission::{AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_READ};
+use super::reading::FIRST_READ;
 use super::{Connection, Current, Framing, HEAD_TIMEOUT, keeps_alive, takes_trailers};
 use crate::domain::reason::Reason;
 use crate::proxy::deadlines::Wait;
@@ -49,6 +51,11 @@ impl Connection {
         self.request_is_over();
         self.current = Current::none();
         self.waits_for_head = false;
+        self.read_size = FIRST_READ;
+        if self.received.is_empty() {
+            // Gives back the memory of the last request.
+            self.received = BytesMut::new();
+        }
         if self.seat.phase() != AWAITING_HEAD {
             self.seat.becomes_idle(AWAITING_HEAD);
         }
@@ -136,7 +143,7 @@ impl Connection {
             takes_trailers: takes_trailers(version, headers),
             keeps_alive: keeps_alive(version, headers) && !self.ending.is_cancelled(),
             body,
-            has_interim: false,
+            has_continue: false,
             status: None,
             framing: Framing::None,
             body_bytes: 0,

@@ -209,6 +209,12 @@ fn a_connection_stays_open_by_its_version_and_its_connection_field() {
         (Version::HTTP_10, Some("x"), false),
     ] {
         let mut headers = HeaderMap::new();
+        if value == Some("keep-alive, close") {
+            let keep_alive = HeaderValue::from_static("keep-alive");
+            headers.append(header::CONNECTION, keep_alive);
+            headers.append(header::CONNECTION, HeaderValue::from_static("close"));
+            assert!(!keeps_alive(version, &headers), "in two fields");
+        }
         if let Some(value) = value {
             headers.insert(header::CONNECTION, HeaderValue::from_static(value));
         }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora::http::ResponseHeader;
 
 use super::admission::LINGERING;
@@ -33,7 +33,8 @@ pub enum Framing {
 impl Connection {
     /// Puts the head of an interim response into the send buffer (RFC 9110 §15.2).
     pub fn write_interim(&mut self, head: &ResponseHeader) {
-        self.current.has_interim = true;
+        // Other interim responses do not ask for the body.
+        self.current.has_continue |= head.status == StatusCode::CONTINUE;
         let buffer = self.outgoing.small();
         write_fields(buffer, head);
         buffer.put_slice(b"\r\n");

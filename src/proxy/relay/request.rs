@@ -115,7 +115,10 @@ fn nominated(headers: &HeaderMap) -> Result<Vec<HeaderName>, Broken> {
         if !is_token || is_required || names.len() == MOST_NOMINATED {
             return Err(refused());
         }
-        names.push(name);
+        // Without `Expect`, upstream and client would wait for each other.
+        if name != header::EXPECT {
+            names.push(name);
+        }
     }
     Ok(names)
 }

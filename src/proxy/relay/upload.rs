@@ -16,6 +16,8 @@ const MOST_KEPT: usize = 64 * 1024;
 /// How many parts are kept apart. A part of one byte costs 32 bytes of bookkeeping, so more of them
 /// are joined.
 const MOST_PARTS: usize = 256;
+/// Kept parts below this length are copied.
+const COPIED: usize = 4 * 1024;
 
 /// How many bytes wait for the upstream before no more are read from the client.
 pub(super) const WINDOW: usize = 64 * 1024;
@@ -166,7 +168,12 @@ impl Upload {
                 if kept.len() == MOST_PARTS {
                     *kept = vec![kept.concat().into()];
                 }
-                kept.push(part.clone());
+                // A slice of a small part would keep its whole read buffer.
+                kept.push(if part.len() < COPIED {
+                    Bytes::copy_from_slice(part)
+                } else {
+                    part.clone()
+                });
                 self.resent = kept.len();
             }
             kept => *kept = None,
