@@ -18,7 +18,8 @@ const NOMINATIONS: &str =
 /// Removes the fields of the client's connection.
 ///
 /// # Errors
-/// [`Reason::MalformedRequest`] for a `Connection` header that names too much.
+/// [`MalformedRequest`](crate::domain::reason::Reason) for a `Connection` header that names too
+/// much.
 pub(super) fn prepare(head: &mut RequestHeader, connection: &Connection) -> Result<(), Broken> {
     remove_hop_by_hop(head)?;
     head.set_version(Version::HTTP_11);

@@ -3,7 +3,7 @@
 //! Pingora's verifier rejects a CA certificate (CA:TRUE) as a server's own, and accepts no custom
 //! verifier. So connections to such an upstream are made without it, and the certificate is
 //! verified before the first byte of a request is sent: see
-//! [`Upstream::check`](super::Upstream::check). When the server shows another certificate, a new
+//! [`Upstream::connect`](super::Upstream::connect). When the server shows another certificate, a new
 //! connection uses the standard verification.
 
 use std::sync::atomic::{AtomicBool, Ordering};
