@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora::http::RequestHeader;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -41,7 +41,7 @@ pub use self::writing::Framing;
 use super::deadlines::{Deadlines, Wait};
 use super::fault::Fault;
 use super::framing::{BodyReader, HeadReader, Unread};
-use super::http1::outgoing::Outgoing;
+use super::http1::{self, outgoing::Outgoing};
 use super::upstream::RequestBody;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
@@ -317,18 +317,7 @@ fn announced(keep_alive: Duration) -> Bytes {
 
 /// Whether a client keeps its connection open after this request (RFC 9112 §9.3).
 fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let mut keep_alive = version == Version::HTTP_11;
-    let Some(value) = headers.get(header::CONNECTION).map(HeaderValue::as_bytes) else {
-        return keep_alive;
-    };
-    keep_alive |= value.eq_ignore_ascii_case(b"keep-alive");
-    let values = headers.get_all(header::CONNECTION).iter();
-    for option in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        if option.trim_ascii().eq_ignore_ascii_case(b"close") {
-            keep_alive = false;
-        }
-    }
-    keep_alive
+    http1::keeps_alive(headers).unwrap_or(version == Version::HTTP_11)
 }
 
 /// Whether a list of `TE` holds `trailers` (RFC 9110 §10.1.4).

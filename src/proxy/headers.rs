@@ -227,8 +227,8 @@ impl ClientHeaders {
         }
     }
 
-    /// Removes the client's headers that would change what was checked, or pass for the sidecar's
-    /// own or for a proxy's, in every spelling. CGI, WSGI and others fold `x_m2m_subject`,
+    /// Removes client headers that would change the checked request, or look like the sidecar's own
+    /// or a proxy's, in every spelling. CGI, WSGI and others fold `x_m2m_subject`,
     /// `X-M2M-Subject` and `x.m2m.subject` into one name; grpc-gateway does so with
     /// `Grpc-Metadata-X-M2M-Subject`.
     pub fn strip(&self, request: &mut RequestHeader, is_trusted: bool) {

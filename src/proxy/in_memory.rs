@@ -174,13 +174,11 @@ impl Policy for InMemory {
         &self,
         request: &mut RequestHeader,
         added: &mut Added,
-        connection: &Connection,
         state: &mut Self::State,
         to: SocketAddr,
         access: &Access,
     ) -> Result<(), Fault> {
-        self.inbound
-            .forward(request, added, connection, state, to, access)
+        self.inbound.forward(request, added, state, to, access)
     }
 
     fn waits(&self, state: &Self::State) -> Waits {

@@ -340,7 +340,6 @@ impl Policy for Forwarding {
         &self,
         _: &mut RequestHeader,
         _: &mut Added,
-        _: &Connection,
         (): &mut (),
         _: SocketAddr,
         _: &Access,

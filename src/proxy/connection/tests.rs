@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 
+use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -240,7 +240,7 @@ fn settle(mut head: ResponseHeader, found: &Found, method: &Method) -> Result<Pa
         (_, None) => ResponseBody::UntilClose,
     };
     let is_new = head.version == Version::HTTP_11;
-    let announced = found.connection.then(|| keeps_alive(&head.headers));
+    let announced = found.connection.then(|| super::keeps_alive(&head.headers));
     // RFC 9112 §6.1: HTTP/1.0 has no codings.
     let may_keep = body != ResponseBody::UntilClose && !has_both && (is_new || !found.coding);
     let keeps_alive = may_keep && status != 101 && announced.flatten().unwrap_or(is_new);
@@ -322,23 +322,6 @@ fn is_chunked(headers: &HeaderMap) -> bool {
     let codings = last.map_or(&[][..], HeaderValue::as_bytes);
     let coding = codings.rsplit(|byte| *byte == b',').next();
     coding.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-}
-
-/// What `Connection` says: `close`, `keep-alive`, or nothing of both.
-#[must_use]
-pub fn keeps_alive(headers: &HeaderMap) -> Option<bool> {
-    let mut keeps = None;
-    let values = headers.get_all(header::CONNECTION).iter();
-    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    for token in tokens.map(<[u8]>::trim_ascii) {
-        if token.eq_ignore_ascii_case(b"close") {
-            return Some(false);
-        }
-        if token.eq_ignore_ascii_case(b"keep-alive") {
-            keeps = Some(true);
-        }
-    }
-    keeps
 }
 
 /// The shortest announced time.

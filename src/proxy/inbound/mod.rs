@@ -153,7 +153,6 @@ impl Policy for Inbound {
         &self,
         request: &mut RequestHeader,
         added: &mut Added,
-        _: &Connection,
         state: &mut State,
         to: SocketAddr,
         access: &Access,

@@ -211,7 +211,6 @@ impl Policy for Outbound {
         &self,
         request: &mut RequestHeader,
         added: &mut Added,
-        _: &Connection,
         state: &mut State,
         to: SocketAddr,
         access: &Access,

@@ -154,7 +154,7 @@ impl<P: Policy> Exchange<'_, P> {
         request::prepare(&mut head, connection)?;
         let mut added = Added::default();
         self.policy
-            .forward(&mut head, &mut added, connection, state, to, access)?;
+            .forward(&mut head, &mut added, state, to, access)?;
         let body = connection.request_body();
         let mut framed = request::frame(&mut head, body);
         if let Some(protocol) = &self.upgrade {

@@ -57,7 +57,6 @@ pub trait Policy: Send + Sync + 'static {
         &self,
         _: &mut RequestHeader,
         _: &mut Added,
-        _: &Connection,
         _: &mut Self::State,
         _: SocketAddr,
         _: &Access,

@@ -254,7 +254,7 @@ impl Direction {
         }
     }
 
-    /// Reads, and writes what was read. Keeps what cannot be written.
+    /// Reads bytes and writes them at once. Keeps the bytes that the other side does not take.
     fn receive<R, W>(
         &mut self,
         cx: &mut Context<'_>,

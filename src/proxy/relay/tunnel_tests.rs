@@ -81,7 +81,6 @@ impl Policy for Upgrading {
         &self,
         _: &mut RequestHeader,
         _: &mut Added,
-        _: &Connection,
         (): &mut (),
         _: SocketAddr,
         _: &Access,

@@ -16,9 +16,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::error::UpstreamError;
+use crate::proxy::http1;
 use crate::proxy::http1::chunked::ChunkDecoder;
 use crate::proxy::http1::outgoing::Outgoing;
-use crate::proxy::http1::response;
 
 /// The size of the first reads. Larger bodies raise it up to [`MAX_READ`].
 const FIRST_READ: usize = 4 * 1024;
@@ -174,7 +174,7 @@ impl UpstreamConnection {
         self.answer = Answer::Head;
         self.has_begun = false;
         self.searched = 0;
-        self.keeps_alive = response::keeps_alive(&head.headers).unwrap_or(is_http_11);
+        self.keeps_alive = http1::keeps_alive(&head.headers).unwrap_or(is_http_11);
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl UpstreamConnection {
         self.outgoing.written()
     }
 
-    /// Writes what is queued.
+    /// Writes the queued bytes.
     ///
     /// # Errors
     /// [`UpstreamError::Write`], once; a response may still be read then. The rest of the request
