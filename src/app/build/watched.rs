@@ -13,10 +13,13 @@ impl Build<'_> {
     pub(super) fn watch_fixed_files(&mut self) {
         let fixed = &mut self.parts.fixed_files;
         for file in &self.config.fixed_files {
-            let watched = file.clone();
-            let begin = move |life: &mut Life| life.warn_of_changes(&watched);
-            let part = self.before.fixed_files.find(file);
-            fixed.put(file.clone(), part.unwrap_or_else(|| Part::new((), begin)));
+            let part = self.before.fixed_files.find(file).unwrap_or_else(|| {
+                let (watched, changing) = (Watched::new([file.file.clone()]), file.clone());
+                // Noted before the file is read, so that no later change is missed.
+                watched.note();
+                Part::new((), move |life| life.warn_of_changes(&changing, watched))
+            });
+            fixed.put(file.clone(), part);
         }
     }
 }
@@ -61,16 +64,15 @@ impl Life {
         });
     }
 
-    fn warn_of_changes(&self, file: &FixedFile) {
-        let watched = Watched::new([file.file.clone()]);
+    fn warn_of_changes(&self, file: &FixedFile, watched: Arc<Watched>) {
         let (key, shown) = (file.key.clone(), file.file.display().to_string());
         self.tasks.spawn(format!("changes of {key}"), move || {
             let (key, shown, watched) = (key.clone(), shown.clone(), watched.clone());
             async move {
                 loop {
+                    watched.changed().await;
                     let noted = watched.clone();
                     blocking(move || noted.note()).await;
-                    watched.changed().await;
                     tracing::warn!(
                         key,
                         file = shown,
