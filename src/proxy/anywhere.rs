@@ -120,7 +120,7 @@ impl Anywhere {
             }
             match Box::pin(upstream::open_plain(&self.template, address)).await {
                 Ok(stream) => {
-                    return Ok(UpstreamConnection::new(stream, key, self.timeouts.idle));
+                    return Ok(UpstreamConnection::http1(stream, key, self.timeouts.idle));
                 }
                 Err(error) if !tries.failed(addresses) || !tries.may_try() => {
                     return Err(Unconnected::Failed(error));

@@ -163,7 +163,7 @@ impl Policy for InMemory {
         };
         let stream = (self.connect)().map_err(refused)?;
         let idle = std::time::Duration::from_mins(1);
-        Ok(UpstreamConnection::new(
+        Ok(UpstreamConnection::http1(
             Box::new(Memory::new(stream)),
             key,
             idle,

@@ -8,6 +8,7 @@ mod config;
 mod connect;
 pub mod connection;
 pub mod error;
+mod http1;
 mod peers;
 mod pin;
 pub mod pool;

@@ -68,7 +68,13 @@ pub(super) async fn run(
     limits: Limits,
     end: impl Future<Output = Reason> + Send,
 ) -> Ended {
-    let (upstream, ahead) = upstream.into_stream();
+    let Some((upstream, ahead)) = upstream.into_stream() else {
+        return Ended {
+            to_upstream: 0,
+            to_client: 0,
+            why: Why::Broken(Reason::Internal.into()),
+        };
+    };
     let mut tunnel = Tunnel {
         to_upstream: Direction::new(connection.take_received()),
         to_client: Direction::new(ahead),

@@ -166,7 +166,7 @@ fn begin<C, U>(
     let (expiry, listener_ends) = (CancellationToken::new(), CancellationToken::new());
     let metrics = Arc::new(Metrics::new());
     let policy = Upgrading {
-        upstream: Mutex::new(Some(UpstreamConnection::new(far, key, 60 * SECOND))),
+        upstream: Mutex::new(Some(UpstreamConnection::http1(far, key, 60 * SECOND))),
         permits: permits.upgrade,
         idle: permits.idle,
         expiry: expiry.clone(),

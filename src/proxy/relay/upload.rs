@@ -147,7 +147,7 @@ impl Upload {
                 Poll::Ready(read) => {
                     connection.deadlines.stop(Wait::ClientRead);
                     let Some(part) = read? else {
-                        upstream.end();
+                        upstream.end(None);
                         self.is_ended = true;
                         break;
                     };

@@ -140,7 +140,7 @@ impl Upstream {
             match self.open(address, tries).await {
                 Ok(stream) => {
                     let idle = self.config.timeouts.idle;
-                    return Ok(UpstreamConnection::new(stream, self.key(address), idle));
+                    return Ok(UpstreamConnection::http1(stream, self.key(address), idle));
                 }
                 Err(error) if self.goes_on(&error, address, tries) => {}
                 Err(error) => return Err(Unconnected::Failed(error)),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 pub use super::connection::PoolKey;
 use super::connection::UpstreamConnection;
+use super::http1::Http1Connection;
 
 /// How often the pool looks for connections that have ended or expired. A connection is also
 /// looked at when it is taken.
@@ -32,13 +33,21 @@ struct State {
 }
 
 struct Idle {
-    connection: UpstreamConnection,
+    connection: Http1Connection,
     until: Instant,
 }
 
 impl UpstreamConnection {
     /// Returns the connection to the pool if it can carry another request; otherwise closes it.
-    pub fn release(mut self, pool: &Pool) {
+    pub fn release(self, pool: &Pool) {
+        match self {
+            Self::Http1(connection) => connection.release(pool),
+        }
+    }
+}
+
+impl Http1Connection {
+    pub(super) fn release(mut self, pool: &Pool) {
         match self.settle_for_idle() {
             Some(idle) => pool.put(self, idle),
             None => self.close(),
@@ -64,6 +73,10 @@ impl Pool {
     /// An open connection for this key. Ended and expired ones are closed on the way.
     #[must_use]
     pub fn take(&self, key: &PoolKey) -> Option<UpstreamConnection> {
+        self.take_idle(key).map(UpstreamConnection::Http1)
+    }
+
+    pub(super) fn take_idle(&self, key: &PoolKey) -> Option<Http1Connection> {
         let mut now = None;
         loop {
             let mut idle = {
@@ -80,7 +93,7 @@ impl Pool {
     }
 
     /// Takes over an idle connection.
-    fn put(&self, connection: UpstreamConnection, idle: Duration) {
+    fn put(&self, connection: Http1Connection, idle: Duration) {
         let until = Instant::now() + idle;
         let idle = Idle { connection, until };
         let mut state = self.state();

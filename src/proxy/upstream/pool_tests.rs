@@ -12,7 +12,7 @@ fn key(settings: u128) -> PoolKey {
 /// Puts a new connection into the pool. Returns the upstream's end of it.
 fn put(pool: &Pool, settings: u128, idle: Duration) -> DuplexStream {
     let (near, far) = tokio::io::duplex(64);
-    let connection = UpstreamConnection::new(Box::new(near), key(settings), idle);
+    let connection = UpstreamConnection::http1(Box::new(near), key(settings), idle);
     connection.release(pool);
     far
 }
@@ -87,7 +87,7 @@ async fn an_end_over_a_socket_is_seen_when_the_connection_is_taken() {
             .unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
         let near = pingora::protocols::l4::stream::Stream::from(near);
-        UpstreamConnection::new(Box::new(near), key(1), IDLE).release(&pool);
+        UpstreamConnection::http1(Box::new(near), key(1), IDLE).release(&pool);
         match end {
             Some(b"") => drop(far),
             Some(bytes) => far.write_all(bytes).await.unwrap(),
@@ -111,7 +111,7 @@ async fn a_connection_expires_after_its_idle_time_and_at_its_age() {
     tokio::time::advance(Duration::from_millis(4001)).await;
     assert!(pool.take(&key(1)).is_none(), "expired");
     let (near, _far) = tokio::io::duplex(64);
-    let old = UpstreamConnection::new(Box::new(near), key(1), IDLE);
+    let old = UpstreamConnection::http1(Box::new(near), key(1), IDLE);
     tokio::time::advance(Duration::from_secs(3601)).await;
     old.release(&pool);
     assert_eq!(pool.len(), 0, "too old");

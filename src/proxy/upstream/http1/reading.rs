@@ -9,13 +9,13 @@ use http::{StatusCode, Version};
 use pingora::http::ResponseHeader;
 use tokio::io::AsyncReadExt;
 
-use super::{Answer, FIRST_READ, MAX_READ, UpstreamConnection, UpstreamError};
+use super::{Answer, FIRST_READ, Http1Connection, MAX_READ, UpstreamError};
 use crate::proxy::http1::chunked::{ChunkDecoder, Decoded};
 use crate::proxy::http1::response::{self, HeadFault, MAX_HEAD, Parsed, ResponseBody};
 
-impl UpstreamConnection {
+impl Http1Connection {
     /// The next head of the response: any number of interim ones (1xx), one for each call, then the
-    /// final one. After `101 Switching Protocols`, [`UpstreamConnection::into_stream`] follows.
+    /// final one. After `101 Switching Protocols`, [`Http1Connection::into_stream`] follows.
     ///
     /// # Errors
     /// [`UpstreamError`]. The connection is of no further use then.

@@ -17,10 +17,10 @@ fn key() -> PoolKey {
 }
 
 /// A connection, and the upstream's end of it.
-fn pair(size: usize) -> (UpstreamConnection, DuplexStream) {
+fn pair(size: usize) -> (Http1Connection, DuplexStream) {
     let (near, far) = tokio::io::duplex(size);
     let idle = Duration::from_secs(60);
-    (UpstreamConnection::new(Box::new(near), key(), idle), far)
+    (Http1Connection::new(Box::new(near), key(), idle), far)
 }
 
 fn head(method: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
@@ -35,7 +35,7 @@ fn get() -> RequestHeader {
     head("GET", &[("Host", "a")])
 }
 
-async fn send(connection: &mut UpstreamConnection) -> Result<(), UpstreamError> {
+async fn send(connection: &mut Http1Connection) -> Result<(), UpstreamError> {
     std::future::poll_fn(|cx| connection.poll_send(cx)).await
 }
 
@@ -47,7 +47,7 @@ struct Seen {
     trailers: Option<HeaderMap>,
 }
 
-async fn receive(connection: &mut UpstreamConnection) -> Result<Seen, UpstreamError> {
+async fn receive(connection: &mut Http1Connection) -> Result<Seen, UpstreamError> {
     let mut seen = Seen::default();
     loop {
         let head = std::future::poll_fn(|cx| connection.poll_head(cx)).await?;
@@ -125,7 +125,7 @@ async fn two_requests_use_one_connection() {
             .unwrap();
         assert_eq!(receive(&mut connection).await.unwrap(), seen(&[200], b"ok"));
         connection.release(&pool);
-        connection = pool.take(&key()).unwrap();
+        connection = pool.take_idle(&key()).unwrap();
     }
 }
 
@@ -341,7 +341,7 @@ async fn an_answer_is_readable_after_writing_has_failed() {
         .await
         .unwrap();
     drop(far);
-    let mut connection = UpstreamConnection::new(Box::new(near), key(), Duration::from_secs(1));
+    let mut connection = Http1Connection::new(Box::new(near), key(), Duration::from_secs(1));
     connection
         .begin(&head("POST", &[]), &[], RequestBody::Chunked)
         .unwrap();
@@ -410,7 +410,7 @@ async fn a_part_that_waits_for_a_flush_is_unsent() {
         .unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
     let near = Box::new(pingora::protocols::l4::stream::Stream::from(near));
-    let mut connection = UpstreamConnection::new(near, key(), Duration::from_secs(60));
+    let mut connection = Http1Connection::new(near, key(), Duration::from_secs(60));
     connection.begin(&get(), &[], RequestBody::Chunked).unwrap();
     let mut parts = 0;
     loop {
@@ -450,7 +450,7 @@ async fn a_large_body_arrives_over_a_socket_in_large_reads() {
         .unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
     let near = Box::new(pingora::protocols::l4::stream::Stream::from(near));
-    let mut connection = UpstreamConnection::new(near, key(), Duration::from_secs(60));
+    let mut connection = Http1Connection::new(near, key(), Duration::from_secs(60));
     connection.begin(&get(), &[], RequestBody::None).unwrap();
     send(&mut connection).await.unwrap();
     let write = tokio::spawn(async move {
@@ -478,7 +478,7 @@ async fn a_large_body_arrives_over_a_socket_in_large_reads() {
     assert!(largest > FIRST_READ && largest <= 2 * MAX_READ, "{largest}");
     let pool = Pool::new(1);
     connection.release(&pool);
-    let kept = pool.take(&key()).unwrap();
+    let kept = pool.take_idle(&key()).unwrap();
     assert!(
         kept.incoming.capacity() <= KEPT,
         "an idle connection holds little memory"
