@@ -28,9 +28,13 @@ pub enum Wait {
     UpstreamWrite,
     /// Either side of a tunnel, to send a byte.
     Tunnel,
+    /// The client of an HTTP/2 connection, to send a frame.
+    Frame,
+    /// The same, after it was asked by a PING frame.
+    Pong,
 }
 
-const WAITS: [Wait; 7] = [
+const WAITS: [Wait; 9] = [
     Wait::Request,
     Wait::Head,
     Wait::ClientRead,
@@ -38,6 +42,8 @@ const WAITS: [Wait; 7] = [
     Wait::UpstreamRead,
     Wait::UpstreamWrite,
     Wait::Tunnel,
+    Wait::Frame,
+    Wait::Pong,
 ];
 
 /// The running deadlines of one connection.

@@ -39,6 +39,8 @@ pub struct Fault {
     place: Option<Place>,
     /// The beginning of the target, safe to show.
     target: Option<String>,
+    /// Whether the client speaks another protocol, so that it cannot read a response.
+    is_foreign: bool,
 }
 
 /// A position in a request. Bytes and lines count from 1.
@@ -69,6 +71,7 @@ impl From<Reason> for Fault {
             rule: None,
             place: None,
             target: None,
+            is_foreign: false,
         }
     }
 }
@@ -81,6 +84,21 @@ impl Fault {
             rule: Some(rule.into()),
             ..Self::from(Reason::MalformedRequest)
         }
+    }
+
+    /// A connection whose first line is that of another protocol.
+    #[must_use]
+    pub fn of_another_protocol(rule: &'static str) -> Self {
+        Self {
+            is_foreign: true,
+            ..Self::malformed(rule)
+        }
+    }
+
+    /// Whether the client speaks another protocol, so that it cannot read a response.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// A fault for another reason.

@@ -85,6 +85,25 @@ impl Drop for LargeHead {
     }
 }
 
+/// A request in progress, which the listener counts and its drain waits for.
+#[derive(Debug)]
+pub struct InProgress(Arc<Clients>);
+
+impl InProgress {
+    /// Counts a request until this is dropped.
+    #[must_use]
+    pub fn begin(clients: &Arc<Clients>) -> Self {
+        clients.requests.fetch_add(1, Ordering::Relaxed);
+        Self(clients.clone())
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Default for Clients {
     fn default() -> Self {
         Self::new(ClientSettings::default())
@@ -168,13 +187,5 @@ impl Clients {
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn request_begins(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn request_ends(&self) {
-        self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -4,15 +4,25 @@ use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::domain::clock::{Clock, SystemClock};
+
+const NAME: &str = "Date: ";
 
 /// The field and the end of its second.
 type Written = (Bytes, Instant);
 
 thread_local! {
     static LAST: RefCell<Option<Written>> = const { RefCell::new(None) };
+}
+
+/// The value of the field.
+pub(in crate::proxy) fn value() -> Option<HeaderValue> {
+    let field = field();
+    let value = field.get(NAME.len()..field.len().saturating_sub(2))?;
+    HeaderValue::from_maybe_shared(field.slice_ref(value)).ok()
 }
 
 /// The field with its line end. Each thread formats it once a second.
@@ -22,7 +32,7 @@ pub(super) fn field() -> Bytes {
         Some((field, until)) if now < *until => field.clone(),
         _ => {
             let date = httpdate::fmt_http_date(wall_clock());
-            let field = Bytes::from(format!("Date: {date}\r\n"));
+            let field = Bytes::from(format!("{NAME}{date}\r\n"));
             *last = Some((field.clone(), now + Duration::from_secs(1)));
             field
         }

@@ -18,7 +18,8 @@ const LINE_END: &str = "a line does not end in CR LF";
 const WORDS: &str =
     "the request line is not a method, a target and a version with one space between them";
 const NO_VERSION: &str = "the request line has no HTTP version; HTTP/0.9 is not served";
-const HTTP_2: &str = "this port does not serve HTTP/2; use HTTP/1.1";
+const HTTP_2: &str = "HTTP/2 begins with its connection, not after another request";
+const OTHER_PROTOCOL: &str = "the first line names another protocol than HTTP";
 const VERSION: &str = "the version is neither HTTP/1.1 nor HTTP/1.0";
 const SMALL_METHOD: &str =
     "the method has small letters; methods are case-sensitive, send GET instead of get";
@@ -74,8 +75,7 @@ pub(super) fn parse(raw: &Bytes, fields: usize) -> Result<ParsedHead, Fault> {
         let written = target.written_length();
         length = head.len() - raw_target.len() + written;
         if written > MAX_TARGET {
-            let rule = format!("the target has {written} bytes, the limit is {MAX_TARGET}");
-            return Err(Fault::because(Reason::HeadTooLarge, rule).of_target(raw_target));
+            return Err(target_too_large(written).of_target(raw_target));
         }
     }
     let of_target = |fault: Fault| fault.of_target(raw_target);
@@ -151,19 +151,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
     if method == b"PRI" {
         return malformed(HTTP_2);
     }
-    // Methods are case-sensitive (RFC 9110 §9.1). An upstream that folds them would read `connect`
-    // or `head` differently from us.
-    let is_method = method.first().is_some_and(u8::is_ascii_uppercase)
-        && method.len() <= MAX_METHOD
-        && method
-            .iter()
-            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
-    if !is_method {
-        let is_word = !method.is_empty()
-            && method.len() <= MAX_METHOD
-            && method.iter().all(u8::is_ascii_alphabetic);
-        return malformed(if is_word { SMALL_METHOD } else { METHOD });
-    }
+    check_method(method)?;
     let Some(end) = memchr::memrchr(b' ', rest) else {
         return if rest.is_empty() || rest.starts_with(b"HTTP/") {
             malformed(WORDS)
@@ -179,12 +167,63 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
         b"HTTP/1.1" => Version::HTTP_11,
         b"HTTP/1.0" => Version::HTTP_10,
         b"" => return malformed(WORDS),
+        _ if !is_http(version) => return Err(Fault::of_another_protocol(OTHER_PROTOCOL)),
         _ => return Err(Fault::malformed(VERSION).of_target(target)),
     };
     if target.is_empty() || target.starts_with(b" ") || target.ends_with(b" ") {
         return malformed(WORDS);
     }
     Ok((method, target, version))
+}
+
+/// Whether a version names HTTP, in any case and version.
+fn is_http(version: &[u8]) -> bool {
+    let name = version.get(..5).unwrap_or_default();
+    name.eq_ignore_ascii_case(b"HTTP/")
+}
+
+/// Checks a method.
+///
+/// # Errors
+/// [`Reason::MalformedRequest`].
+pub(in crate::proxy) fn check_method(method: &[u8]) -> Result<(), Fault> {
+    // Methods are case-sensitive (RFC 9110 §9.1). An upstream that folds them would read `connect`
+    // or `head` differently from us.
+    let is_method = method.first().is_some_and(u8::is_ascii_uppercase)
+        && method.len() <= MAX_METHOD
+        && method
+            .iter()
+            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
+    if is_method {
+        return Ok(());
+    }
+    let is_word = !method.is_empty()
+        && method.len() <= MAX_METHOD
+        && method.iter().all(u8::is_ascii_alphabetic);
+    Err(Fault::malformed(if is_word {
+        SMALL_METHOD
+    } else {
+        METHOD
+    }))
+}
+
+/// The normal form of a path with its query.
+///
+/// # Errors
+/// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`] or, for a fragment,
+/// [`Reason::AmbiguousPath`].
+pub(in crate::proxy) fn normal_target(raw: &[u8]) -> Result<Vec<u8>, Fault> {
+    let target = Target::parse(raw).map_err(|fault| fault.of_target(raw))?;
+    let length = target.written_length();
+    if length > MAX_TARGET {
+        return Err(target_too_large(length).of_target(raw));
+    }
+    Ok(target.written())
+}
+
+fn target_too_large(length: usize) -> Fault {
+    let rule = format!("the target has {length} bytes, the limit is {MAX_TARGET}");
+    Fault::because(Reason::HeadTooLarge, rule)
 }
 
 /// `field-name ":" OWS field-value OWS` (RFC 9112 §5): no folding, no space around the name, no
@@ -287,7 +326,7 @@ impl FramingFields<'_> {
 }
 
 /// `1*DIGIT`: no sign, list, space or leading zero. Some parsers read a leading zero as octal.
-fn length(value: &[u8]) -> Option<u64> {
+pub(in crate::proxy) fn length(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit) && value.len() <= 18;
     if digits && (value == b"0" || !value.starts_with(b"0")) {
         std::str::from_utf8(value).ok()?.parse().ok()

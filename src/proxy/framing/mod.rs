@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
 
 pub use self::body::{BodyReader, Unread};
-pub(super) use self::head::{field, is_token};
+pub(super) use self::head::{check_method, field, is_token, length, normal_target};
 pub(super) use self::host::is_host;
 use super::fault::{Fault, Place};
 use crate::domain::error_form::{ErrorForm, ErrorForms};
@@ -26,6 +26,9 @@ pub const MAX_HEAD: usize = 32 * 1024;
 const MAX_TARGET: usize = 65_534;
 /// Most header fields of a request.
 const MAX_FIELDS: usize = 200;
+
+/// The beginning of HTTP/2 as an HTTP/1.1 parser reads it (RFC 9113 §3.4).
+pub const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
