@@ -29,11 +29,11 @@ use pingora::http::RequestHeader;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use self::admission::Admitted;
-pub use self::admission::{Capacity, Full, MaxConnections};
+pub use self::admission::{AWAITING_HEAD, Admitted, Capacity, Full, HEAD_READ, MaxConnections};
 use self::clients::LargeHead;
-pub use self::clients::{ClientSettings, ClientTimeouts, Clients};
+pub use self::clients::{ClientSettings, ClientTimeouts, Clients, InProgress};
 use self::closing::Closing;
+pub(super) use self::date::value as date_value;
 use self::departure::Reset;
 pub use self::heads::Next;
 pub use self::stream::ClientStream;
@@ -83,8 +83,8 @@ pub struct Connection {
     is_new: bool,
     /// Whether the rest of a head is awaited.
     waits_for_head: bool,
-    /// Whether a request is in progress.
-    is_busy: bool,
+    /// The current request, as the listener counts it.
+    in_progress: Option<InProgress>,
     /// Whether the connection was closed because it sent nothing in time.
     is_silent: bool,
     /// Whether a head was refused, so that the end of its request is unknown.
@@ -97,6 +97,20 @@ pub struct Connection {
     closing: Option<Closing>,
     /// Whether the sending side is closed.
     is_shut_down: bool,
+}
+
+/// The parts of a connection that do not depend on its protocol.
+pub struct Accepted {
+    pub stream: Box<dyn ClientStream>,
+    /// Bytes that have been read already.
+    pub ahead: Bytes,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub clients: Arc<Clients>,
+    pub settings: Arc<ClientSettings>,
+    pub seat: Admitted,
+    /// Cancelled when the listener ends.
+    pub ending: CancellationToken,
 }
 
 /// The current request of a connection and the state of its response.
@@ -195,13 +209,29 @@ impl Connection {
             deadlines,
             is_new: true,
             waits_for_head: false,
-            is_busy: false,
+            in_progress: None,
             is_silent: false,
             is_refused: false,
             is_half_closed: false,
             reset: None,
             closing: None,
             is_shut_down: false,
+        }
+    }
+
+    /// The stream and its surroundings, for a client that speaks another protocol from its first
+    /// byte on. The received bytes are not parsed.
+    #[must_use]
+    pub fn into_accepted(self) -> Accepted {
+        Accepted {
+            stream: self.stream,
+            ahead: self.received.freeze(),
+            peer: self.peer,
+            local: self.local,
+            clients: self.clients,
+            settings: self.settings,
+            seat: self.seat,
+            ending: self.ending,
         }
     }
 
@@ -327,12 +357,6 @@ fn takes_trailers(version: Version, headers: &HeaderMap) -> bool {
         && values
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.request_is_over();
-    }
 }
 
 #[cfg(test)]

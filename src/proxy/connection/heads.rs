@@ -12,11 +12,11 @@ use tokio::io::ReadBuf;
 
 use super::admission::{AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_READ};
 use super::reading::FIRST_READ;
-use super::{Connection, Current, Framing, HEAD_TIMEOUT, keeps_alive, takes_trailers};
+use super::{Connection, Current, Framing, HEAD_TIMEOUT, InProgress, keeps_alive, takes_trailers};
 use crate::domain::reason::Reason;
 use crate::proxy::deadlines::Wait;
 use crate::proxy::fault::Fault;
-use crate::proxy::framing::Head;
+use crate::proxy::framing::{HTTP_2_PREFACE, Head};
 use crate::proxy::upstream::RequestBody;
 
 /// Size of the buffer on the stack for the beginning of a request. An idle connection holds none.
@@ -32,6 +32,8 @@ pub enum Next {
     Request(RequestHeader),
     /// A head that is refused before it is a request.
     Refused(Fault),
+    /// The beginning of HTTP/2 (RFC 9113 §3.4), which stays in the received bytes.
+    Http2,
     /// Nothing: the connection must be closed.
     End,
 }
@@ -48,7 +50,7 @@ impl Connection {
 
     /// Prepares for another request.
     fn await_head(&mut self) {
-        self.request_is_over();
+        self.in_progress = None;
         self.current = Current::none();
         self.waits_for_head = false;
         self.read_size = FIRST_READ;
@@ -65,13 +67,6 @@ impl Connection {
         }
     }
 
-    /// The request has ended.
-    pub(super) fn request_is_over(&mut self) {
-        if std::mem::take(&mut self.is_busy) {
-            self.clients.request_ends();
-        }
-    }
-
     #[inline(never)]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
@@ -84,6 +79,9 @@ impl Connection {
                         return Poll::Ready(Next::End);
                     }
                     self.deadlines.stop(Wait::Request);
+                }
+                if self.is_new && self.received.starts_with(HTTP_2_PREFACE) {
+                    return Poll::Ready(Next::Http2);
                 }
                 if let Some(next) = self.take_head() {
                     return Poll::Ready(next);
@@ -123,8 +121,7 @@ impl Connection {
             return Some(Next::End);
         }
         self.is_new = false;
-        self.is_busy = true;
-        self.clients.request_begins();
+        self.in_progress = Some(InProgress::begin(&self.clients));
         self.reset = None;
         let (version, headers) = (request.version, &request.headers);
         let is_whole = body.is_ended();

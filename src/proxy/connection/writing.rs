@@ -24,7 +24,7 @@ pub enum Framing {
     None,
     /// The head announces the length.
     Length,
-    /// Chunks.
+    /// Chunks, or in HTTP/2 the end of the stream.
     Chunked,
     /// The connection ends with the body.
     UntilClose,
@@ -134,7 +134,7 @@ impl Connection {
 
     #[inline(never)]
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.request_is_over();
+        self.in_progress = None;
         // No request was in progress, and another connection waits for this seat.
         if self.seat.is_dismissed(cx.waker()) {
             if !self.is_shut_down {

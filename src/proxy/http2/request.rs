@@ -1,0 +1,178 @@
+//! The head of a stream's request in the normal form of HTTP/1.1 heads, by the same rules as
+//! [`framing`](crate::proxy::framing).
+//!
+//! The `h2` crate has refused upper-case names, connection-specific fields, pseudo-header fields
+//! that are repeated, unknown or out of place, and `te` other than `trailers` (RFC 9113 §8.2, §8.3).
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use pingora::http::RequestHeader;
+
+use crate::domain::reason::Reason;
+use crate::proxy::fault::Fault;
+use crate::proxy::framing::{self, is_host};
+use crate::proxy::upstream::RequestBody;
+
+/// Most header fields of a request.
+const MAX_FIELDS: usize = 200;
+
+const NO_AUTHORITY: &str = "there is neither :authority nor Host; send one";
+const TWO_HOSTS: &str = "there are two Host headers; send one";
+const TWO_AUTHORITIES: &str = ":authority and Host differ; send one of them";
+const HOST: &str = "the authority is not a host name or address with an optional port";
+const SCHEME: &str = ":scheme is neither http nor https";
+const LENGTH: &str = "Content-Length is not one plain decimal number";
+const NAME: &str = "a header name has an invalid character";
+const FIELDS: &str = "the head has more than 200 fields";
+const UNUSABLE: &str = "the head holds more than a proxy can forward";
+
+/// A request in normal form.
+pub(super) struct Head {
+    pub request: RequestHeader,
+    pub body: RequestBody,
+}
+
+impl Head {
+    /// A stand-in for a refused head.
+    pub fn of_refused(method: Method) -> Self {
+        let mut request = RequestHeader::from(Request::new(()).into_parts().0);
+        request.set_method(method);
+        request.set_version(Version::HTTP_2);
+        Self {
+            request,
+            body: RequestBody::None,
+        }
+    }
+}
+
+/// Brings a request into its normal form. `is_whole`: the stream has no body.
+///
+/// # Errors
+/// As [`HeadReader::read`](crate::proxy::framing::HeadReader::read).
+pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head, Fault> {
+    let Parts {
+        method,
+        uri,
+        mut headers,
+        ..
+    } = parts;
+    if method == Method::CONNECT {
+        return Err(Reason::Tunnel.into());
+    }
+    framing::check_method(method.as_str().as_bytes())?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(Fault::malformed(SCHEME));
+    }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = framing::normal_target(target.as_bytes())?;
+    let of_target = |fault: Fault| fault.of_target(&target);
+    let authority = uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let host = host(&headers, authority).map_err(of_target)?;
+    let body = body(&headers, is_whole).map_err(of_target)?;
+    check_size(&headers, target.len(), max_head).map_err(of_target)?;
+    check_expect(&headers).map_err(of_target)?;
+    if headers
+        .keys()
+        .any(|name| !name.as_str().bytes().all(framing::is_token))
+    {
+        return Err(of_target(Fault::malformed(NAME)));
+    }
+    join_cookies(&mut headers);
+    headers.insert(header::HOST, host);
+    let unusable = |_| of_target(Fault::malformed(UNUSABLE));
+    let mut request =
+        RequestHeader::build(method, &target, Some(headers.len())).map_err(unusable)?;
+    request.set_version(Version::HTTP_2);
+    for (name, value) in &headers {
+        request
+            .append_header(name.clone(), value.clone())
+            .map_err(unusable)?;
+    }
+    Ok(Head { request, body })
+}
+
+/// The one host of a request (RFC 9113 §8.3.1).
+fn host(headers: &HeaderMap, authority: Option<&[u8]>) -> Result<HeaderValue, Fault> {
+    let mut fields = headers.get_all(header::HOST).iter();
+    let (field, second) = (fields.next(), fields.next());
+    if second.is_some() {
+        return Err(Fault::malformed(TWO_HOSTS));
+    }
+    let host = match (authority, field) {
+        (None, None) => return Err(Fault::malformed(NO_AUTHORITY)),
+        (None, Some(field)) => field.as_bytes(),
+        (Some(authority), Some(field)) if !field.as_bytes().eq_ignore_ascii_case(authority) => {
+            return Err(Fault::malformed(TWO_AUTHORITIES));
+        }
+        (Some(authority), _) => authority,
+    };
+    if !is_host(host) {
+        return Err(Fault::malformed(HOST));
+    }
+    HeaderValue::from_bytes(host).map_err(|_| Fault::malformed(HOST))
+}
+
+/// How an upstream request frames the body. The `h2` crate compares the length with the DATA
+/// frames.
+fn body(headers: &HeaderMap, is_whole: bool) -> Result<RequestBody, Fault> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(length), None) => {
+            Some(framing::length(length.as_bytes()).ok_or_else(|| Fault::malformed(LENGTH))?)
+        }
+        (Some(_), Some(_)) => return Err(Fault::malformed(LENGTH)),
+    };
+    Ok(match length {
+        _ if is_whole => RequestBody::None,
+        Some(0) => RequestBody::None,
+        Some(length) => RequestBody::Length(length),
+        None => RequestBody::Chunked,
+    })
+}
+
+fn check_expect(headers: &HeaderMap) -> Result<(), Fault> {
+    let mut expected = headers.get_all(header::EXPECT).iter();
+    let is_known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if expected.all(is_known) {
+        Ok(())
+    } else {
+        Err(Reason::Expectation.into())
+    }
+}
+
+/// The size of a head is that of its HTTP/1.1 form.
+fn check_size(headers: &HeaderMap, target: usize, max_head: usize) -> Result<(), Fault> {
+    if headers.len() > MAX_FIELDS {
+        return Err(Fault::because(Reason::HeadTooLarge, FIELDS));
+    }
+    let fields: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if target + fields <= max_head {
+        return Ok(());
+    }
+    let rule = format!("the head has more than {max_head} bytes, the limit of this listener");
+    Err(Fault::because(Reason::HeadTooLarge, rule))
+}
+
+/// Joins the parts of `Cookie`, which only HTTP/2 may split (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut parts = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (parts.next(), parts.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for part in std::iter::once(second).chain(parts) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(part.as_bytes());
+    }
+    // Its parts are valid values, so the whole is.
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+        headers.insert(header::COOKIE, value);
+    }
+}

@@ -1,0 +1,53 @@
+//! The state that the streams of a connection share with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::frames::Watch;
+use crate::proxy::connection::{ClientSettings, Clients, InProgress};
+
+/// The state that the streams of a connection share.
+pub(super) struct Shared {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub settings: Arc<ClientSettings>,
+    pub watch: Arc<Watch>,
+    clients: Arc<Clients>,
+    /// Streams with a request in progress.
+    open: AtomicUsize,
+}
+
+impl Shared {
+    /// The state of a connection between these addresses.
+    pub fn new(
+        (peer, local): (SocketAddr, SocketAddr),
+        settings: Arc<ClientSettings>,
+        watch: Arc<Watch>,
+        clients: Arc<Clients>,
+    ) -> Self {
+        Self {
+            peer,
+            local,
+            settings,
+            watch,
+            clients,
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether a request is in progress.
+    pub fn has_streams(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts a stream until [`Shared::end_stream`].
+    pub fn begin_stream(&self) -> InProgress {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        InProgress::begin(&self.clients)
+    }
+
+    pub fn end_stream(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
