@@ -13,7 +13,7 @@ use pingora::http::RequestHeader;
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::connection::Connection;
+use super::client::Client;
 use super::fault::Fault;
 use super::{answer, request_id};
 use crate::domain::printable::excerpt;
@@ -52,7 +52,7 @@ pub struct Access {
 
 /// A request that has ended.
 pub struct Logged<'r> {
-    pub connection: &'r Connection,
+    pub client: &'r Client<'r>,
     /// The path of its target.
     pub path: &'r str,
 }
@@ -148,16 +148,16 @@ impl Access {
     }
 
     fn log(&self, metrics: &RequestMetrics, request: &Logged<'_>, took: Duration) {
-        let connection = request.connection;
-        let status = connection.status().map(|status| status.as_u16());
+        let client = request.client;
+        let status = client.status().map(|status| status.as_u16());
         let is_well = metrics.role() == Role::Probes && status.is_some_and(|status| status < 400);
         if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
             return;
         }
         let peer = self
             .client
-            .map_or_else(|| connection.peer.to_string(), |client| client.to_string());
-        let method = connection.method().as_str();
+            .map_or_else(|| client.peer().to_string(), |address| address.to_string());
+        let method = client.method().as_str();
         let head = self.refused_head(request, status);
         let head = head.as_ref();
         let claimed = self.claimed.as_ref();
@@ -174,7 +174,7 @@ impl Access {
             role = metrics.role().as_str(),
             listener = metrics.listener(),
             peer = tracing::field::display(peer),
-            via = self.client.map(|_| tracing::field::display(connection.peer)),
+            via = self.client.map(|_| tracing::field::display(client.peer())),
             method = method.get(..32).unwrap_or(method),
             path = excerpt(request.path.as_bytes(), LONGEST_PATH).as_ref(),
             status,
@@ -188,7 +188,7 @@ impl Access {
             client_id = token.and_then(|token| token.client_id()),
             jti = token.and_then(|token| token.jti()).or(claimed_jti.as_deref()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
-            bytes = connection.body_bytes(),
+            bytes = client.body_bytes(),
             ms = milliseconds(took),
             upstream_ms = self.upstream_time.map(milliseconds),
         );
@@ -197,7 +197,7 @@ impl Access {
     /// The head of a request whose host or origin is logged.
     fn refused_head(&self, request: &Logged<'_>, status: Option<u16>) -> Option<RequestHeader> {
         self.is_about_host(status)
-            .then(|| request.connection.received_head().ok())
+            .then(|| request.client.received_head().ok())
             .flatten()
     }
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::SystemClock;
 use crate::proxy::access::Access;
+use crate::proxy::client::Client;
 use crate::proxy::connection::{ClientStream, Clients, Connection};
 use crate::proxy::fault::Fault;
 use crate::proxy::headers::Added;
@@ -122,14 +123,12 @@ impl Policy for InMemory {
 
     async fn decide(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         state: &mut Self::State,
         access: &mut Access,
     ) -> Decision {
-        self.inbound
-            .decide(connection, request, state, access)
-            .await
+        self.inbound.decide(client, request, state, access).await
     }
 
     fn own_answers(&self, state: &Self::State) -> OwnAnswers<'_> {
@@ -200,14 +199,14 @@ impl Policy for InMemory {
 
     async fn answered(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         response: &ResponseHeader,
         again: bool,
         state: &mut Self::State,
         access: &mut Access,
     ) -> Result<Answered, crate::domain::reason::Reason> {
         self.inbound
-            .answered(connection, response, again, state, access)
+            .answered(client, response, again, state, access)
             .await
     }
 

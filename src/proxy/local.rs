@@ -20,7 +20,8 @@ use tower::ServiceExt;
 
 use super::access::Access;
 use super::answer::Answer;
-use super::connection::{ClientError, Connection, Framing};
+use super::client::Client;
+use super::connection::{ClientError, Framing};
 use super::fault::Fault;
 use super::forwarded::RequestOrigin;
 use super::head;
@@ -42,43 +43,43 @@ const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the client is gone. Faults of the request are answered.
 pub async fn answer(
-    connection: &mut Connection,
+    client: &mut Client<'_>,
     head: &RequestHeader,
     router: &Router,
     path: &str,
     peer: SocketAddr,
     access: &mut Access,
 ) -> Result<(), ClientError> {
-    let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(connection, head)).await {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(client, head)).await {
         Ok(Ok(body)) => body,
         Ok(Err(BodyError::TooLarge(length))) => {
-            return refuse(connection, head, access, too_large(length)).await;
+            return refuse(client, head, access, too_large(length)).await;
         }
         Ok(Err(BodyError::Broken(error))) => return Err(error),
-        Err(_) => return refuse(connection, head, access, Reason::BodyTimeout.into()).await,
+        Err(_) => return refuse(client, head, access, Reason::BodyTimeout.into()).await,
     };
     let Some(request) = request(head, path, peer, body) else {
         let fault = Fault::malformed("the target is no URI");
-        return refuse(connection, head, access, fault).await;
+        return refuse(client, head, access, fault).await;
     };
     // A router is infallible: its error type has no value.
     let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await
     else {
-        return refuse(connection, head, access, Reason::Internal.into()).await;
+        return refuse(client, head, access, Reason::Internal.into()).await;
     };
     let Ok(response) = answered;
     access.answered();
-    write_response(connection, response).await
+    write_response(client, response).await
 }
 
 async fn refuse(
-    connection: &mut Connection,
+    client: &mut Client<'_>,
     head: &RequestHeader,
     access: &mut Access,
     fault: Fault,
 ) -> Result<(), ClientError> {
     access.refuse(&fault);
-    Answer::to_fault(&fault, "").write(connection, head).await
+    Answer::to_fault(&fault, "").write(client, head).await
 }
 
 /// The fault for a body larger than [`MAX_BODY`]; `length` is the announced length.
@@ -102,20 +103,20 @@ impl From<ClientError> for BodyError {
     }
 }
 
-async fn read_body(connection: &mut Connection, head: &RequestHeader) -> Result<Bytes, BodyError> {
+async fn read_body(client: &mut Client<'_>, head: &RequestHeader) -> Result<Bytes, BodyError> {
     let declared = head.headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge(declared));
     }
     // RFC 9110 §10.1.1: the client waits for this before it sends the body.
-    if connection.expects_continue() && !connection.is_body_done() {
+    if client.expects_continue() && !client.is_body_done() {
         let interim = ResponseHeader::build(StatusCode::CONTINUE, Some(0));
-        connection.write_interim(&interim.map_err(|_| ClientError::Gone)?);
-        connection.flush().await?;
+        client.write_interim(&interim.map_err(|_| ClientError::Gone)?);
+        client.flush().await?;
     }
     let mut body = BytesMut::new();
-    while let Some(part) = connection.read_body().await? {
+    while let Some(part) = client.read_body().await? {
         if body.len() + part.len() > MAX_BODY {
             return Err(BodyError::TooLarge(None));
         }
@@ -145,37 +146,37 @@ fn request(
 }
 
 async fn write_response(
-    connection: &mut Connection,
+    client: &mut Client<'_>,
     response: http::Response<Body>,
 ) -> Result<(), ClientError> {
     let (parts, mut body) = response.into_parts();
-    let without_body = *connection.method() == Method::HEAD || body.is_end_stream();
-    let (head, framing) = response_head(connection, &parts, body.size_hint().exact())
-        .map_err(|_| ClientError::Gone)?;
+    let without_body = *client.method() == Method::HEAD || body.is_end_stream();
+    let (head, framing) =
+        response_head(client, &parts, body.size_hint().exact()).map_err(|_| ClientError::Gone)?;
     if without_body {
-        connection.write_head(&head, Framing::None);
-        return connection.flush().await;
+        client.write_head(&head, Framing::None);
+        return client.flush().await;
     }
-    connection.write_head(&head, framing);
+    client.write_head(&head, framing);
     // Each frame becomes a chunk and is flushed before the next one: plgd's clients require that.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             // The missing length or last chunk tells the client that the response is incomplete.
-            connection.end_after_response();
-            return connection.flush().await;
+            client.end_after_response();
+            return client.flush().await;
         };
         if let Ok(data) = frame.into_data() {
-            connection.write_body(data);
-            connection.flush().await?;
+            client.write_body(data);
+            client.flush().await?;
         }
     }
-    connection.end_body(None);
-    connection.flush().await
+    client.end_body(None);
+    client.flush().await
 }
 
 /// The head of a handler's response, whose body has this length if it is known.
 fn response_head(
-    connection: &mut Connection,
+    client: &mut Client<'_>,
     parts: &http::response::Parts,
     length: Option<u64>,
 ) -> pingora::Result<(ResponseHeader, Framing)> {
@@ -183,7 +184,7 @@ fn response_head(
     for (name, value) in &parts.headers {
         head.append_header(name.clone(), value.clone())?;
     }
-    let is_1_0 = connection.version() == Version::HTTP_10;
+    let is_1_0 = client.version() == Version::HTTP_10;
     let framing = match length {
         _ if parts.headers.contains_key(header::CONTENT_LENGTH) => Framing::Length,
         Some(length) => {
@@ -192,7 +193,7 @@ fn response_head(
         }
         // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the response.
         None if is_1_0 => {
-            connection.end_after_response();
+            client.end_after_response();
             Framing::UntilClose
         }
         None => {
@@ -287,23 +288,23 @@ impl Policy for LocalService {
 
     async fn decide(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         (): &mut (),
         access: &mut Access,
     ) -> Decision {
-        let peer = connection.peer;
+        let peer = client.peer();
         let origin = RequestOrigin::read(&request.headers, peer.ip(), &self.trusted_proxies);
         access.client = origin.client_behind_proxy();
         let path = head::target(request).and_then(|(path, _)| self.paths.read(path));
         let answered = match path {
             Ok(path) => {
                 let peer = origin.client_address(peer);
-                answer(connection, request, &self.router, &path, peer, access)
+                answer(client, request, &self.router, &path, peer, access)
                     .boxed()
                     .await
             }
-            Err(fault) => refuse(connection, request, access, fault).await,
+            Err(fault) => refuse(client, request, access, fault).await,
         };
         answered.into()
     }

@@ -4,7 +4,8 @@ use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::answer::{Answer, EXPOSED};
-use super::connection::{ClientError, Connection, Framing};
+use super::client::Client;
+use super::connection::{ClientError, Framing};
 use super::relay::settle_connection;
 
 impl Answer<'_> {
@@ -15,14 +16,14 @@ impl Answer<'_> {
     /// When the client is gone.
     pub async fn write(
         mut self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
     ) -> Result<(), ClientError> {
-        self.form = connection.error_forms().of_target(request.raw_path());
+        self.form = client.error_forms().of_target(request.raw_path());
         if self.ends_connection() {
-            connection.end_after_response();
+            client.end_after_response();
         }
-        settle_connection(connection);
+        settle_connection(client);
         let body = self.body();
         let mut answer = ResponseHeader::build(self.status(), Some(9)).map_err(unwritable)?;
         for (name, value) in self.headers(&body) {
@@ -37,13 +38,14 @@ impl Answer<'_> {
                 answer.insert_header(name, value).map_err(unwritable)?;
             }
         }
-        if *connection.method() == Method::HEAD {
-            connection.write_head(&answer, Framing::None);
+        if *client.method() == Method::HEAD {
+            client.write_head(&answer, Framing::None);
         } else {
-            connection.write_head(&answer, Framing::Length);
-            connection.write_body(body);
+            client.write_head(&answer, Framing::Length);
+            client.write_body(body);
+            client.end_body(None);
         }
-        connection.flush().await
+        client.flush().await
     }
 }
 

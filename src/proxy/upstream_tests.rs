@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
-use crate::proxy::connection::{Clients, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::Clients;
 use crate::proxy::fault::Fault;
 use crate::proxy::headers::Added;
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
@@ -311,7 +312,7 @@ impl Policy for Forwarding {
 
     async fn decide(
         &self,
-        _: &mut Connection,
+        _: &mut Client<'_>,
         _: &RequestHeader,
         (): &mut (),
         _: &mut Access,

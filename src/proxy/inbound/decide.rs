@@ -8,7 +8,8 @@ use super::evaluate::{Counting, Evaluated, admit, check_length, check_method, ev
 use super::{Inbound, State};
 use crate::proxy::access::Access;
 use crate::proxy::answer::Answer;
-use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::ClientError;
 use crate::proxy::fault;
 use crate::proxy::forwarded::RequestOrigin;
 use crate::proxy::head;
@@ -20,12 +21,12 @@ impl Inbound {
     /// upstream.
     pub(super) async fn evaluate(
         &self,
-        connection: &Connection,
+        client: &Client<'_>,
         request: &RequestHeader,
         state: &mut State,
         access: &mut Access,
     ) -> Result<Option<String>, Refusal> {
-        let peer = connection.peer.ip();
+        let peer = client.peer().ip();
         let origin = RequestOrigin::read(&request.headers, peer, &self.trusted_proxies);
         access.client = origin.client_behind_proxy();
         state.origin = Some(origin);
@@ -124,7 +125,7 @@ impl Inbound {
     /// Answers a request that is refused.
     pub(super) async fn refuse(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         refusal: Refusal,
         access: &mut Access,
@@ -142,6 +143,6 @@ impl Inbound {
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             answer = answer.retry_after(seconds.try_into().unwrap_or(u64::MAX));
         }
-        answer.write(connection, request).await
+        answer.write(client, request).await
     }
 }

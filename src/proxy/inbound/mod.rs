@@ -16,7 +16,7 @@ pub use self::config::{Config, OwnEndpoints};
 pub use self::evaluate::{Evaluated, admit, check_length, evaluate};
 use super::access::Access;
 use super::answer::REASON_HEADER;
-use super::connection::Connection;
+use super::client::Client;
 use super::fault::Fault;
 use super::forwarded::RequestOrigin;
 use super::headers::{Added, ClientHeaders, IdentityHeaders};
@@ -101,13 +101,13 @@ impl Policy for Inbound {
 
     async fn decide(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         state: &mut State,
         access: &mut Access,
     ) -> Decision {
         // The rarer ends are boxed, so that the future of each connection stays small.
-        match self.evaluate(connection, request, state, access).await {
+        match self.evaluate(client, request, state, access).await {
             Ok(None) => Decision::Forward,
             Ok(Some(path)) => {
                 let Some(own) = &self.own else {
@@ -117,14 +117,14 @@ impl Policy for Inbound {
                 let peer = state
                     .origin
                     .as_ref()
-                    .map_or(connection.peer, |it| it.client_address(connection.peer));
-                local::answer(connection, request, &own.router, &path, peer, access)
+                    .map_or(client.peer(), |it| it.client_address(client.peer()));
+                local::answer(client, request, &own.router, &path, peer, access)
                     .boxed()
                     .await
                     .into()
             }
             Err(refusal) => self
-                .refuse(connection, request, refusal, access)
+                .refuse(client, request, refusal, access)
                 .boxed()
                 .await
                 .into(),
@@ -191,7 +191,7 @@ impl Policy for Inbound {
 
     async fn answered(
         &self,
-        _: &mut Connection,
+        _: &mut Client<'_>,
         _: &ResponseHeader,
         _: bool,
         _: &mut State,

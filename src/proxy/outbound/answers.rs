@@ -8,7 +8,7 @@ use super::reverse::Reverse;
 use super::{Credential, Destination, Mode, Outbound, Route, State};
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
-use crate::proxy::connection::Connection;
+use crate::proxy::client::Client;
 use crate::proxy::relay::Answered;
 
 impl Outbound {
@@ -60,7 +60,7 @@ impl Outbound {
     /// [`Reason::ClientGone`].
     pub(super) async fn replace_token(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         can_be_sent_again: bool,
         state: &mut State,
         access: &mut Access,
@@ -80,7 +80,7 @@ impl Outbound {
         }
         let token = tokio::select! {
             token = source.replacement(refused) => token,
-            () = connection.departed() => return Err(Reason::ClientGone),
+            () = client.departed() => return Err(Reason::ClientGone),
         };
         let Some(token) = token else {
             return Ok(Answered::Send);

@@ -10,7 +10,7 @@ use super::reverse::Called;
 use super::{Credential, Destination, Mode, Outbound, Refused, Route, State};
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
-use crate::proxy::connection::Connection;
+use crate::proxy::client::Client;
 use crate::proxy::head;
 use crate::token_source::AccessToken;
 
@@ -18,7 +18,7 @@ impl Outbound {
     /// Checks the destination, and only then requests the token.
     pub(super) async fn evaluate(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         state: &mut State,
         access: &mut Access,
@@ -28,14 +28,14 @@ impl Outbound {
             return Err(Reason::Method.into());
         }
         head::target(request)?;
-        let route = self.route(request, connection.local).await?;
+        let route = self.route(request, client.local()).await?;
         self.mark.check(&request.headers)?;
         if head::asks_for_websocket(&request.headers) {
             return Err(Reason::WebSocket.into());
         }
         let credential = match &route {
             Route::Elsewhere(_) => Credential::Withheld,
-            Route::To(index, _) => self.credential(connection, request, *index, state).await?,
+            Route::To(index, _) => self.credential(client, request, *index, state).await?,
         };
         access.allow(match credential {
             Credential::Attached(..) => Reason::TokenAttached,
@@ -82,7 +82,7 @@ impl Outbound {
 
     async fn credential(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         index: usize,
         state: &mut State,
@@ -99,7 +99,7 @@ impl Outbound {
         // A caller that disconnects cancels its wait for a token.
         let token = tokio::select! {
             token = source.token() => token,
-            () = connection.departed() => return Err(Reason::ClientGone),
+            () = client.departed() => return Err(Reason::ClientGone),
         };
         self.attached(token.map_err(|unavailable| {
             state.retry_after = Some(unavailable.retry_after_secs());

@@ -32,7 +32,7 @@ use self::reverse::Reverse;
 use super::access::Access;
 use super::answer::Answer;
 use super::anywhere::Anywhere;
-use super::connection::Connection;
+use super::client::Client;
 use super::fault::Fault;
 use super::headers::Added;
 use super::loop_mark::LoopMark;
@@ -153,13 +153,13 @@ impl Policy for Outbound {
 
     async fn decide(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         state: &mut State,
         access: &mut Access,
     ) -> Decision {
-        state.called = called(request, connection);
-        let decided = self.evaluate(connection, request, state, access).await;
+        state.called = called(request, client);
+        let decided = self.evaluate(client, request, state, access).await;
         let Err(Refused { fault, text }) = decided else {
             return Decision::Forward;
         };
@@ -174,7 +174,7 @@ impl Policy for Outbound {
         if let Some(text) = text {
             answer = answer.describing(text);
         }
-        answer.write(connection, request).boxed().await.into()
+        answer.write(client, request).boxed().await.into()
     }
 
     fn own_answers(&self, _: &State) -> OwnAnswers<'_> {
@@ -242,7 +242,7 @@ impl Policy for Outbound {
 
     async fn answered(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         response: &ResponseHeader,
         can_be_sent_again: bool,
         state: &mut State,
@@ -255,7 +255,7 @@ impl Policy for Outbound {
             self.note_answer(response, state);
             return Ok(Answered::Send);
         }
-        self.replace_token(connection, can_be_sent_again, state, access)
+        self.replace_token(client, can_be_sent_again, state, access)
             .boxed()
             .await
     }
@@ -282,8 +282,8 @@ impl Policy for Outbound {
 
 /// Host and port by which a client called the listener: its `Host`, or the local address if
 /// HTTP/1.0 omits it.
-fn called(request: &RequestHeader, connection: &Connection) -> String {
+fn called(request: &RequestHeader, client: &Client<'_>) -> String {
     let host = request.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
-    host.map_or_else(|| connection.local.to_string(), str::to_owned)
+    host.map_or_else(|| client.local().to_string(), str::to_owned)
 }

@@ -14,7 +14,8 @@ use super::{Answered, Broken, Decision, Policy, Repeat, request, response, upgra
 use crate::domain::reason::Reason;
 use crate::proxy::access::{Access, Logged};
 use crate::proxy::answer::Answer;
-use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::ClientError;
 use crate::proxy::headers::Added;
 use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
 
@@ -25,7 +26,7 @@ const IDLE_TUNNEL: &str = "the tunnel carried no byte for too long";
 /// Serves one request. The connection says afterwards whether it can carry another one.
 pub(super) async fn serve<P: Policy>(
     policy: &P,
-    connection: &mut Connection,
+    client: &mut Client<'_>,
     head: RequestHeader,
     pool: &Arc<Pool>,
 ) {
@@ -39,17 +40,17 @@ pub(super) async fn serve<P: Policy>(
         is_answered: false,
         upgrade: None,
     };
-    let result = exchange.run(connection, pool).await;
+    let result = exchange.run(client, pool).await;
     // The deadlines of the exchange must not end the response to its failure.
-    connection.deadlines.stop_all();
+    client.deadlines().stop_all();
     if let Err(broken) = result {
-        exchange.fail(connection, broken).boxed().await;
+        exchange.fail(client, broken).boxed().await;
     }
-    exchange.end(connection);
+    exchange.end(client);
     // Frees the slot and the service of the request before the rest of its body is read.
     drop(exchange);
-    if connection.keeps_alive() && !connection.is_body_done() {
-        discard_body(connection).boxed().await;
+    if client.keeps_alive() && !client.is_body_done() {
+        discard_body(client).boxed().await;
     }
 }
 
@@ -78,26 +79,26 @@ enum Outcome {
 }
 
 impl<P: Policy> Exchange<'_, P> {
-    async fn run(&mut self, connection: &mut Connection, pool: &Arc<Pool>) -> Result<(), Broken> {
+    async fn run(&mut self, client: &mut Client<'_>, pool: &Arc<Pool>) -> Result<(), Broken> {
         let (state, access) = (&mut self.state, &mut self.access);
         let Some(head) = &self.head else {
             return Err(Reason::Internal.into());
         };
         access.identify(&head.headers);
-        match self.policy.decide(connection, head, state, access).await {
+        match self.policy.decide(client, head, state, access).await {
             Decision::Forward => {}
             Decision::Answered => return Ok(()),
             Decision::Failed(fault) => return Err(fault.into()),
         }
         let keeps = match self.policy.repeats() {
             Repeat::Never => false,
-            Repeat::Idempotent => connection.method().is_idempotent(),
+            Repeat::Idempotent => client.method().is_idempotent(),
             Repeat::IdempotentWithoutBody => true,
         };
-        let mut upload = Upload::new(connection, keeps);
-        while !self.attempt(connection, pool, &mut upload).await? {
+        let mut upload = Upload::new(client, keeps);
+        while !self.attempt(client, pool, &mut upload).await? {
             upload.restart();
-            connection.deadlines.stop_all();
+            client.deadlines().stop_all();
         }
         Ok(())
     }
@@ -105,7 +106,7 @@ impl<P: Policy> Exchange<'_, P> {
     /// Sends the request once. Returns whether it is over, as opposed to be sent again.
     async fn attempt(
         &mut self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         pool: &Arc<Pool>,
         upload: &mut Upload,
     ) -> Result<bool, Broken> {
@@ -114,13 +115,13 @@ impl<P: Policy> Exchange<'_, P> {
         let mut upstream = tokio::select! {
             biased;
             connected = self.policy.connect(pool, &mut self.tries, &mut self.state) => connected?,
-            () = connection.departed() => return Err(ClientError::Gone.into()),
+            () = client.departed() => return Err(ClientError::Gone.into()),
         };
-        self.send_head(connection, &mut upstream)?;
-        match self.answer(connection, &mut upstream, upload).await {
+        self.send_head(client, &mut upstream)?;
+        match self.answer(client, &mut upstream, upload).await {
             Ok(Outcome::Repeat) => Ok(false),
             Ok(Outcome::Switched) => {
-                self.tunnel(connection, upstream).boxed().await?;
+                self.tunnel(client, upstream).boxed().await?;
                 Ok(true)
             }
             Ok(Outcome::Sent) => {
@@ -129,7 +130,7 @@ impl<P: Policy> Exchange<'_, P> {
                 }
                 Ok(true)
             }
-            Err(Broken::Upstream(error)) if self.repeats(connection, &upstream, upload, &error) => {
+            Err(Broken::Upstream(error)) if self.repeats(client, &upstream, upload, &error) => {
                 self.tries.require_new_connection();
                 Ok(false)
             }
@@ -139,23 +140,23 @@ impl<P: Policy> Exchange<'_, P> {
 
     fn send_head(
         &mut self,
-        connection: &Connection,
+        client: &Client<'_>,
         upstream: &mut UpstreamConnection,
     ) -> Result<(), Broken> {
         // A repeated request is made from the received bytes again.
         let mut head = match self.head.take() {
             Some(head) => head,
-            None => connection.received_head()?,
+            None => client.received_head()?,
         };
         let to = upstream.address();
         let (state, access) = (&mut self.state, &self.access);
-        let asked = upgrade::asked(&head, connection);
+        let asked = upgrade::asked(&head, client);
         self.upgrade = asked.filter(|it| self.policy.upgrades(it.as_bytes(), state));
-        request::prepare(&mut head, connection)?;
+        request::prepare(&mut head, client)?;
         let mut added = Added::default();
         self.policy
             .forward(&mut head, &mut added, state, to, access)?;
-        let body = connection.request_body();
+        let body = client.request_body();
         let mut framed = request::frame(&mut head, body);
         if let Some(protocol) = &self.upgrade {
             framed = framed.and_then(|()| upgrade::ask(&mut head, protocol.clone()));
@@ -169,32 +170,32 @@ impl<P: Policy> Exchange<'_, P> {
     /// Passes on the request's body and the response.
     async fn answer(
         &mut self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         upstream: &mut UpstreamConnection,
         upload: &mut Upload,
     ) -> Result<Outcome, Broken> {
         let policy = self.policy;
         let waits = policy.waits(&self.state);
-        let mut response = self.final_head(connection, upstream, upload).await?;
+        let mut response = self.final_head(client, upstream, upload).await?;
         let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
         // The last permitted attempt is not used for a repetition.
-        let again = !switches && upload.can_be_sent_again(connection) && self.tries.may_try();
+        let again = !switches && upload.can_be_sent_again(client) && self.tries.may_try();
         let (state, access) = (&mut self.state, &mut self.access);
-        let answered = policy.answered(connection, &response, again, state, access);
+        let answered = policy.answered(client, &response, again, state, access);
         if answered.await? == Answered::Repeat {
             return Ok(Outcome::Repeat);
         }
         if switches {
-            return self.switch(connection, response);
+            return self.switch(client, response);
         }
-        settle_connection(connection);
-        let framing = response::settle(&mut response, connection)?;
+        settle_connection(client);
+        let framing = response::settle(&mut response, client)?;
         access.upstream_answered();
         policy.respond(&mut response, state)?;
-        connection.write_head(&response, framing);
+        client.write_head(&response, framing);
         drop(response);
         let mut pump = Pump {
-            connection,
+            client,
             upstream,
             upload,
             waits,
@@ -207,24 +208,30 @@ impl<P: Policy> Exchange<'_, P> {
     /// Puts the head of a `101` response into the client's send buffer.
     fn switch(
         &mut self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         mut response: ResponseHeader,
     ) -> Result<Outcome, Broken> {
-        response::settle(&mut response, connection)?;
+        response::settle(&mut response, client)?;
         self.access.upstream_answered();
         self.policy.respond(&mut response, &self.state)?;
         let protocol = self.upgrade.clone().ok_or(Reason::Internal)?;
         upgrade::announce(&mut response, protocol).map_err(|_| Reason::Internal)?;
-        connection.write_switch(&response);
+        if let Client::Http1(connection) = client {
+            connection.write_switch(&response);
+        }
         Ok(Outcome::Switched)
     }
 
     /// Passes on the bytes of the other protocol until its end.
     async fn tunnel(
         &mut self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         upstream: UpstreamConnection,
     ) -> Result<(), Broken> {
+        // No stream of HTTP/2 asks for another protocol: see `upgrade`.
+        let Client::Http1(connection) = client else {
+            return Err(Reason::Internal.into());
+        };
         connection.deadlines.stop_all();
         connection.flush().await?;
         let limits = tunnel::Limits {
@@ -250,7 +257,7 @@ impl<P: Policy> Exchange<'_, P> {
     /// The head of the response. Interim ones before it are passed on.
     async fn final_head(
         &mut self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         upstream: &mut UpstreamConnection,
         upload: &mut Upload,
     ) -> Result<ResponseHeader, Broken> {
@@ -258,7 +265,7 @@ impl<P: Policy> Exchange<'_, P> {
         let (state, access) = (&mut self.state, &mut self.access);
         for _ in 0..MOST_INTERIM {
             let mut pump = Pump {
-                connection,
+                client,
                 upstream,
                 upload,
                 waits: policy.waits(state),
@@ -281,13 +288,13 @@ impl<P: Policy> Exchange<'_, P> {
                 return Err(Broken::Upstream(UpstreamError::Upgrade));
             }
             // RFC 9110 §15.2: an HTTP/1.0 client would take an interim response for the final one.
-            if connection.version() == Version::HTTP_11 {
-                response::settle(&mut head, connection)?;
+            if client.version() != Version::HTTP_10 {
+                response::settle(&mut head, client)?;
                 policy.respond(&mut head, state)?;
-                connection.write_interim(&head);
+                client.write_interim(&head);
                 // A client that reads nothing must not let them pile up.
-                if connection.unsent() > WINDOW {
-                    connection.flush().await?;
+                if client.unsent() > WINDOW {
+                    client.flush().await?;
                 }
             }
         }
@@ -298,15 +305,15 @@ impl<P: Policy> Exchange<'_, P> {
     /// response.
     fn repeats(
         &self,
-        connection: &Connection,
+        client: &Client<'_>,
         upstream: &UpstreamConnection,
         upload: &Upload,
         error: &UpstreamError,
     ) -> bool {
         let may_be_sent_twice = match self.policy.repeats() {
             Repeat::Never => false,
-            Repeat::Idempotent => connection.method().is_idempotent(),
-            Repeat::IdempotentWithoutBody => connection.method().is_idempotent() && upload.is_empty,
+            Repeat::Idempotent => client.method().is_idempotent(),
+            Repeat::IdempotentWithoutBody => client.method().is_idempotent() && upload.is_empty,
         };
         upstream.is_reused()
             && !self.is_answered
@@ -317,7 +324,7 @@ impl<P: Policy> Exchange<'_, P> {
     }
 
     /// Answers a request that failed, unless its response has begun or its client is gone.
-    async fn fail(&mut self, connection: &mut Connection, broken: Broken) {
+    async fn fail(&mut self, client: &mut Client<'_>, broken: Broken) {
         let fault = match broken {
             Broken::Client(error) => error.into(),
             Broken::Fault(fault) => fault,
@@ -328,9 +335,9 @@ impl<P: Policy> Exchange<'_, P> {
             }
         };
         self.access.refuse(&fault);
-        connection.end_after_response();
+        client.end_after_response();
         let is_gone = matches!(fault.reason, Reason::ClientGone | Reason::ClientStalled);
-        if is_gone || connection.status().is_some() {
+        if is_gone || client.status().is_some() {
             return;
         }
         let own = self.policy.own_answers(&self.state);
@@ -338,7 +345,7 @@ impl<P: Policy> Exchange<'_, P> {
         let received;
         let head = match &self.head {
             Some(head) => head,
-            None => match connection.received_head() {
+            None => match client.received_head() {
                 Ok(head) => {
                     received = head;
                     &received
@@ -347,15 +354,15 @@ impl<P: Policy> Exchange<'_, P> {
             },
         };
         // The write fails when the client has disconnected; nothing is left to do then.
-        let _ = answer.write(connection, head).await;
+        let _ = answer.write(client, head).await;
     }
 
-    fn end(&mut self, connection: &Connection) {
+    fn end(&mut self, client: &Client<'_>) {
         let own = self.policy.own_answers(&self.state);
         self.access.end(
             own.metrics,
             &Logged {
-                connection,
+                client,
                 path: self.uri.path(),
             },
         );

@@ -9,6 +9,7 @@ mod policy;
 mod pump;
 mod request;
 mod response;
+mod streams;
 mod tunnel;
 mod unread;
 mod upgrade;
@@ -16,9 +17,12 @@ mod upload;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
 pub use self::policy::{Answered, Broken, Decision, OwnAnswers, Policy, Repeat, Waits};
 pub(super) use self::unread::settle_connection;
 use super::access;
+use super::client::Client;
 use super::connection::{Connection, Next};
 use super::switch::Switch;
 use super::upstream::Pool;
@@ -36,15 +40,24 @@ pub async fn serve<P: Policy>(
         match connection.next_request().await {
             Next::Request(request) => {
                 let current = switch.current();
-                exchange::serve(&current.service, &mut connection, request, pool).await;
+                let client = &mut Client::Http1(&mut connection);
+                exchange::serve(&current.service, client, request, pool).await;
                 if !connection.keeps_alive() {
                     break;
                 }
             }
             Next::Refused(fault) => {
                 access::refused_head(metrics, connection.peer, &fault);
-                connection.write_refusal(&fault);
+                if !fault.is_foreign() {
+                    connection.write_refusal(&fault);
+                }
                 break;
+            }
+            Next::Http2 => {
+                let accepted = connection.into_accepted();
+                return streams::serve(switch, accepted, pool, metrics)
+                    .boxed()
+                    .await;
             }
             Next::End => {
                 if connection.was_silent() {

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
-use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::ClientError;
 use crate::proxy::fault::Fault;
 use crate::proxy::headers::Added;
 use crate::proxy::upstream::{Pool, Tries, Unconnected, UpstreamConnection, UpstreamError};
@@ -27,7 +28,7 @@ pub trait Policy: Send + Sync + 'static {
     /// Decides about a request, and answers it if it is not forwarded.
     fn decide(
         &self,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         request: &RequestHeader,
         state: &mut Self::State,
         access: &mut Access,
@@ -86,7 +87,7 @@ pub trait Policy: Send + Sync + 'static {
     /// `can_be_sent_again`: the whole request can be repeated.
     fn answered(
         &self,
-        _: &mut Connection,
+        _: &mut Client<'_>,
         _: &ResponseHeader,
         _: bool,
         _: &mut Self::State,

@@ -7,14 +7,15 @@ use pingora::http::ResponseHeader;
 
 use super::upload::{Turn, Upload, WINDOW, explain, late};
 use super::{Broken, Waits};
-use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::ClientError;
 use crate::proxy::deadlines::Wait;
 use crate::proxy::fault::Fault;
 use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
 
 /// One attempt of a request: both connections and the upload between them.
-pub(super) struct Pump<'a> {
-    pub connection: &'a mut Connection,
+pub(super) struct Pump<'a, 'c> {
+    pub client: &'a mut Client<'c>,
     pub upstream: &'a mut UpstreamConnection,
     pub upload: &'a mut Upload,
     pub waits: Waits,
@@ -29,7 +30,7 @@ struct Download {
     broken: Option<UpstreamError>,
 }
 
-impl Pump<'_> {
+impl Pump<'_, '_> {
     /// Sends the request until a head of a response arrives, which may be an interim one.
     pub async fn until_head(
         &mut self,
@@ -46,19 +47,19 @@ impl Pump<'_> {
     ) -> Poll<Result<ResponseHeader, Broken>> {
         let turn = self.poll_upload(cx, check)?;
         // An interim response is sent at once.
-        if self.connection.unsent() > 0
-            && let Poll::Ready(Err(error)) = self.connection.poll_flush(cx)
+        if self.client.unsent() > 0
+            && let Poll::Ready(Err(error)) = self.client.poll_flush(cx)
         {
             return Poll::Ready(Err(error.into()));
         }
         // A client that takes no interim responses stops the upstream.
-        if self.connection.unsent() >= WINDOW {
-            self.connection.deadlines.stop(Wait::UpstreamRead);
+        if self.client.unsent() >= WINDOW {
+            self.client.deadlines().stop(Wait::UpstreamRead);
             return self.poll_end(cx, turn);
         }
         match self.upstream.poll_head(cx) {
             Poll::Ready(head) => {
-                self.connection.deadlines.stop(Wait::UpstreamRead);
+                self.client.deadlines().stop(Wait::UpstreamRead);
                 let explain = |error| explain(self.upload.failed.take(), error);
                 return Poll::Ready(head.map_err(explain));
             }
@@ -87,8 +88,8 @@ impl Pump<'_> {
         let turn = self.poll_upload(cx, check)?;
         loop {
             let waits_for_upstream = self.fill(cx, turn, download);
-            let sent = if self.connection.unsent() > 0 {
-                self.connection.poll_flush(cx)?
+            let sent = if self.client.unsent() > 0 {
+                self.client.poll_flush(cx)?
             } else {
                 Poll::Ready(())
             };
@@ -106,19 +107,19 @@ impl Pump<'_> {
     /// Moves parts of the body to the client's send buffer until it is full. Returns whether the
     /// upstream has sent no more.
     fn fill(&mut self, cx: &mut Context<'_>, turn: Turn, download: &mut Download) -> bool {
-        while !download.is_whole && self.connection.unsent() < WINDOW {
+        while !download.is_whole && self.client.unsent() < WINDOW {
             let Poll::Ready(read) = self.upstream.poll_body(cx) else {
                 self.await_upstream(turn);
                 return true;
             };
-            self.connection.deadlines.stop(Wait::UpstreamRead);
+            self.client.deadlines().stop(Wait::UpstreamRead);
             match read {
-                Ok(Some(data)) => self.connection.write_body(data),
+                Ok(Some(data)) => self.client.write_body(data),
                 Ok(None) => {
                     let trailers = self.upstream.trailers();
-                    let trailers = trailers.filter(|_| self.connection.takes_trailers());
+                    let trailers = trailers.filter(|_| self.client.takes_trailers());
                     let trailers = trailers.map(super::response::permitted_trailers);
-                    self.connection.end_body(trailers.as_ref());
+                    self.client.end_body(trailers.as_ref());
                     download.is_whole = true;
                 }
                 Err(error) => {
@@ -138,9 +139,8 @@ impl Pump<'_> {
         if self.upload.is_ended && !self.upstream.has_unsent() {
             return Ok(Turn::Upstream);
         }
-        let (connection, upstream) = (&mut *self.connection, &mut *self.upstream);
-        self.upload
-            .poll(cx, connection, upstream, self.waits, check)
+        let (client, upstream) = (&mut *self.client, &mut *self.upstream);
+        self.upload.poll(cx, client, upstream, self.waits, check)
     }
 
     /// Starts the upstream's timeout once it is its turn: before, it may wait for the rest
@@ -148,21 +148,18 @@ impl Pump<'_> {
     fn await_upstream(&mut self, turn: Turn) {
         match self.waits.read {
             Some(wait) if turn == Turn::Upstream => {
-                self.connection.deadlines.start(Wait::UpstreamRead, wait);
+                self.client.deadlines().start(Wait::UpstreamRead, wait);
             }
-            _ => self.connection.deadlines.stop(Wait::UpstreamRead),
+            _ => self.client.deadlines().stop(Wait::UpstreamRead),
         }
     }
 
     /// Ends the request when its client is gone or a deadline has passed.
     fn poll_end<T>(&mut self, cx: &mut Context<'_>, turn: Turn) -> Poll<Result<T, Broken>> {
         // While the client's body is awaited, its read reports the end.
-        if turn != Turn::Client && self.connection.poll_departure(cx).is_ready() {
+        if turn != Turn::Client && self.client.poll_departure(cx).is_ready() {
             return Poll::Ready(Err(ClientError::Gone.into()));
         }
-        self.connection
-            .deadlines
-            .poll(cx)
-            .map(|wait| Err(late(wait)))
+        self.client.deadlines().poll(cx).map(|wait| Err(late(wait)))
     }
 }

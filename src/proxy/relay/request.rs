@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
 
 use super::Broken;
-use crate::proxy::connection::Connection;
+use crate::proxy::client::Client;
 use crate::proxy::fault::Fault;
 use crate::proxy::upstream::RequestBody;
 
@@ -20,12 +20,12 @@ const NOMINATIONS: &str =
 /// # Errors
 /// [`MalformedRequest`](crate::domain::reason::Reason) for a `Connection` header that names too
 /// much.
-pub(super) fn prepare(head: &mut RequestHeader, connection: &Connection) -> Result<(), Broken> {
+pub(super) fn prepare(head: &mut RequestHeader, client: &Client<'_>) -> Result<(), Broken> {
     remove_hop_by_hop(head)?;
     head.set_version(Version::HTTP_11);
     // RFC 9110 §10.1.1: `Expect` has no meaning in HTTP/1.0, and such a client cannot read an
     // interim response.
-    if connection.version() == Version::HTTP_10 {
+    if client.version() == Version::HTTP_10 {
         head.remove_header(&header::EXPECT);
     }
     Ok(())

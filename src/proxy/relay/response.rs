@@ -5,43 +5,44 @@ use pingora::http::ResponseHeader;
 
 use super::Broken;
 use crate::domain::reason::Reason;
-use crate::proxy::connection::{Connection, Framing};
+use crate::proxy::client::Client;
+use crate::proxy::connection::Framing;
 
 /// Removes the fields of the upstream's connection and settles the framing of the body.
 ///
 /// # Errors
 /// When the response cannot hold another field.
-pub(super) fn settle(
-    answer: &mut ResponseHeader,
-    connection: &Connection,
-) -> Result<Framing, Broken> {
+pub(super) fn settle(answer: &mut ResponseHeader, client: &Client<'_>) -> Result<Framing, Broken> {
     answer.set_version(Version::HTTP_11);
     remove_hop_by_hop(answer);
-    settle_body(answer, connection).map_err(|_| Reason::Internal.into())
+    settle_body(answer, client).map_err(|_| Reason::Internal.into())
 }
 
-fn settle_body(answer: &mut ResponseHeader, connection: &Connection) -> pingora::Result<Framing> {
+fn settle_body(answer: &mut ResponseHeader, client: &Client<'_>) -> pingora::Result<Framing> {
     if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
         answer.remove_header(&header::CONTENT_LENGTH);
         answer.remove_header(&header::TRANSFER_ENCODING);
         return Ok(Framing::None);
     }
     merge_lengths(answer)?;
-    let has_no_body =
-        *connection.method() == Method::HEAD || answer.status == StatusCode::NOT_MODIFIED;
+    let has_no_body = *client.method() == Method::HEAD || answer.status == StatusCode::NOT_MODIFIED;
     let mut coding = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_chunked = coding.next_back().map(is_chunked);
-    let is_1_0 = connection.version() == Version::HTTP_10;
+    let is_1_0 = client.version() == Version::HTTP_10;
+    let is_2 = client.version() == Version::HTTP_2;
     // RFC 9112 §6.1: HTTP/1.0 has no chunked encoding. The end of the connection ends the response.
-    if is_1_0 {
+    // HTTP/2 has its own (RFC 9113 §8.1).
+    if is_1_0 || is_2 {
         answer.remove_header(&header::TRANSFER_ENCODING);
     }
     let framing = match is_chunked {
         _ if has_no_body => Framing::None,
+        Some(_) if is_2 => Framing::Chunked,
         Some(true) if !is_1_0 => Framing::Chunked,
         Some(_) => Framing::UntilClose,
         None if answer.headers.contains_key(header::CONTENT_LENGTH) => Framing::Length,
         None if is_1_0 => Framing::UntilClose,
+        None if is_2 => Framing::Chunked,
         None => {
             let chunked = HeaderValue::from_static("chunked");
             answer.insert_header(header::TRANSFER_ENCODING, chunked)?;

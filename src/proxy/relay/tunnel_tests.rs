@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Decision, OwnAnswers, Policy, Waits, exchange};
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
+use crate::proxy::client::Client;
 use crate::proxy::connection::{ClientStream, Clients, Connection, Next};
 use crate::proxy::fault::Fault;
 use crate::proxy::headers::Added;
@@ -50,7 +51,7 @@ impl Policy for Upgrading {
 
     async fn decide(
         &self,
-        _: &mut Connection,
+        _: &mut Client<'_>,
         _: &RequestHeader,
         (): &mut (),
         access: &mut Access,
@@ -181,7 +182,7 @@ fn begin<C, U>(
         let Next::Request(head) = connection.next_request().await else {
             panic!("no request");
         };
-        exchange::serve(&policy, &mut connection, head, &pool).await;
+        exchange::serve(&policy, &mut Client::Http1(&mut connection), head, &pool).await;
         let served = Served {
             status: connection.status(),
             bytes: connection.body_bytes(),

@@ -3,16 +3,16 @@
 use http::{HeaderMap, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::proxy::connection::Connection;
+use crate::proxy::client::Client;
 use crate::proxy::framing::is_token;
 use crate::proxy::upstream::RequestBody;
 
 /// The protocol that a request asks for: exactly one, in HTTP/1.1, without a body. Any other
 /// request is served without its upgrade.
-pub(super) fn asked(head: &RequestHeader, connection: &Connection) -> Option<HeaderValue> {
+pub(super) fn asked(head: &RequestHeader, client: &Client<'_>) -> Option<HeaderValue> {
     let protocol = only_protocol(&head.headers)?;
-    let may_switch = connection.version() == Version::HTTP_11
-        && connection.request_body() == RequestBody::None
+    let may_switch = client.version() == Version::HTTP_11
+        && client.request_body() == RequestBody::None
         && names_upgrade(&head.headers);
     may_switch.then(|| protocol.clone())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Broken, Waits};
 use crate::domain::reason::Reason;
-use crate::proxy::connection::Connection;
+use crate::proxy::client::Client;
 use crate::proxy::deadlines::Wait;
 use crate::proxy::fault::Fault;
 use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
@@ -51,13 +51,13 @@ pub(super) enum Turn {
 }
 
 impl Upload {
-    pub fn new(connection: &Connection, keeps: bool) -> Self {
+    pub fn new(client: &Client<'_>, keeps: bool) -> Self {
         Self {
             kept: keeps.then(Vec::new),
             kept_bytes: 0,
             resent: 0,
             received: 0,
-            is_empty: connection.is_body_done(),
+            is_empty: client.is_body_done(),
             is_ended: false,
             failed: None,
         }
@@ -76,8 +76,8 @@ impl Upload {
     }
 
     /// Whether the client has sent the whole body and all of it is kept, or holds it back.
-    pub fn can_be_sent_again(&self, connection: &Connection) -> bool {
-        self.can_restart() && (connection.is_body_done() || connection.holds_body_back())
+    pub fn can_be_sent_again(&self, client: &Client<'_>) -> bool {
+        self.can_restart() && (client.is_body_done() || client.holds_body_back())
     }
 
     /// Passes on as much of the body as both sides permit. `check` sees the bytes that have arrived
@@ -85,7 +85,7 @@ impl Upload {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         upstream: &mut UpstreamConnection,
         waits: Waits,
         check: &mut dyn FnMut(u64) -> Result<(), Fault>,
@@ -94,7 +94,7 @@ impl Upload {
             if self.failed.is_some() {
                 return Ok(Turn::Upstream);
             }
-            let waits_for_client = self.fill(cx, connection, upstream, check)?;
+            let waits_for_client = self.fill(cx, client, upstream, check)?;
             let before = upstream.sent();
             let sent = if upstream.has_unsent() {
                 upstream.poll_send(cx)
@@ -102,23 +102,23 @@ impl Upload {
                 Poll::Ready(Ok(()))
             };
             if sent.is_ready() || upstream.sent() != before {
-                connection.deadlines.stop(Wait::UpstreamWrite);
+                client.deadlines().stop(Wait::UpstreamWrite);
             }
             match sent {
                 Poll::Pending => {
-                    connection.deadlines.stop(Wait::ClientRead);
-                    connection.deadlines.start(Wait::UpstreamWrite, waits.write);
+                    client.deadlines().stop(Wait::ClientRead);
+                    client.deadlines().start(Wait::UpstreamWrite, waits.write);
                     return Ok(Turn::UpstreamWrite);
                 }
                 Poll::Ready(Err(error)) => self.failed = Some(error),
                 Poll::Ready(Ok(())) if self.is_ended => return Ok(Turn::Upstream),
                 Poll::Ready(Ok(())) if waits_for_client => {
                     // RFC 9110 §10.1.1: the client waits for the upstream's `100 Continue`.
-                    if connection.expects_continue() && !connection.has_begun_body() {
+                    if client.expects_continue() && !client.has_begun_body() {
                         return Ok(Turn::Upstream);
                     }
-                    let wait = connection.timeouts().read;
-                    connection.deadlines.start(Wait::ClientRead, wait);
+                    let wait = client.timeouts().read;
+                    client.deadlines().start(Wait::ClientRead, wait);
                     return Ok(Turn::Client);
                 }
                 Poll::Ready(Ok(())) => {}
@@ -131,7 +131,7 @@ impl Upload {
     fn fill(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection,
+        client: &mut Client<'_>,
         upstream: &mut UpstreamConnection,
         check: &mut dyn FnMut(u64) -> Result<(), Fault>,
     ) -> Result<bool, Broken> {
@@ -142,10 +142,10 @@ impl Upload {
                 self.resent += 1;
                 continue;
             }
-            match connection.poll_body(cx) {
+            match client.poll_body(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(read) => {
-                    connection.deadlines.stop(Wait::ClientRead);
+                    client.deadlines().stop(Wait::ClientRead);
                     let Some(part) = read? else {
                         upstream.end(None);
                         self.is_ended = true;
@@ -198,6 +198,8 @@ pub(super) fn late(wait: Wait) -> Broken {
         Wait::ClientWrite => ClientError::Stalled.into(),
         Wait::UpstreamRead => Broken::Upstream(UpstreamError::ReadTimeout),
         Wait::UpstreamWrite => Broken::Upstream(UpstreamError::WriteTimeout),
-        Wait::Request | Wait::Head | Wait::Tunnel => Reason::Internal.into(),
+        Wait::Request | Wait::Head | Wait::Tunnel | Wait::Frame | Wait::Pong => {
+            Reason::Internal.into()
+        }
     }
 }

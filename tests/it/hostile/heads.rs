@@ -180,7 +180,16 @@ const LINES: &[Case<'static>] = &[
     ),
     ("HTTP/1.2", "GET /public/{m} HTTP/1.2\r\n{h}\r\n", &[BAD]),
     ("HTTP/2.0", "GET /public/{m} HTTP/2.0\r\n{h}\r\n", &[BAD]),
-    ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[BAD]),
+    (
+        "HTTP/2 preface after a request",
+        "GET /public/{m}x HTTP/1.1\r\n{h}\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[OK, BAD],
+    ),
+    (
+        "another protocol",
+        "INVALID CONNECTION PREFACE\r\n\r\n",
+        &[],
+    ),
     ("HTTP/1.10", "GET /public/{m} HTTP/1.10\r\n{h}\r\n", &[BAD]),
     ("HTTP/01.1", "GET /public/{m} HTTP/01.1\r\n{h}\r\n", &[BAD]),
     ("http/1.1", "GET /public/{m} http/1.1\r\n{h}\r\n", &[BAD]),

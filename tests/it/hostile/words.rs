@@ -52,8 +52,8 @@ const BROKEN: &[(&str, &[&str])] = &[
         &["a chunk does not begin with its size", "in the body"],
     ),
     (
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        &["does not serve HTTP/2"],
+        "GET /public/a HTTP/1.2\r\nHost: a\r\n\r\n",
+        &["neither HTTP/1.1 nor HTTP/1.0"],
     ),
     ("\u{16}\u{3}\u{1}", &["TLS handshake", "use http://"]),
     (
