@@ -38,6 +38,9 @@ pub enum Algorithm {
     Rs256,
 }
 
+/// How many tokens of each algorithm are issued.
+const TOKENS: usize = 500;
+
 /// Requests of one kind.
 pub struct Case {
     pub name: &'static str,
@@ -51,6 +54,8 @@ enum Kind {
     Upload,
     /// Inbound with this many different tokens, whose signatures are right or wrong.
     Inbound(Algorithm, usize, Signature),
+    /// Inbound with a bearer token that is no JWT.
+    Garbage,
     Outbound,
     Issue,
 }
@@ -60,50 +65,33 @@ enum Signature {
     Wrong,
 }
 
-/// The five cases of benches/instructions.txt.
+/// The cases of benches/instructions.txt.
 pub fn counted() -> Vec<Case> {
     use Algorithm::{Es256, Rs256};
-    let case = |name, kind| Case {
-        name,
-        status: 200,
-        kind,
-    };
+    let case = |name, status, kind| Case { name, status, kind };
+    let inbound = Kind::Inbound;
     vec![
-        case("plain", Kind::Plain),
-        case("inbound RS256", Kind::Inbound(Rs256, 1, Signature::Right)),
-        case("inbound ES256", Kind::Inbound(Es256, 1, Signature::Right)),
-        case("outbound", Kind::Outbound),
-        case("issue ES256", Kind::Issue),
+        case("plain", 200, Kind::Plain),
+        case("inbound RS256", 200, inbound(Rs256, 1, Signature::Right)),
+        case("inbound ES256", 200, inbound(Es256, 1, Signature::Right)),
+        case("outbound", 200, Kind::Outbound),
+        case("issue ES256", 200, Kind::Issue),
+        case("bad RS256", 401, inbound(Rs256, TOKENS, Signature::Wrong)),
+        case("garbage", 401, Kind::Garbage),
     ]
 }
 
-/// Those, and what a profile needs besides: bodies, tokens that are new, tokens that are refused.
+/// Those, and what a profile needs besides: bodies, tokens that are new.
 pub fn training() -> Vec<Case> {
     use Algorithm::{Es256, Rs256};
     let case = |name, status, kind| Case { name, status, kind };
     let mut cases = counted();
+    let inbound = Kind::Inbound;
     cases.extend([
         case("bodies", 200, Kind::Upload),
-        case(
-            "many RS256",
-            200,
-            Kind::Inbound(Rs256, 500, Signature::Right),
-        ),
-        case(
-            "many ES256",
-            200,
-            Kind::Inbound(Es256, 500, Signature::Right),
-        ),
-        case(
-            "bad RS256",
-            401,
-            Kind::Inbound(Rs256, 500, Signature::Wrong),
-        ),
-        case(
-            "bad ES256",
-            401,
-            Kind::Inbound(Es256, 500, Signature::Wrong),
-        ),
+        case("many RS256", 200, inbound(Rs256, TOKENS, Signature::Right)),
+        case("many ES256", 200, inbound(Es256, TOKENS, Signature::Right)),
+        case("bad ES256", 401, inbound(Es256, TOKENS, Signature::Wrong)),
     ]);
     cases
 }
@@ -113,6 +101,7 @@ impl Case {
         let (template, algorithm) = match self.kind {
             Kind::Plain | Kind::Upload => (PLAIN, Algorithm::Es256),
             Kind::Inbound(algorithm, ..) => (INBOUND, algorithm),
+            Kind::Garbage => (INBOUND, Algorithm::Rs256),
             Kind::Outbound => (OUTBOUND, Algorithm::Es256),
             Kind::Issue => (TOKEN, Algorithm::Es256),
         };
@@ -146,15 +135,16 @@ impl Case {
                         Signature::Wrong => with_signature_of(token, &tokens[at ^ 1]),
                     }
                 });
-                chosen
-                    .map(|token| {
-                        let field = format!("Authorization: Bearer {token}\r\n");
-                        load::request("GET", "/", &field, "")
-                    })
-                    .collect()
+                chosen.map(|token| with_token(&token)).collect()
             }
+            Kind::Garbage => vec![with_token(&"x".repeat(500))],
         }
     }
+}
+
+fn with_token(token: &str) -> Vec<u8> {
+    let field = format!("Authorization: Bearer {token}\r\n");
+    load::request("GET", "/", &field, "")
 }
 
 fn with_signature_of(token: &str, other: &str) -> String {
@@ -181,7 +171,7 @@ struct Issued {
 }
 
 impl Tokens {
-    pub fn of(binary: &Path, number: usize) -> Self {
+    pub fn of(binary: &Path) -> Self {
         let issued = |algorithm| {
             let config = AUTHORITY.replace("@ALGORITHM@", algorithm);
             let requests = |address| Load {
@@ -190,7 +180,7 @@ impl Tokens {
                 status: 200,
             };
             let (sidecar, load) = Load::start(|| Command::new(binary), &config, requests);
-            let answers = load.answers(number);
+            let answers = load.answers(TOKENS);
             Issued {
                 tokens: answers.iter().map(|it| token_of(it)).collect(),
                 sidecar,

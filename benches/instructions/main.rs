@@ -33,6 +33,9 @@ struct Arguments {
     /// Requests of each case; a count sends them three times. Default: 300, and 20000 for --train.
     #[arg(long, value_name = "N")]
     requests: Option<usize>,
+    /// Counts only the cases whose name contains this text.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["train", "bless"])]
+    only: Option<String>,
     /// Writes the counts to benches/instructions.txt.
     #[arg(long)]
     bless: bool,
@@ -63,7 +66,7 @@ fn has_valgrind() -> bool {
 
 fn train(binary: &PathBuf, requests: usize) {
     let upstream = Upstream::start(false);
-    let tokens = Tokens::of(binary, 500);
+    let tokens = Tokens::of(binary);
     for case in cases::training() {
         let config = case.config(&tokens, &upstream);
         let load = |address| Load::new(&case, &tokens, address);
@@ -78,9 +81,11 @@ fn train(binary: &PathBuf, requests: usize) {
 fn count(arguments: &Arguments) {
     let requests = arguments.requests.unwrap_or(300);
     let upstream = Upstream::start(true);
-    let tokens = Tokens::of(&arguments.bin, 1);
+    let tokens = Tokens::of(&arguments.bin);
     let mut figures = Figures::default();
-    for case in cases::counted() {
+    let only = arguments.only.as_deref().unwrap_or_default();
+    let cases = cases::counted().into_iter();
+    for case in cases.filter(|case| case.name.contains(only)) {
         let [once, twice] = [1, 2].map(|times| {
             instructions_of(
                 &case,
