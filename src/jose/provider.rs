@@ -1,8 +1,8 @@
-//! The jsonwebtoken crypto provider: aws-lc-rs with keys that are parsed once.
+//! The jsonwebtoken crypto provider: aws-lc-rs with private keys that are parsed once.
 //!
-//! jsonwebtoken's own providers parse the key at every operation. That adds half of the cost of an
-//! RSA verification, and several times the cost of a signature. This one caches the parsed key
-//! under a digest of algorithm and bytes. The cache is bounded, because keys come from outside.
+//! jsonwebtoken's own providers parse the key at every operation, which costs several times as much
+//! as a signature. This one caches the parsed key under a digest of algorithm and bytes. The cache
+//! is bounded. It only signs: `key_set` verifies.
 
 use std::sync::{Arc, LazyLock, Once};
 
@@ -10,19 +10,17 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     self as aws, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RsaKeyPair,
 };
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::signature::{self, Signer, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::signature::{self, Signer};
+use jsonwebtoken::{Algorithm, EncodingKey};
 use moka::sync::Cache;
 
 use crate::domain::hash::sha256_parts;
 
-/// How many parsed keys are cached: far more than the authorities of one sidecar publish.
+/// How many parsed keys are cached: far more than one sidecar signs with.
 const CACHED_KEYS: u64 = 512;
 
-static PUBLIC_KEYS: LazyLock<Cache<[u8; 32], Arc<ParsedPublicKey>>> =
-    LazyLock::new(|| Cache::new(CACHED_KEYS));
 static PRIVATE_KEYS: LazyLock<Cache<[u8; 32], Arc<PrivateKey>>> =
     LazyLock::new(|| Cache::new(CACHED_KEYS));
 
@@ -33,12 +31,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
             key: private_key(*algorithm, key)?,
         }))
     },
-    verifier_factory: |algorithm, key| {
-        Ok(Box::new(Verifying {
-            algorithm: *algorithm,
-            key: public_key(*algorithm, key)?,
-        }))
-    },
+    verifier_factory: |_, _| Err(unsupported()),
     // Only jsonwebtoken's own JWK conversions use these; `key_set` and `sign` do that work here.
     key_utils: KeyUtils::new_unimplemented(),
 };
@@ -93,25 +86,6 @@ impl JwtSigner for Signing {
     }
 }
 
-struct Verifying {
-    algorithm: Algorithm,
-    key: Arc<ParsedPublicKey>,
-}
-
-impl Verifier<Vec<u8>> for Verifying {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        self.key
-            .verify_sig(message, signature)
-            .map_err(|_| signature::Error::new())
-    }
-}
-
-impl JwtVerifier for Verifying {
-    fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-}
-
 fn unsupported() -> Error {
     ErrorKind::UnsupportedAlgorithm.into()
 }
@@ -139,20 +113,6 @@ fn verification(algorithm: Algorithm) -> Option<&'static dyn aws::VerificationAl
 /// Parses a public key: SubjectPublicKeyInfo, or the bare form that aws-lc-rs accepts.
 pub(super) fn parse_public_key(algorithm: Algorithm, bytes: &[u8]) -> Option<ParsedPublicKey> {
     ParsedPublicKey::new(verification(algorithm)?, bytes).ok()
-}
-
-fn public_key(algorithm: Algorithm, key: &DecodingKey) -> Result<Arc<ParsedPublicKey>, Error> {
-    let bytes = key.try_get_as_bytes()?;
-    let id = sha256_parts(&[super::algorithm_name(algorithm).as_bytes(), bytes]);
-    if let Some(known) = PUBLIC_KEYS.get(&id) {
-        return Ok(known);
-    }
-    if key.family() != algorithm.family() {
-        return Err(invalid_key());
-    }
-    let parsed = Arc::new(parse_public_key(algorithm, bytes).ok_or_else(invalid_key)?);
-    PUBLIC_KEYS.insert(id, parsed.clone());
-    Ok(parsed)
 }
 
 fn private_key(algorithm: Algorithm, key: &EncodingKey) -> Result<Arc<PrivateKey>, Error> {
@@ -185,26 +145,4 @@ fn parse_private_key(algorithm: Algorithm, pkcs8: &[u8]) -> Result<PrivateKey, E
         _ => return Err(unsupported()),
     }
     .map_err(|_| invalid_key())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jose::sign::SigningKey;
-    use crate::jose::{ALGORITHMS, key_set::KeySet};
-
-    #[test]
-    fn a_key_is_parsed_once_for_each_algorithm_it_verifies() {
-        for algorithm in ALGORITHMS {
-            let jwk = SigningKey::generate(*algorithm).unwrap().public_jwk();
-            let set =
-                KeySet::parse(serde_json::json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
-            let key = set.candidates(None, *algorithm).unwrap()[0].decoding_key();
-            let first = public_key(*algorithm, key).unwrap();
-            assert!(
-                Arc::ptr_eq(&first, &public_key(*algorithm, &key.clone()).unwrap()),
-                "{algorithm:?}"
-            );
-        }
-    }
 }

@@ -30,7 +30,7 @@ pub enum InvalidJws {
 /// A compact JWS with any payload, before its signature is checked.
 pub struct CompactJws<'a> {
     signing_input: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
     header: Claims,
     algorithm: Algorithm,
     payload: Vec<u8>,
@@ -59,10 +59,9 @@ impl<'a> CompactJws<'a> {
         if !matches!(header.get("kid"), None | Some(serde_json::Value::String(_))) {
             return Err(InvalidJws::Malformed);
         }
-        decode(signature)?;
         Ok(Self {
             signing_input,
-            signature,
+            signature: decode(signature)?,
             algorithm,
             payload: decode(payload)?,
             header,
@@ -97,14 +96,11 @@ impl<'a> CompactJws<'a> {
     /// Whether `key` made the signature with this header's algorithm.
     #[must_use]
     pub fn verify(&self, key: &VerifyingKey) -> bool {
-        key.allows(self.algorithm)
-            && jsonwebtoken::crypto::verify(
-                self.signature,
-                self.signing_input.as_bytes(),
-                key.decoding_key(),
-                self.algorithm,
-            )
-            .unwrap_or(false)
+        key.verifies(
+            self.algorithm,
+            self.signing_input.as_bytes(),
+            &self.signature,
+        )
     }
 }
 

@@ -1,12 +1,13 @@
 //! One JWK (RFC 7517 §4), parsed and bound to the algorithms that it may verify.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature as aws;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{AlgorithmFamily, DecodingKey};
+use jsonwebtoken::AlgorithmFamily;
 use serde_json::Value;
 
 use crate::domain::hash::sha256;
@@ -54,8 +55,17 @@ pub type Fingerprint = [u8; 16];
 pub struct VerifyingKey {
     pub(super) kid: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
-    decoding: DecodingKey,
     pub(super) fingerprint: Fingerprint,
+    prepared: Arc<Prepared>,
+}
+
+/// A key parsed for each of its algorithms at the first use: that costs half of an RSA
+/// verification.
+struct Prepared {
+    /// Its SubjectPublicKeyInfo.
+    spki: Box<[u8]>,
+    /// In the order of [`VerifyingKey::algorithms`].
+    keys: Box<[OnceLock<Option<aws::ParsedPublicKey>>]>,
 }
 
 impl VerifyingKey {
@@ -71,8 +81,22 @@ impl VerifyingKey {
         self.fingerprint
     }
 
-    pub(in crate::jose) fn decoding_key(&self) -> &DecodingKey {
-        &self.decoding
+    /// Whether the key made this signature of the message with this algorithm.
+    pub(in crate::jose) fn verifies(
+        &self,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        self.prepared_for(algorithm)
+            .is_some_and(|key| key.verify_sig(message, signature).is_ok())
+    }
+
+    pub(super) fn prepared_for(&self, algorithm: Algorithm) -> Option<&aws::ParsedPublicKey> {
+        let place = self.algorithms.iter().position(|one| *one == algorithm)?;
+        let key = self.prepared.keys.get(place)?;
+        key.get_or_init(|| parse_public_key(algorithm, &self.prepared.spki))
+            .as_ref()
     }
 
     /// Reads one JWK.
@@ -101,10 +125,9 @@ impl VerifyingKey {
         let unreadable = || fault("it cannot be read");
         let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(&parsed).map_err(|_| unreadable())?;
         let spki = spki.as_ref();
-        let decoding = match first.family() {
-            AlgorithmFamily::Rsa => DecodingKey::from_rsa_der(spki),
-            AlgorithmFamily::Ec => DecodingKey::from_ec_der(spki),
-            _ => DecodingKey::from_ed_der(spki),
+        let prepared = Prepared {
+            spki: spki.into(),
+            keys: algorithms.iter().map(|_| OnceLock::new()).collect(),
         };
         let kid = match jwk.get("kid") {
             None | Some(Value::Null) => None,
@@ -115,8 +138,8 @@ impl VerifyingKey {
         Ok(Self {
             kid,
             algorithms,
-            decoding,
             fingerprint,
+            prepared: Arc::new(prepared),
         })
     }
 }

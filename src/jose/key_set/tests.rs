@@ -1,7 +1,11 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::*;
+use crate::domain::secret::ExposeSecret;
 use crate::jose::sign::SigningKey;
+use crate::jose::verify::Jws;
 
 fn jwk(algorithm: Algorithm) -> Value {
     SigningKey::generate(algorithm).unwrap().public_jwk()
@@ -248,6 +252,49 @@ fn a_kid_gives_one_candidate_and_no_kid_at_most_two() {
         set.candidates(Some(kid), Algorithm::RS256).err(),
         Some(NoCandidate::Algorithm)
     );
+}
+
+#[test]
+fn a_key_is_parsed_once_for_each_algorithm_it_verifies() {
+    for algorithm in crate::jose::ALGORITHMS {
+        let key = SigningKey::generate(*algorithm).unwrap();
+        let set = parse(&[key.public_jwk()]).unwrap();
+        let token = key.sign("JWT", &json!({})).unwrap();
+        let jws = Jws::parse(token.expose_secret()).unwrap();
+        assert!(jws.verify(&set.keys[0]), "{algorithm:?}");
+        let prepared =
+            |set: &KeySet| std::ptr::from_ref(set.keys[0].prepared_for(*algorithm).unwrap());
+        assert_eq!(prepared(&set), prepared(&set.clone()), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_signature_is_only_right_for_its_text_and_its_algorithm() {
+    let keys = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(|algorithm| {
+        let key = SigningKey::generate(algorithm).unwrap();
+        (algorithm, key)
+    });
+    for (algorithm, key) in &keys {
+        let mut jwk = key.public_jwk();
+        jwk.as_object_mut().unwrap().remove("alg");
+        let set = parse(&[jwk]).unwrap();
+        let token = key.sign("JWT", &json!({"a": 1})).unwrap();
+        let (text, signature) = token.expose_secret().rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let verifies = |algorithm, text: &str, signature: &[u8]| {
+            set.keys[0].verifies(algorithm, text.as_bytes(), signature)
+        };
+        assert!(verifies(*algorithm, text, &signature));
+        assert!(!verifies(*algorithm, &text[1..], &signature));
+        assert!(!verifies(*algorithm, text, &signature[1..]));
+        assert!(!verifies(*algorithm, text, &[]));
+        for other in crate::jose::ALGORITHMS.iter().filter(|it| *it != algorithm) {
+            assert!(
+                !verifies(*other, text, &signature),
+                "{algorithm:?} {other:?}"
+            );
+        }
+    }
 }
 
 #[test]
