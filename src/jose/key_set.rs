@@ -181,15 +181,13 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Vec<&VerifyingKey>, NoCandidate> {
-        let named = |key: &&VerifyingKey| kid.is_none() || key.kid.as_deref() == kid;
-        if !self.keys.iter().any(|key| named(&key)) {
+        if !self.has(kid) {
             return Err(NoCandidate::UnknownKid);
         }
         let mut fitting: Vec<_> = self
             .keys
             .iter()
-            .filter(named)
-            .filter(|key| key.allows(algorithm))
+            .filter(|key| key.fits(kid) && key.allows(algorithm))
             .collect();
         match fitting.len() {
             0 => return Err(NoCandidate::Algorithm),
@@ -197,6 +195,12 @@ impl KeySet {
             _ => self.choose(&mut fitting),
         }
         Ok(fitting)
+    }
+
+    /// Whether the set has a key for tokens with this `kid`, or without one.
+    #[must_use]
+    pub fn has(&self, kid: Option<&str>) -> bool {
+        self.keys.iter().any(|key| key.fits(kid))
     }
 
     /// Keeps the keys that verified lately, the last first, and fills up with random other ones.

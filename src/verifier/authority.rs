@@ -18,7 +18,7 @@ use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::http_client::{FetchTimeouts, HttpClient, HttpOptions};
 use crate::jose::Algorithm;
-use crate::jose::key_set::{KeySet, NoCandidate};
+use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{KeptAt, Keys, LiveKeys, Renewal, Source};
 use crate::jose::verify::Jws;
 
@@ -300,14 +300,14 @@ impl Authority {
     pub(super) async fn keys_for(
         &self,
         jws: &Jws<'_>,
-        missing: &[u8; 32],
+        missing: impl FnOnce() -> [u8; 32],
     ) -> Result<Arc<KeySet>, Reason> {
         if let Keys::Usable(keys) = self.keys().current()
-            && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
+            && keys.has(jws.kid())
         {
             return Ok(keys);
         }
-        let renewal = self.keys().renew(missing).await;
+        let renewal = self.keys().renew(&missing()).await;
         match self.keys().current() {
             // Another request's fetch may have brought the key, so the set counts more than the
             // renewal.

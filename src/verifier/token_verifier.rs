@@ -352,8 +352,8 @@ impl TokenVerifier {
         bearer: &BearerToken<'_>,
     ) -> Result<(&'j Claims, Fingerprint), Reason> {
         // A token without `kid` may be signed by any key, so the token itself is looked up.
-        let missing = sha256(jws.kid().unwrap_or(bearer.text()).as_bytes());
-        let keys = authority.keys_for(jws, &missing).await?;
+        let missing = || sha256(jws.kid().unwrap_or(bearer.text()).as_bytes());
+        let keys = authority.keys_for(jws, missing).await?;
         // Only requests with cached tokens need protection from a flood of new tokens.
         let signed = if self.cache.is_enabled() {
             let turn = share::turn().await.map_err(|_| Reason::Busy)?;
@@ -364,7 +364,7 @@ impl TokenVerifier {
         // A token without `kid` may be signed by a key that is newer than the set.
         if signed.is_err()
             && jws.kid().is_none()
-            && let Some(newer) = authority.newer_than(&keys, &missing).await
+            && let Some(newer) = authority.newer_than(&keys, &missing()).await
         {
             return Ok(jws.verify_with(&newer)?);
         }

@@ -75,6 +75,11 @@ impl VerifyingKey {
         self.algorithms.contains(&algorithm)
     }
 
+    /// Whether the key may verify tokens with this `kid`. One without `kid` may have any key.
+    pub(super) fn fits(&self, kid: Option<&str>) -> bool {
+        kid.is_none() || self.kid.as_deref() == kid
+    }
+
     /// Identifies this key, also in later editions of the set.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
