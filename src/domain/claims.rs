@@ -3,6 +3,8 @@
 //! Parsers disagree about JSON with a repeated member (RFC 8725 §2.4), so it is refused at every
 //! depth. A member of the wrong type is an error, never "absent".
 
+pub mod outline;
+
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};

@@ -24,9 +24,7 @@ impl OwnToken {
         let published = keys.verifying_keys();
         let candidates = published.candidates(jws.kid(), jws.algorithm()).ok()?;
         let (claims, _) = jws.verified_claims(&candidates)?;
-        let token = Self {
-            claims: claims.clone(),
-        };
+        let token = Self { claims };
         (token.text("iss") == Some(&policy.issuer)).then_some(token)
     }
 

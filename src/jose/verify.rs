@@ -1,8 +1,8 @@
 //! A compact JWS from outside (RFC 7515 §3.1).
 //!
 //! jsonwebtoken's `decode` ignores `typ` and `crit` and parses header and payload twice. Here the
-//! header is parsed once, strictly. The claims of an unverified token stay private, except `iss`,
-//! which chooses the keys, and the claims of the access log.
+//! header is parsed once, strictly. Before the signature is checked, the payload is only checked as
+//! JSON; no claim is read except `iss`, which chooses the keys, and those for the access log.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::key_set::{Fingerprint, KeySet, NoCandidate, VerifyingKey};
 use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::Claims;
+use crate::domain::claims::outline::{Member, members};
 use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::reason::Reason;
 
@@ -31,8 +32,7 @@ pub enum InvalidJws {
 pub struct CompactJws<'a> {
     signing_input: &'a str,
     signature: Vec<u8>,
-    header: Claims,
-    algorithm: Algorithm,
+    header: Header,
     payload: Vec<u8>,
 }
 
@@ -48,59 +48,78 @@ impl<'a> CompactJws<'a> {
         if payload.contains('.') || signature.is_empty() {
             return Err(InvalidJws::Malformed);
         }
-        let header = parse_object(&decode(header)?)?;
-        let algorithm = match header.string("alg") {
-            Ok(Some(name)) => parse_algorithm(name).ok_or(InvalidJws::Algorithm)?,
-            _ => return Err(InvalidJws::Algorithm),
-        };
-        if header.contains("crit") || header.contains("b64") {
-            return Err(InvalidJws::Critical);
-        }
-        if !matches!(header.get("kid"), None | Some(serde_json::Value::String(_))) {
-            return Err(InvalidJws::Malformed);
-        }
         Ok(Self {
-            signing_input,
+            header: Header::parse(&decode(header)?)?,
             signature: decode(signature)?,
-            algorithm,
             payload: decode(payload)?,
-            header,
+            signing_input,
         })
     }
 
     /// The algorithm the header names. Trust it only together with a key that allows it.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.header.algorithm
     }
 
     /// The key id the header names.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
-        self.header.get("kid").and_then(|kid| kid.as_str())
+        self.header.kid.as_deref()
     }
 
     /// The header's `typ`; `None` also when it is not a string, so compare with
     /// [`CompactJws::has_typ`].
     #[must_use]
     pub fn typ(&self) -> Option<&str> {
-        self.header.get("typ").and_then(|typ| typ.as_str())
+        self.header.typ.as_deref()
     }
 
     /// Whether the header has a `typ` at all.
     #[must_use]
     pub fn has_typ(&self) -> bool {
-        self.header.contains("typ")
+        self.header.has_typ
     }
 
     /// Whether `key` made the signature with this header's algorithm.
     #[must_use]
     pub fn verify(&self, key: &VerifyingKey) -> bool {
         key.verifies(
-            self.algorithm,
+            self.algorithm(),
             self.signing_input.as_bytes(),
             &self.signature,
         )
+    }
+}
+
+/// The members of a JOSE header that are used.
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    has_typ: bool,
+}
+
+impl Header {
+    fn parse(json: &[u8]) -> Result<Self, InvalidJws> {
+        let names = ["alg", "kid", "typ", "crit", "b64"];
+        let [alg, kid, typ, crit, b64] = outline(json, names)?;
+        let algorithm = match &alg {
+            Member::Text(name) => parse_algorithm(name).ok_or(InvalidJws::Algorithm)?,
+            Member::Absent | Member::Other => return Err(InvalidJws::Algorithm),
+        };
+        if crit != Member::Absent || b64 != Member::Absent {
+            return Err(InvalidJws::Critical);
+        }
+        if kid == Member::Other {
+            return Err(InvalidJws::Malformed);
+        }
+        Ok(Self {
+            algorithm,
+            kid: kid.into_text(),
+            has_typ: typ != Member::Absent,
+            typ: typ.into_text(),
+        })
     }
 }
 
@@ -134,7 +153,7 @@ impl From<Unverified> for Reason {
 pub struct ClaimedToken {
     /// The `iss`.
     pub issuer: Option<String>,
-    /// The `aud` values, joined by spaces.
+    /// The `aud` values, joined by spaces, if they were asked for.
     pub audience: Option<String>,
     /// The `jti`.
     pub id: Option<String>,
@@ -143,7 +162,7 @@ pub struct ClaimedToken {
 /// A JWT (RFC 7519 §3): a compact JWS whose payload is a JSON object.
 pub struct Jws<'a> {
     compact: CompactJws<'a>,
-    claims: Claims,
+    claimed_issuer: Option<String>,
 }
 
 impl<'a> std::ops::Deref for Jws<'a> {
@@ -161,27 +180,31 @@ impl<'a> Jws<'a> {
     /// [`InvalidJws`] says what is wrong with it.
     pub fn parse(text: &'a str) -> Result<Self, InvalidJws> {
         let compact = CompactJws::parse(text)?;
-        let claims = parse_object(&compact.payload)?;
-        Ok(Self { compact, claims })
+        let [issuer] = outline(&compact.payload, ["iss"])?;
+        let claimed_issuer = issuer.into_text();
+        Ok(Self {
+            compact,
+            claimed_issuer,
+        })
     }
 
     /// The `iss` of the unverified payload: use it only to choose whose keys to try.
     #[must_use]
     pub fn claimed_issuer(&self) -> Option<&str> {
-        self.claims.get("iss").and_then(|iss| iss.as_str())
+        self.claimed_issuer.as_deref()
     }
 
-    /// Claims of the unverified payload, for the access log only.
+    /// Claims of the unverified payload, for the access log only. `aud` may be a list, so reading
+    /// it costs more.
     #[must_use]
-    pub fn claimed_for_log(&self) -> ClaimedToken {
+    pub fn claimed_for_log(self, with_audience: bool) -> ClaimedToken {
+        let claims = with_audience.then(|| self.claims()).flatten();
+        let audience = claims.as_ref().and_then(|it| it.strings("aud").ok());
+        let id = outline(&self.compact.payload, ["jti"]).ok();
         ClaimedToken {
-            issuer: self.claimed_issuer().map(str::to_owned),
-            audience: self.claims.strings("aud").ok().map(|aud| aud.join(" ")),
-            id: self
-                .claims
-                .get("jti")
-                .and_then(|jti| jti.as_str())
-                .map(str::to_owned),
+            audience: audience.map(|aud| aud.join(" ")),
+            id: id.and_then(|[id]| id.into_text()),
+            issuer: self.claimed_issuer,
         }
     }
 
@@ -190,16 +213,16 @@ impl<'a> Jws<'a> {
     pub fn verified_claims<'k>(
         &self,
         keys: &[&'k VerifyingKey],
-    ) -> Option<(&Claims, &'k VerifyingKey)> {
+    ) -> Option<(Claims, &'k VerifyingKey)> {
         let key = keys.iter().find(|key| self.verify(key))?;
-        Some((&self.claims, key))
+        Some((self.claims()?, key))
     }
 
     /// The payload's claims and the key that made the signature, if a key of this set did.
     ///
     /// # Errors
     /// [`Unverified`] says why none did.
-    pub fn verify_with(&self, keys: &KeySet) -> Result<(&Claims, Fingerprint), Unverified> {
+    pub fn verify_with(&self, keys: &KeySet) -> Result<(Claims, Fingerprint), Unverified> {
         let candidates = keys.candidates(self.kid(), self.algorithm())?;
         let (claims, key) = self
             .verified_claims(&candidates)
@@ -208,6 +231,11 @@ impl<'a> Jws<'a> {
             keys.verified_by(key);
         }
         Ok((claims, key.fingerprint()))
+    }
+
+    /// `Some`, because `parse` has checked the payload.
+    fn claims(&self) -> Option<Claims> {
+        Claims::parse(&self.payload).ok()
     }
 }
 
@@ -218,7 +246,7 @@ pub fn reread_claims(text: &str, verified: &KeyedDigest) -> Option<Claims> {
     if KeyedDigest::of(text.as_bytes()) != *verified {
         return None;
     }
-    Jws::parse(text).ok().map(|jws| jws.claims)
+    Jws::parse(text).ok()?.claims()
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, InvalidJws> {
@@ -227,8 +255,11 @@ fn decode(part: &str) -> Result<Vec<u8>, InvalidJws> {
         .map_err(|_| InvalidJws::Malformed)
 }
 
-fn parse_object(json: &[u8]) -> Result<Claims, InvalidJws> {
-    Claims::parse(json).map_err(|_| InvalidJws::Malformed)
+fn outline<'j, const N: usize>(
+    json: &'j [u8],
+    names: [&str; N],
+) -> Result<[Member<'j>; N], InvalidJws> {
+    members(json, names).map_err(|_| InvalidJws::Malformed)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Access {
     /// would be, refused.
     pub fn note_refused_token(&mut self, headers: &HeaderMap) {
         if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
-            self.claimed = claimed_token(headers);
+            self.claimed = claimed_token(headers, self.reason == Reason::Audience);
         }
     }
 

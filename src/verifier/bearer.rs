@@ -115,9 +115,10 @@ fn trim_spaces(mut bytes: &[u8]) -> &[u8] {
 /// The claims of a request's unverified bearer token, for the access log. `None` if the request has
 /// no signed JWT.
 #[must_use]
-pub fn claimed_token(headers: &HeaderMap) -> Option<ClaimedToken> {
+pub fn claimed_token(headers: &HeaderMap, with_audience: bool) -> Option<ClaimedToken> {
     let bearer = BearerToken::extract(headers).ok()?;
-    Some(Jws::parse(bearer.text()).ok()?.claimed_for_log())
+    let jws = Jws::parse(bearer.text()).ok()?;
+    Some(jws.claimed_for_log(with_audience))
 }
 
 /// RFC 6750 §2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.

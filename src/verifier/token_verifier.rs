@@ -342,15 +342,15 @@ impl TokenVerifier {
             issuer: &authority.issuer,
             now: self.clock.now(),
         };
-        TokenFacts::read(claims, digest, index, key, &reading)
+        TokenFacts::read(&claims, digest, index, key, &reading)
     }
 
-    async fn check_signature<'j>(
+    async fn check_signature(
         &self,
-        jws: &'j Jws<'_>,
+        jws: &Jws<'_>,
         authority: &Authority,
         bearer: &BearerToken<'_>,
-    ) -> Result<(&'j Claims, Fingerprint), Reason> {
+    ) -> Result<(Claims, Fingerprint), Reason> {
         // A token without `kid` may be signed by any key, so the token itself is looked up.
         let missing = || sha256(jws.kid().unwrap_or(bearer.text()).as_bytes());
         let keys = authority.keys_for(jws, missing).await?;

@@ -144,5 +144,5 @@ fn verify(jws: &Jws<'_>, keys: &KeySet, verified: &AtomicUsize) -> Result<Claims
     if candidates.len() > 1 {
         keys.verified_by(key);
     }
-    Ok(claims.clone())
+    Ok(claims)
 }

@@ -52,14 +52,14 @@ pub(super) async fn verify(issuer: &Issuer, text: &str) -> Result<List, &'static
         return Err(UNSIGNED);
     }
     if let Ok((claims, _)) = jws.verify_with(&*usable_keys(issuer)?) {
-        return read(claims, &issuer.name);
+        return read(&claims, &issuer.name);
     }
     // The issuer may have changed its key.
     let missing = sha256(jws.kid().unwrap_or_default().as_bytes());
     issuer.keys.renew(&missing).await;
     let keys = usable_keys(issuer)?;
     let (claims, _) = jws.verify_with(&keys).map_err(|_| UNSIGNED)?;
-    read(claims, &issuer.name)
+    read(&claims, &issuer.name)
 }
 
 fn usable_keys(issuer: &Issuer) -> Result<Arc<KeySet>, &'static str> {
