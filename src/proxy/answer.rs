@@ -262,7 +262,7 @@ impl<'a> Answer<'a> {
         }
         if let Some(challenge) = self
             .challenge()
-            .and_then(|text| HeaderValue::from_str(&text).ok())
+            .and_then(|text| HeaderValue::try_from(text).ok())
         {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }

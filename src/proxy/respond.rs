@@ -25,7 +25,8 @@ impl Answer<'_> {
         }
         settle_connection(client);
         let body = self.body();
-        let mut answer = ResponseHeader::build(self.status(), Some(9)).map_err(unwritable)?;
+        let mut answer =
+            ResponseHeader::build_no_case(self.status(), Some(9)).map_err(unwritable)?;
         for (name, value) in self.headers(&body) {
             answer.insert_header(name, value).map_err(unwritable)?;
         }
