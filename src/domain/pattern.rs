@@ -9,6 +9,8 @@ use super::path::{NormalPath, Ordinary};
 #[derive(Clone, Debug)]
 pub struct Pattern {
     pub segments: Vec<Segment>,
+    /// The named segments, each with its place. They match any segment.
+    captures: Vec<(String, usize)>,
     /// `**` at the end: any rest, including none.
     pub any_rest: bool,
 }
@@ -34,6 +36,9 @@ pub enum InvalidPattern {
     /// `*` is only part of a segment.
     #[error("`*` matches a whole segment")]
     PartialWildcard,
+    /// Two segments have the same name.
+    #[error("two segments of the pattern have the same name")]
+    RepeatedName,
 }
 
 impl Pattern {
@@ -42,9 +47,22 @@ impl Pattern {
     /// # Errors
     /// [`InvalidPattern`] names the problem.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        let (text, captures) = unnamed(text);
+        let mut names: Vec<_> = captures.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if names
+            .windows(2)
+            .any(|pair| matches!(pair, [one, other] if one == other))
+        {
+            return Err(InvalidPattern::RepeatedName);
+        }
         // `*` is a valid path character, so the pattern itself has a normal form.
         let path =
-            NormalPath::parse_with(text, Ordinary::ALL).map_err(|_| InvalidPattern::NotAPath)?;
+            NormalPath::parse_with(&text, Ordinary::ALL).map_err(|_| InvalidPattern::NotAPath)?;
+        // In another form the named segments could have other places.
+        if !captures.is_empty() && path.as_str() != text {
+            return Err(InvalidPattern::NotAPath);
+        }
         // Only an unescaped `*` is a wildcard: `%2A` is an asterisk of the path.
         let mut written: Vec<_> = path
             .as_str()
@@ -67,8 +85,18 @@ impl Pattern {
                 });
         Ok(Self {
             segments: segments.collect::<Result<_, _>>()?,
+            captures,
             any_rest,
         })
+    }
+
+    /// The place of the segment with this name.
+    #[must_use]
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        let mut captures = self.captures.iter();
+        captures
+            .find(|(known, _)| known == name)
+            .map(|(_, place)| *place)
     }
 
     /// Whether the pattern matches a path.
@@ -99,6 +127,7 @@ impl Pattern {
         };
         Self {
             segments: self.segments.iter().map(folded).collect(),
+            captures: self.captures.clone(),
             any_rest: self.any_rest,
         }
     }
@@ -116,9 +145,106 @@ impl Pattern {
     }
 }
 
+/// The name of a segment that is written `{name}`.
+#[must_use]
+pub fn name_of_segment(segment: &str) -> Option<&str> {
+    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    is_capture_name(name).then_some(name)
+}
+
+/// Whether a segment can have this name: letters, digits and `_`, not beginning with a digit.
+#[must_use]
+pub fn is_capture_name(name: &str) -> bool {
+    matches!(name.len(), 1..=64)
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// A pattern with `*` for each named segment, and the names with the places of their segments.
+#[must_use]
+pub fn unnamed(pattern: &str) -> (Cow<'_, str>, Vec<(String, usize)>) {
+    if !pattern.contains('{') {
+        return (pattern.into(), Vec::new());
+    }
+    let mut captures = Vec::new();
+    // The text before the first slash is no segment.
+    let segments = pattern.split('/').enumerate().map(|(place, segment)| {
+        match name_of_segment(segment).zip(place.checked_sub(1)) {
+            Some((name, place)) => {
+                captures.push((name.to_owned(), place));
+                "*"
+            }
+            None => segment,
+        }
+    });
+    let text = segments.collect::<Vec<_>>().join("/");
+    (text.into(), captures)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_named_segment_is_any_segment_and_has_a_place() {
+        let pattern = Pattern::parse("/api/{tenant}/*/{deviceId}/**").unwrap();
+        assert_eq!(pattern.place_of("tenant"), Some(1));
+        assert_eq!(pattern.place_of("deviceId"), Some(3));
+        assert_eq!(pattern.place_of("deviceid"), None);
+        for (path, expected) in [
+            ("/api/a/b/c", true),
+            ("/api/a/b", false),
+            ("/api/a/b/c/d", true),
+        ] {
+            assert_eq!(
+                pattern.matches(&NormalPath::parse(path).unwrap()),
+                expected,
+                "{path}"
+            );
+        }
+        for (text, why) in [
+            ("/{a}/{a}", InvalidPattern::RepeatedName),
+            ("//{a}", InvalidPattern::NotAPath),
+            ("/./{a}", InvalidPattern::NotAPath),
+        ] {
+            assert_eq!(Pattern::parse(text).err(), Some(why), "{text}");
+        }
+        // An escaped brace is an ordinary character.
+        let literal = Pattern::parse("/%7Ba%7D").unwrap();
+        assert!(literal.matches(&NormalPath::parse("/{a}").unwrap()));
+        assert!(!literal.matches(&NormalPath::parse("/x").unwrap()));
+        assert_eq!(literal.place_of("a"), None);
+    }
+
+    fn segment() -> impl Strategy<Value = String> {
+        proptest::sample::select(vec!["a", "*", "{one}", "{two}", "%7Bx%7D", "b.c"])
+            .prop_map(str::to_owned)
+    }
+
+    proptest! {
+        /// A named segment matches as `*` does, and its place is the one where it is written.
+        #[test]
+        fn names_change_nothing_but_say_a_place(
+            segments in proptest::collection::vec(segment(), 0..5),
+            path in "(/[ab*.]{1,3}){0,5}/?",
+        ) {
+            let text = format!("/{}", segments.join("/"));
+            let stars = text.replace("{one}", "*").replace("{two}", "*");
+            let path = format!("/{}", path.trim_start_matches('/'));
+            let (Ok(named), Ok(path)) = (Pattern::parse(&text), NormalPath::parse(&path)) else {
+                return Ok(());
+            };
+            prop_assert_eq!(named.matches(&path), Pattern::parse(&stars).unwrap().matches(&path));
+            for name in ["one", "two"] {
+                let written = segments.iter().position(|segment| *segment == format!("{{{name}}}"));
+                prop_assert_eq!(named.place_of(name), written);
+            }
+        }
+    }
 
     #[test]
     fn patterns_match_whole_decoded_segments() {
