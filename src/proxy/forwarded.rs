@@ -38,6 +38,8 @@ pub struct RequestOrigin {
     nodes: Vec<Option<IpAddr>>,
     /// Index of the client in `nodes`; `None` means the peer.
     client: Option<usize>,
+    /// Whether the client itself is known: no address in front of it is missing or unreadable.
+    is_known: bool,
     /// The scheme and host that the client used.
     called: Called,
     /// The original lists, where they agree with this origin.
@@ -48,6 +50,15 @@ pub struct RequestOrigin {
 struct Called {
     proto: Option<String>,
     host: Option<String>,
+}
+
+impl Called {
+    fn in_x_forwarded(headers: &HeaderMap) -> Self {
+        Self {
+            proto: single(headers, &X_FORWARDED_PROTO).and_then(first_scheme),
+            host: single(headers, &X_FORWARDED_HOST).and_then(first_host),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +82,7 @@ impl RequestOrigin {
             is_trusted: trusts(peer),
             nodes: Vec::new(),
             client: None,
+            is_known: true,
             called: Called::default(),
             lists: Lists::default(),
         };
@@ -80,10 +92,7 @@ impl RequestOrigin {
         let x_list = joined(headers, &X_FORWARDED_FOR);
         let list = joined(headers, &header::FORWARDED);
         let elements = list.as_deref().and_then(parse_forwarded);
-        let x_called = Called {
-            proto: single(headers, &X_FORWARDED_PROTO).and_then(first_scheme),
-            host: single(headers, &X_FORWARDED_HOST).and_then(first_host),
-        };
+        let x_called = Called::in_x_forwarded(headers);
         let real_ip = single(headers, &X_REAL_IP).and_then(parse_node);
         match (&x_list, &elements, real_ip) {
             (Some(x_list), _, _) => {
@@ -98,6 +107,7 @@ impl RequestOrigin {
             (None, None, _) => {}
         }
         origin.client = client_of(&origin.nodes, trusts);
+        origin.is_known = origin.knows_client(headers, trusts);
         let says = elements
             .as_deref()
             .map(|elements| called_in(elements, origin.client));
@@ -123,6 +133,15 @@ impl RequestOrigin {
         origin
     }
 
+    /// Whether the list of addresses reaches the client. A list that cannot be read does not.
+    fn knows_client(&self, headers: &HeaderMap, trusts: impl Fn(IpAddr) -> bool) -> bool {
+        match self.client {
+            // In front of another proxy is the client, if the list has it.
+            Some(index) => index == 0 || !trusts(self.client()),
+            None => !reports_client(headers),
+        }
+    }
+
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.is_trusted
@@ -134,6 +153,12 @@ impl RequestOrigin {
         self.client
             .and_then(|index| self.nodes.get(index).copied().flatten())
             .unwrap_or(self.peer)
+    }
+
+    /// The client, unless a trusted proxy reports one without a readable address.
+    #[must_use]
+    pub fn known_client(&self) -> Option<IpAddr> {
+        self.is_known.then(|| self.client())
     }
 
     /// The client, if it differs from the connection's peer.
@@ -243,6 +268,12 @@ impl RequestOrigin {
         }
         elements.join(", ")
     }
+}
+
+/// Whether a proxy reports its client, readably or not.
+fn reports_client(headers: &HeaderMap) -> bool {
+    let reports = [X_FORWARDED_FOR, header::FORWARDED, X_REAL_IP];
+    reports.iter().any(|name| headers.contains_key(name))
 }
 
 /// The client is the nearest node that is not a trusted proxy. Nodes beyond an unknown address

@@ -235,7 +235,9 @@ impl ClientHeaders {
         remove_where(request, |name| self.removes(name, is_trusted));
     }
 
-    fn removes(&self, name: &str, is_trusted: bool) -> bool {
+    /// Whether a client's header with this name, in small letters, is removed.
+    #[must_use]
+    pub fn removes(&self, name: &str, is_trusted: bool) -> bool {
         let read = as_metadata(name);
         let patterns = self.buckets.get(bucket(read.as_bytes()));
         let mut is_of_proxies = false;
