@@ -112,8 +112,8 @@ pub mod token_source {
 pub mod verifier {
     pub use crate::verifier::{
         Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, Gate,
-        KeySource, Mode, Needs, OwnIssuer, Profile, RevocationConfig, RevocationKind, RuleConfig,
-        TokenPolicy, TokenVerifier, VerifiedToken,
+        KeySource, Mode, Needs, OwnIssuer, Profile, Request, RevocationConfig, RevocationKind,
+        RuleConfig, TokenPolicy, TokenVerifier, VerifiedToken,
     };
     pub mod rules {
         pub use crate::verifier::rules::{InvalidRules, PathCase, Rules};

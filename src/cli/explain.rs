@@ -6,8 +6,8 @@
 mod lines;
 mod shown;
 
-use std::collections::HashSet;
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use crate::domain::path::NormalPath;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, ReadError};
 use crate::proxy::dry_run::Request;
-use crate::proxy::inbound;
+use crate::proxy::inbound::{self, Received};
 use crate::verifier::rules::{Rules, nearest};
 use crate::verifier::{Access, Audiences, AuthorityConfig, Check, Needs, RuleConfig};
-use lines::{Lines, claims_of, scopes_of};
+use lines::{Lines, claims_of, equals_of, scopes_of};
 use shown::Shown;
 
 /// Shown below the options.
@@ -64,6 +64,9 @@ pub struct Options {
     /// A further header of the request, such as `Content-Length: 5000`; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// The address that the request comes from
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
     /// A file with the access token that the request carries; `-` for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
@@ -100,6 +103,7 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
             method: options.method.as_str(),
             target: &options.path,
             fields: fields(&options.headers, token.as_ref())?,
+            peer: options.from,
         },
         token: token.as_ref(),
     };
@@ -185,29 +189,17 @@ impl Explanation<'_> {
                 self.request.target.escape_debug()
             ),
         );
-        let own = own_paths(self.config, self.listener);
-        let raw = self.request.path(self.listener.max_head);
-        let path = raw
-            .as_deref()
-            .map(|path| NormalPath::parse_with(path, self.listener.ordinary));
-        let rule = match &path {
+        let (is_path_clear, rule) = match self.request.read(self.listener) {
+            Ok(head) => self.rule(&mut lines, &head.received())?,
             Err(fault) => {
                 lines.add("path", format!("REFUSED: {}", fault.description()));
-                None
-            }
-            Ok(Err(why)) => {
-                lines.add("path", format!("REFUSED: {why}"));
-                None
-            }
-            Ok(Ok(path)) => {
-                lines.add("path", format!("{} in normal form", path.as_str()));
-                self.rule(&mut lines, path, &own)?
+                (false, None)
             }
         };
         let shown = self.token.map(|token| Shown::read(token.expose_secret()));
         // Nothing is fetched if no token has to be verified.
         let is_public = rule.is_some_and(|rule| rule.access == Access::Public);
-        let is_read = matches!(path, Ok(Ok(_))) && !is_public;
+        let is_read = is_path_clear && !is_public;
         let issuer = shown
             .as_ref()
             .and_then(|shown| shown.text("iss"))
@@ -230,34 +222,43 @@ impl Explanation<'_> {
         Ok((lines, passes))
     }
 
-    /// Names the rule that matches the request, or the nearest one.
+    /// Names the rule that matches the request, or the nearest one. Returns also whether its path
+    /// has one reading.
     fn rule(
         &self,
         lines: &mut Lines,
-        path: &NormalPath<'_>,
-        own: &HashSet<String>,
-    ) -> anyhow::Result<Option<&RuleConfig>> {
-        if own.contains(path.as_str()) {
-            return Ok(None);
+        received: &Received<'_>,
+    ) -> anyhow::Result<(bool, Option<&RuleConfig>)> {
+        let path = match NormalPath::parse_with(received.path, self.listener.ordinary) {
+            Ok(path) => path,
+            Err(why) => {
+                lines.add("path", format!("REFUSED: {why}"));
+                return Ok((false, None));
+            }
+        };
+        lines.add("path", format!("{} in normal form", path.as_str()));
+        if own_paths(self.config, self.listener).contains(path.as_str()) {
+            return Ok((true, None));
         }
+        let request = received.with(&path);
         let rules = &self.listener.verifier.rules;
         let case = self.listener.verifier.path_case;
-        let position = match Rules::compile(rules, case)?.position(path, self.request.method) {
+        let position = match Rules::compile(rules, case)?.position(&request) {
             Ok(position) => position,
             Err(why) => {
                 lines.add("rule", format!("REFUSED: {why}"));
-                return Ok(None);
+                return Ok((true, None));
             }
         };
         let rule = position.and_then(|position| Some((position, rules.get(position)?)));
         lines.rule(rule, rules.len());
         if rule.is_none()
-            && let Some(nearest) = nearest(rules, path, self.request.method, case)
+            && let Some(nearest) = nearest(rules, &request, case)
             && let Some(config) = rules.get(nearest.rule)
         {
             lines.nearest(&nearest, config, rules.len());
         }
-        Ok(rule.map(|(_, rule)| rule))
+        Ok((true, rule.map(|(_, rule)| rule)))
     }
 }
 
@@ -278,7 +279,14 @@ impl Checks<'_> {
             let (name, detail) = self.words(*check);
             let refused = outcome.refused_by == Some(*check);
             // A rule without requirements needs no line.
-            let of_rule = matches!(check, Check::Rule | Check::Scopes | Check::RuleClaims);
+            let of_rule = matches!(
+                check,
+                Check::Rule
+                    | Check::RuleAuthority
+                    | Check::Scopes
+                    | Check::RuleClaims
+                    | Check::Equals
+            );
             if of_rule && detail.is_empty() && !refused {
                 continue;
             }
@@ -306,8 +314,10 @@ impl Checks<'_> {
             Check::Audience => ("audience", self.audience()),
             Check::Revocation => ("revocation", self.revocation()),
             Check::Rule => ("some rule", String::new()),
+            Check::RuleAuthority => ("authority", self.needs().authorities.join(" or ")),
             Check::Scopes => ("scopes", scopes_of(&self.needs())),
             Check::RuleClaims => ("rule's claims", claims_of(&self.needs())),
+            Check::Equals => ("equal", equals_of(&self.needs())),
             Check::Upgrade => ("upgrade", String::new()),
         }
     }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::value::{WrongForm, require, text_value};
+use crate::domain::host_pattern::HostPattern;
 pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::http_url;
 use crate::domain::listen::Listen;
@@ -131,6 +132,24 @@ impl FromStr for Network {
             "the address has bits outside the network mask",
         )?;
         Ok(Self(network))
+    }
+}
+
+/// A pattern of hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostPatternText(pub HostPattern);
+
+text_value!(
+    HostPatternText,
+    "host-pattern",
+    "a host such as `api.example`, `*.example` or `api.example:8443`"
+);
+
+impl FromStr for HostPatternText {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        text.parse().map(Self)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The forms of texts, by their `format` in the schema.
 
-use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
-use super::header::{HeaderMark, HeaderPattern, HeaderPrefix, IdentityHeader, TokenHeader};
+use super::address::{HostPatternText, HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
+use super::header::{
+    HeaderMark, HeaderPattern, HeaderPrefix, IdentityHeader, RequestPartText, TokenHeader,
+};
 use super::name::{
     Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HostValue, KeyId, Method, Name,
     PathPattern, Resource, Scope, ServerName, StatusAndError, WebOriginText,
@@ -43,6 +45,7 @@ const ALL: &[Format] = &[
     of::<HeaderMark>(),
     of::<HeaderPattern>(),
     of::<HeaderPrefix>(),
+    of::<HostPatternText>(),
     of::<HostValue>(),
     of::<HttpUrl>(),
     of::<IdentityHeader>(),
@@ -54,6 +57,7 @@ const ALL: &[Format] = &[
     of::<Network>(),
     of::<PathPattern>(),
     of::<Percent>(),
+    of::<RequestPartText>(),
     of::<Resource>(),
     of::<Scope>(),
     of::<ServerName>(),

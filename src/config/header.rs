@@ -6,6 +6,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::name::checked_text;
 use super::value::{WrongForm, require, text_value};
+use crate::domain::pattern::is_capture_name;
+use crate::verifier::RequestPart;
 
 checked_text!(
     /// The text before a token in a header.
@@ -124,6 +126,71 @@ impl FromStr for IdentityHeader {
         )?;
         Ok(Self(text.to_owned()))
     }
+}
+
+/// A part of a request that a rule compares with a claim.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RequestPartText {
+    written: String,
+}
+
+text_value!(
+    RequestPartText,
+    "request-part",
+    "a part of the request: the name of a segment, `query.NAME` or `header.NAME`"
+);
+
+impl RequestPartText {
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+
+    pub fn part(&self) -> Result<RequestPart, WrongForm> {
+        request_part(&self.written)
+    }
+}
+
+impl FromStr for RequestPartText {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        request_part(text)?;
+        Ok(Self {
+            written: text.to_owned(),
+        })
+    }
+}
+
+fn request_part(text: &str) -> Result<RequestPart, WrongForm> {
+    if let Some(name) = text.strip_prefix("query.") {
+        let is_unreserved =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        require(
+            matches!(name.len(), 1..=64)
+                && name.bytes().all(is_unreserved)
+                && name.bytes().any(|byte| byte.is_ascii_alphanumeric()),
+            "the name of a parameter consists of 1 to 64 letters, digits, `-`, `_`, `.` and `~`",
+        )?;
+        return Ok(RequestPart::Query(name.to_owned()));
+    }
+    if let Some(name) = text.strip_prefix("header.") {
+        let name = header_name(name)?;
+        let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        require(
+            name.as_str().bytes().all(is_usual),
+            "services could confuse this header with others: use one of letters, digits and `-`",
+        )?;
+        require(
+            name != "authorization" && name != "cookie",
+            "this header has more than one value",
+        )?;
+        return Ok(RequestPart::Header(name));
+    }
+    require(
+        is_capture_name(text),
+        "it must be the name of a segment (letters, digits and `_`), `query.NAME` or `header.NAME`",
+    )?;
+    Ok(RequestPart::Segment(text.to_owned()))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use url::Url;
 use super::value::{WrongForm, require, text_value};
 use crate::domain::name;
 use crate::domain::path::{NormalPath, Ordinary};
+use crate::domain::pattern;
 use crate::domain::scope::ScopeSet;
 use crate::domain::web_origin::WebOrigin;
 
@@ -173,11 +174,24 @@ fn path_pattern(text: &str) -> Result<(), WrongForm> {
         text.is_ascii(),
         "write characters beyond ASCII percent-encoded",
     )?;
+    let (text, captures) = pattern::unnamed(text);
     require(
-        !has_variable(text),
-        "variables such as `:id`, `{id}` or `<id>` are not supported: use `*` for one segment, or \
-         `**` at the end for any rest (write `%3A` for a colon at the beginning of a segment)",
+        !has_variable(&text),
+        "variables such as `:id`, `{id:int}` or `<id>` are not supported: use `{id}` or `*` for \
+         one segment, or `**` at the end for any rest (write `%3A` for a colon at the beginning of \
+         a segment)",
     )?;
+    let is_repeated = |(place, (name, _)): (usize, &(String, usize))| {
+        captures
+            .iter()
+            .skip(place + 1)
+            .any(|(other, _)| other == name)
+    };
+    require(
+        !captures.iter().enumerate().any(is_repeated),
+        "two segments have the same name",
+    )?;
+    let text = text.as_ref();
     // The resolver checks whether the listener allows `;` and `%2F`.
     let normal = NormalPath::parse_with(text, Ordinary::ALL);
     let normal = normal.map_err(|_| {
@@ -206,7 +220,7 @@ fn path_pattern(text: &str) -> Result<(), WrongForm> {
     Ok(())
 }
 
-/// Whether a pattern contains a variable of other routers: `:id`, `{id}`, `<id>`.
+/// Whether a pattern contains a variable of other routers: `:id`, `{id:int}`, `<id>`.
 fn has_variable(pattern: &str) -> bool {
     let is_name = |text: &str| {
         let text = text.trim_end_matches(['?', '+']);

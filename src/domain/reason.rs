@@ -44,6 +44,10 @@ reasons! {
     Public = "public" =>
         "No action. If the path should require a token, remove `access: public` from the matching \
          rule, or put a stricter rule above it.",
+    /// The request carries no token, and the rule does not require one.
+    Anonymous = "anonymous" =>
+        "No action: the rule has `access: optional`. The service got the request without identity \
+         headers.",
     /// A CORS preflight was forwarded; no token is required.
     Preflight = "preflight" =>
         "No action: browsers send preflights without a token. `corsPreflight: pass` forwards them \
@@ -153,6 +157,17 @@ reasons! {
         "Compare the token's claims with the rule's `claims`. Each claim must have one of the \
          listed values; a claim that is a list must contain one. `m2m-sidecar explain` shows the \
          rule.",
+    /// The rule does not accept tokens of this authority.
+    Authority = "authority" =>
+        "The token is valid on the listener, but the rule lists other `authorities`. Configure the \
+         client to get its token from one of these, or add the authority to the rule. `m2m-sidecar \
+         explain` shows the rule.",
+    /// A part of the request does not equal the claim that the rule compares it with.
+    Equals = "equals" =>
+        "Compare the path, query or header with the claim that the rule's `equals` names: the \
+         client may only request its own device, tenant or owner. The token may lack the claim. A \
+         parameter or header that occurs twice, or that servers could read differently, is never \
+         equal; `detail` in the access log says so.",
     /// The request exceeds the listener's rate limit.
     RateLimited = "rate_limited" =>
         "The client should wait for the time in `Retry-After`. To allow more, raise \

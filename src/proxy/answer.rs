@@ -80,7 +80,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::Revoked
         | R::Audience
         | R::SenderConstrained => challenge(401, "invalid_token"),
-        R::Scope | R::Claim => challenge(403, "insufficient_scope"),
+        R::Scope | R::Claim | R::Authority | R::Equals => challenge(403, "insufficient_scope"),
         R::NoRule => row(403, "access_denied"),
         R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
         R::Busy
@@ -102,6 +102,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::Internal => INTERNAL,
         R::Permitted
         | R::Public
+        | R::Anonymous
         | R::Preflight
         | R::Local
         | R::OwnAuthorization
@@ -334,6 +335,8 @@ mod tests {
                         reason,
                         Reason::Scope
                             | Reason::Claim
+                            | Reason::Authority
+                            | Reason::Equals
                             | Reason::TwoAuthorizations
                             | Reason::MalformedAuthorization
                     )

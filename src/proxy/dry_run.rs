@@ -4,23 +4,22 @@
 //! [`inbound::evaluate`], limits.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::RequestHeader;
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
+use super::forwarded::RequestOrigin;
 use super::framing::HeadReader;
 use super::head;
-use super::inbound::{self, Evaluated};
+use super::inbound::{self, Evaluated, Received};
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 use crate::limits::Limits;
 use crate::verifier::{Check, Gate, Mode, Permit};
-
-/// The assumed client address.
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A request as an HTTP/1.1 client sends it.
 pub struct Request<'r> {
@@ -29,6 +28,30 @@ pub struct Request<'r> {
     pub target: &'r str,
     /// The header fields. `Host` is added if it is missing.
     pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The address that the connection comes from.
+    pub peer: IpAddr,
+}
+
+/// The head of a request, as a listener has read it.
+pub struct ReadHead {
+    head: RequestHeader,
+    path: String,
+    query: Option<String>,
+    client: Option<IpAddr>,
+}
+
+impl ReadHead {
+    /// The request before the normalization of its path.
+    #[must_use]
+    pub fn received(&self) -> Received<'_> {
+        Received {
+            method: &self.head.method,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.head.headers,
+            client: self.client,
+        }
+    }
 }
 
 /// The result that a listener would produce for a request.
@@ -53,21 +76,30 @@ pub enum Decision {
 }
 
 impl Request<'_> {
-    /// The path of the target before its normalization.
+    /// Reads the request's head as the listener does.
     ///
     /// # Errors
     /// The fault that stops a listener before it reaches the path.
-    pub fn path(&self, max_head: usize) -> Result<String, Fault> {
+    pub fn read(&self, config: &inbound::Config) -> Result<ReadHead, Fault> {
         // A line end in an argument would start another header field.
         if self.target.contains(['\r', '\n']) {
             return Err(Fault::malformed(
                 "the target has a line end; send it percent-encoded",
             ));
         }
-        let mut received = BytesMut::from(self.head().as_slice());
-        let head = HeadReader::new(ErrorForms::default(), max_head).read(&mut received)?;
+        let mut bytes = BytesMut::from(self.head().as_slice());
+        let head = HeadReader::new(ErrorForms::default(), config.max_head).read(&mut bytes)?;
         let head = head.ok_or_else(|| Fault::malformed("the head is incomplete"))?;
-        head::target(&head.request).map(|(path, _)| path.to_owned())
+        let head = head.request;
+        let (path, query) = head::target(&head)?;
+        let (path, query) = (path.to_owned(), query.map(str::to_owned));
+        let origin = RequestOrigin::read(&head.headers, self.peer, &config.trusted_proxies);
+        Ok(ReadHead {
+            client: origin.known_client(),
+            head,
+            path,
+            query,
+        })
     }
 
     /// The bytes of the head, which contain the token.
@@ -109,28 +141,21 @@ impl Request<'_> {
             checks: Vec::new(),
             refused_by: None,
         };
-        let path = match self.path(config.max_head) {
-            Ok(path) => path,
+        let head = match self.read(config) {
+            Ok(head) => head,
             Err(fault) => return refused(fault.reason),
         };
-        // Framing refuses all other methods.
-        let Ok(method) = Method::from_bytes(self.method.as_bytes()) else {
-            return refused(Reason::MalformedRequest);
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.fields {
-            headers.append(name.clone(), value.clone());
-        }
-        let (mut checks, path) = (Vec::new(), (path.as_str(), config.ordinary));
+        let received = head.received();
+        let mut checks = Vec::new();
         let evaluated =
-            inbound::evaluate(gate, Some(own), &method, path, &headers, &mut checks).await;
+            inbound::evaluate(gate, Some(own), received, config.ordinary, &mut checks).await;
         let (decision, by_check) = match evaluated {
             Ok(Evaluated::Own(_)) => (Decision::Own, false),
             Ok(Evaluated::Permitted(_, permit)) if permit.would_be_refused() => {
                 (Decision::PassesInShadow(permit.reason()), true)
             }
             Ok(Evaluated::Permitted(_, permit)) => {
-                (within_limits(config, &headers, &permit), false)
+                (self.within_limits(config, received.headers, &permit), false)
             }
             Err(refusal) => (Decision::Refused(refusal.reason), true),
         };
@@ -141,27 +166,32 @@ impl Request<'_> {
             refused_by,
         }
     }
-}
 
-/// Applies the limits that follow the token checks: body size and rates of requests that would
-/// pass.
-fn within_limits(config: &inbound::Config, headers: &HeaderMap, permit: &Permit) -> Decision {
-    let limited =
-        inbound::check_length(config.max_body, headers).and_then(|()| match config.limits {
-            // Each evaluation starts with empty counters.
-            Some(limits) => inbound::admit(
-                &Limits::new(limits),
-                permit.token().map(|token| &**token),
-                PEER,
-            )
-            .map(drop),
-            None => Ok(()),
-        });
-    match limited {
-        Ok(()) => Decision::Passes(permit.reason()),
-        Err(refusal) if config.verifier.mode == Mode::Shadow => {
-            Decision::PassesInShadow(refusal.reason)
+    /// Applies the limits that follow the token checks: body size and rates of requests that would
+    /// pass.
+    fn within_limits(
+        &self,
+        config: &inbound::Config,
+        headers: &HeaderMap,
+        permit: &Permit,
+    ) -> Decision {
+        let limited =
+            inbound::check_length(config.max_body, headers).and_then(|()| match config.limits {
+                // Each evaluation starts with empty counters.
+                Some(limits) => inbound::admit(
+                    &Limits::new(limits),
+                    permit.token().map(|token| &**token),
+                    self.peer,
+                )
+                .map(drop),
+                None => Ok(()),
+            });
+        match limited {
+            Ok(()) => Decision::Passes(permit.reason()),
+            Err(refusal) if permit.mode() == Mode::Shadow => {
+                Decision::PassesInShadow(refusal.reason)
+            }
+            Err(refusal) => Decision::Refused(refusal.reason),
         }
-        Err(refusal) => Decision::Refused(refusal.reason),
     }
 }

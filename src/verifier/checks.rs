@@ -31,10 +31,14 @@ pub enum Check {
     Revocation,
     /// A rule matches the request.
     Rule,
+    /// The token's authority is one of those that the rule accepts.
+    RuleAuthority,
     /// The token has the scopes that the rule asks for.
     Scopes,
     /// The token has the claims that the rule asks for.
     RuleClaims,
+    /// The claims equal the parts of the request that the rule compares.
+    Equals,
     /// The request does not ask for another protocol.
     Upgrade,
 }

@@ -1,11 +1,15 @@
 //! The configuration of listeners and authorities.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+use ipnet::IpNet;
 use url::Url;
 
 use super::revocation::RevocationConfig;
+use crate::domain::host_pattern::HostPattern;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::oauth::DEFAULT_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
@@ -48,14 +52,18 @@ pub enum Audiences {
 }
 
 /// One rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleConfig {
-    /// Path patterns, at least one: `*` is one segment, `**` any rest.
+    /// Path patterns, at least one: `*` and `{name}` are one segment, `**` any rest.
     pub paths: Vec<String>,
     /// Methods in upper case; empty means every method. `GET` includes `HEAD`.
     pub methods: Vec<String>,
+    /// Further conditions for the rule to match.
+    pub conditions: Conditions,
     /// The condition for a request to pass.
     pub access: Access,
+    /// Whether its requests are stopped; `None`: as the listener says.
+    pub mode: Option<Mode>,
     /// How long to wait for each next part of the upstream's answer; `None` uses the upstream's
     /// setting.
     pub timeout: Option<Duration>,
@@ -63,13 +71,30 @@ pub struct RuleConfig {
     pub line: usize,
 }
 
+/// The requests that a rule is for, by host and source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Empty: any host, or none.
+    pub hosts: Vec<HostPattern>,
+    /// Empty: any source, also an unknown one.
+    pub networks: Vec<IpNet>,
+}
+
 /// The condition for a request to pass a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing, not even a token.
     Public,
+    /// No token, or a valid one.
+    Optional,
     /// A valid token that fulfils these needs.
     Token(Needs),
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::Token(Needs::default())
+    }
 }
 
 /// The properties that a valid token must have in addition.
@@ -81,6 +106,10 @@ pub struct Needs {
     pub any_scope: ScopeSet,
     /// Claims with certain values.
     pub claims: Vec<ClaimNeed>,
+    /// Claims that equal a part of the request.
+    pub equals: Vec<EqualNeed>,
+    /// The names of the authorities that may issue it; empty: every one of the listener's.
+    pub authorities: Vec<String>,
 }
 
 /// A claim that must have one of some values. In a list, one item must.
@@ -90,6 +119,36 @@ pub struct ClaimNeed {
     pub name: String,
     /// The values as texts; numbers and booleans as in JSON.
     pub values: Vec<String>,
+}
+
+/// A part of the request that must equal a claim. Of a list, one item must be equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EqualNeed {
+    /// The part.
+    pub part: RequestPart,
+    /// The claim's name.
+    pub claim: String,
+}
+
+/// A part of a request with one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestPart {
+    /// The segment of the path that the pattern names.
+    Segment(String),
+    /// A parameter of the query.
+    Query(String),
+    /// A header.
+    Header(HeaderName),
+}
+
+impl fmt::Display for RequestPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment(name) => write!(f, "{{{name}}}"),
+            Self::Query(name) => write!(f, "query.{name}"),
+            Self::Header(name) => write!(f, "header.{name}"),
+        }
+    }
 }
 
 /// An issuer whose tokens are trusted.

@@ -3,24 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use super::bearer::PresentedToken;
 use super::rules::{InvalidRules, Rule, Rules, TwoReadings};
 use super::{
-    Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal,
+    Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal, Request,
     TokenPolicy, TokenVerifier, VerifiedToken, preflight,
 };
 use crate::domain::clock::SharedClock;
-use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 
 /// Permission to forward one request. Only [`Gate::decide`] gives one.
 pub struct Permit {
     token: Option<VerifiedToken>,
     reason: Reason,
-    /// Given only because the listener is in shadow mode.
+    /// Given only because of shadow mode.
     would_be_refused: bool,
+    /// The mode of the rule that decided, or of the listener.
+    mode: Mode,
     timeout: Option<Duration>,
 }
 
@@ -30,6 +29,7 @@ impl Permit {
             token,
             reason,
             would_be_refused: false,
+            mode: Mode::Enforce,
             timeout: None,
         }
     }
@@ -51,6 +51,12 @@ impl Permit {
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// Whether requests that fail a later check are stopped.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Whether a listener that enforces would have refused the request.
@@ -94,7 +100,7 @@ impl Gate {
         })
     }
 
-    /// Whether refused requests are stopped.
+    /// Whether refused requests are stopped, unless their rule says otherwise.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
@@ -105,13 +111,8 @@ impl Gate {
     ///
     /// # Errors
     /// [`Refusal`] names the check that refused. In shadow mode the permit carries it instead.
-    pub async fn decide(
-        &self,
-        path: &NormalPath<'_>,
-        method: &str,
-        headers: &HeaderMap,
-    ) -> Result<Permit, Refusal> {
-        self.decide_observed(path, method, headers, &mut ()).await
+    pub async fn decide(&self, request: &Request<'_>) -> Result<Permit, Refusal> {
+        self.decide_observed(request, &mut ()).await
     }
 
     /// [`Gate::decide`], with an observer of the checks.
@@ -120,23 +121,23 @@ impl Gate {
     /// As [`Gate::decide`].
     pub async fn decide_observed(
         &self,
-        path: &NormalPath<'_>,
-        method: &str,
-        headers: &HeaderMap,
+        request: &Request<'_>,
         observer: &mut impl CheckObserver,
     ) -> Result<Permit, Refusal> {
-        let rule = match self.rules.find(path, method) {
+        let rule = match self.rules.find(request) {
             Ok(rule) => rule,
-            Err(why) => return self.ambiguous(why, headers).await,
+            Err(why) => return self.ambiguous(why, request).await,
         };
+        let mode = rule.and_then(Rule::mode).unwrap_or(self.mode);
         let permit = if rule.is_some_and(Rule::is_public) {
             Permit::passes(None, Reason::Public)
-        } else if self.passes_as_preflight(path, method, headers) {
+        } else if self.passes_as_preflight(request) {
             Permit::passes(None, Reason::Preflight)
         } else {
-            self.authorize(rule, headers, observer).await?
+            self.authorize(rule, mode, request, observer).await?
         };
         Ok(Permit {
+            mode,
             timeout: rule.and_then(Rule::timeout),
             ..permit
         })
@@ -145,76 +146,71 @@ impl Gate {
     async fn authorize(
         &self,
         rule: Option<&Rule>,
-        headers: &HeaderMap,
+        mode: Mode,
+        request: &Request<'_>,
         observer: &mut impl CheckObserver,
     ) -> Result<Permit, Refusal> {
-        let token = match self.token_of(headers, observer).await {
+        let token = match self.token_of(request, observer).await {
             Ok(token) => token,
-            Err(refusal) => return self.refuse(refusal, None),
+            Err(refusal) if refusal.reason == Reason::NoToken && is_optional(rule) => {
+                return Ok(Permit::passes(None, Reason::Anonymous));
+            }
+            Err(refusal) => return refuse(mode, refusal, None),
         };
         observer.checking(Check::Rule);
         let refusal = match rule {
             None => Refusal::new(Reason::NoRule),
-            Some(rule) => match rule.check(&token, observer) {
-                Ok(()) => return Ok(Permit::passes(Some(token), Reason::Permitted)),
-                Err(reason) => Refusal {
-                    needed: rule.sufficient_scopes(),
-                    ..Refusal::new(reason)
-                },
-            },
+            Some(rule) => {
+                let authority = self.tokens.authority_name(&token);
+                match rule.check(request, (&token, authority), observer) {
+                    Ok(()) => return Ok(Permit::passes(Some(token), Reason::Permitted)),
+                    Err(refusal) => refusal,
+                }
+            }
         };
         let refusal = Refusal {
             token: Some(token.clone()),
             ..refusal
         };
-        self.refuse(refusal, Some(token))
+        refuse(mode, refusal, Some(token))
     }
 
-    /// Refuses a path that two rules could decide about. In shadow mode it passes, with its
-    /// identity if the token is valid.
-    async fn ambiguous(&self, why: TwoReadings, headers: &HeaderMap) -> Result<Permit, Refusal> {
-        let token = match self.mode {
+    /// Refuses a path that two rules could decide about. If no rule refuses requests, it passes,
+    /// with its identity if the token is valid.
+    async fn ambiguous(&self, why: TwoReadings, request: &Request<'_>) -> Result<Permit, Refusal> {
+        let mode = if self.rules.are_in_shadow(self.mode) {
+            Mode::Shadow
+        } else {
+            Mode::Enforce
+        };
+        let token = match mode {
             Mode::Enforce => None,
-            Mode::Shadow => self.token_of(headers, &mut ()).await.ok(),
+            Mode::Shadow => self.token_of(request, &mut ()).await.ok(),
         };
         let refusal = Refusal {
             detail: Some(why.to_string().into()),
             ..Refusal::new(Reason::AmbiguousPath)
         };
-        self.refuse(refusal, token)
-    }
-
-    /// In shadow mode the request passes with the reason of the refusal. Only a verified token
-    /// becomes its identity, so the upstream can rely on it in either mode.
-    fn refuse(&self, refusal: Refusal, token: Option<VerifiedToken>) -> Result<Permit, Refusal> {
-        match self.mode {
-            Mode::Enforce => Err(refusal),
-            Mode::Shadow => Ok(Permit {
-                would_be_refused: true,
-                ..Permit::passes(token, refusal.reason)
-            }),
-        }
+        refuse(mode, refusal, token)
     }
 
     /// A preflight has no token, so it passes only if a rule matches the request that it announces.
-    fn passes_as_preflight(
-        &self,
-        path: &NormalPath<'_>,
-        method: &str,
-        headers: &HeaderMap,
-    ) -> bool {
+    fn passes_as_preflight(&self, request: &Request<'_>) -> bool {
+        let announced = || preflight::announced_method(request.method, request.headers);
         self.cors_preflight == CorsPreflight::Pass
-            && preflight::announced_method(method, headers)
-                .is_some_and(|announced| matches!(self.rules.find(path, announced), Ok(Some(_))))
+            && announced().is_some_and(|method| {
+                let announced = Request { method, ..*request };
+                matches!(self.rules.find(&announced), Ok(Some(_)))
+            })
     }
 
     async fn token_of(
         &self,
-        headers: &HeaderMap,
+        request: &Request<'_>,
         observer: &mut impl CheckObserver,
     ) -> Result<VerifiedToken, Refusal> {
         observer.checking(Check::Form);
-        let presented = PresentedToken::of_request(headers).map_err(Refusal::new)?;
+        let presented = PresentedToken::of_request(request.headers).map_err(Refusal::new)?;
         let verified = self.tokens.verify_observed(presented, observer).await;
         verified.map_err(|reason| match reason {
             Reason::TokenTooLarge => {
@@ -222,5 +218,22 @@ impl Gate {
             }
             reason => Refusal::new(reason),
         })
+    }
+}
+
+fn is_optional(rule: Option<&Rule>) -> bool {
+    rule.is_some_and(Rule::is_optional)
+}
+
+/// In shadow mode the request passes with the reason of the refusal. Only a verified token becomes
+/// its identity, so the upstream can rely on it in either mode.
+fn refuse(mode: Mode, refusal: Refusal, token: Option<VerifiedToken>) -> Result<Permit, Refusal> {
+    match mode {
+        Mode::Enforce => Err(refusal),
+        Mode::Shadow => Ok(Permit {
+            would_be_refused: true,
+            mode,
+            ..Permit::passes(token, refusal.reason)
+        }),
     }
 }

@@ -15,6 +15,7 @@ mod key_file;
 mod preflight;
 mod recent;
 mod refusal;
+mod request;
 mod revocation;
 pub mod rules;
 mod share;
@@ -25,11 +26,12 @@ pub use authority::{Authority, OwnIssuer};
 pub use bearer::{BearerToken, claimed_token};
 pub use checks::{Check, CheckObserver};
 pub use config::{
-    Access, Audiences, AuthorityConfig, CLIENT_ID_CLAIMS, ClaimNeed, Config, KeySource, Needs,
-    RuleConfig,
+    Access, Audiences, AuthorityConfig, CLIENT_ID_CLAIMS, ClaimNeed, Conditions, Config, EqualNeed,
+    KeySource, Needs, RequestPart, RuleConfig,
 };
 pub use gate::{Gate, Permit};
 pub use refusal::Refusal;
+pub use request::Request;
 pub use revocation::{
     IntrospectionClient, KeptLists, Method, Observe, ObserveMethod, Revocation, RevocationConfig,
 };

@@ -1,7 +1,10 @@
 //! Rules: which requests may pass, and with which token.
 //!
-//! The first rule whose path and method match decides. A request that no rule matches is refused.
+//! The first rule whose path, method and conditions match decides. A request that no rule matches
+//! is refused.
 
+mod conditions;
+mod equals;
 mod matcher;
 mod nearest;
 mod order;
@@ -10,14 +13,15 @@ mod readings;
 use std::time::Duration;
 
 use super::token::TokenFacts;
-use super::{Access, Check, CheckObserver, Needs, RuleConfig};
+use super::{Access, Check, CheckObserver, Mode, Needs, Refusal, Request, RuleConfig};
 use crate::domain::path::NormalPath;
 pub use crate::domain::pattern::InvalidPattern;
 use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
+use equals::Equals;
 pub use nearest::{Nearest, nearest};
-pub use order::{never_reached, weaker_later};
+pub use order::{never_reached, weaker_for_other_hosts, weaker_later};
 use readings::Readings;
 pub use readings::TwoReadings;
 
@@ -35,6 +39,8 @@ pub struct Rule {
     access: Access,
     /// The index of each claim that the rule needs in [`Rules::claims`].
     claims: Vec<usize>,
+    equals: Option<Equals>,
+    mode: Option<Mode>,
     timeout: Option<Duration>,
 }
 
@@ -65,27 +71,28 @@ impl Rules {
     pub fn compile(configs: &[RuleConfig], case: PathCase) -> Result<Self, InvalidRules> {
         let readings = Readings::compile(configs, case)?;
         let mut compared: Vec<String> = Vec::new();
-        let mut place = |name: &String| {
-            compared
-                .iter()
-                .position(|known| known == name)
-                .unwrap_or_else(|| {
-                    compared.push(name.clone());
-                    compared.len() - 1
-                })
+        let mut place = |name: &str| {
+            let known = compared.iter().position(|known| known == name);
+            known.unwrap_or_else(|| {
+                compared.push(name.to_owned());
+                compared.len() - 1
+            })
         };
         let mut compile = |config: &RuleConfig| {
             let claims = match &config.access {
-                Access::Public => Vec::new(),
+                Access::Public | Access::Optional => Vec::new(),
                 Access::Token(needs) => needs.claims.iter().map(|need| place(&need.name)).collect(),
             };
-            Rule {
+            Ok(Rule {
                 access: config.access.clone(),
                 claims,
+                equals: Equals::compile(config, case, &mut place)?,
+                mode: config.mode,
                 timeout: config.timeout,
-            }
+            })
         };
-        let rules = configs.iter().map(&mut compile).collect();
+        let rules = configs.iter().map(&mut compile);
+        let rules = rules.collect::<Result<_, InvalidPattern>>()?;
         Ok(Self {
             rules,
             readings,
@@ -93,26 +100,31 @@ impl Rules {
         })
     }
 
-    /// The index of the rule that decides about this path and method; `None` when no rule matches.
+    /// The index of the rule that decides about a request; `None` when no rule matches.
     ///
     /// # Errors
     /// [`TwoReadings`] when a server could read the path as one of an earlier rule.
-    pub fn position(
-        &self,
-        path: &NormalPath<'_>,
-        method: &str,
-    ) -> Result<Option<usize>, TwoReadings> {
-        self.readings.position(path, method)
+    pub fn position(&self, request: &Request<'_>) -> Result<Option<usize>, TwoReadings> {
+        self.readings.position(request)
     }
 
-    /// The rule that decides about this path and method; `None` when no rule matches.
+    /// The rule that decides about a request; `None` when no rule matches.
     ///
     /// # Errors
     /// As [`Rules::position`].
-    pub fn find(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<&Rule>, TwoReadings> {
+    pub fn find(&self, request: &Request<'_>) -> Result<Option<&Rule>, TwoReadings> {
         Ok(self
-            .position(path, method)?
+            .position(request)?
             .and_then(|position| self.rules.get(position)))
+    }
+
+    /// Whether no rule stops a request, on a listener in this mode.
+    pub(super) fn are_in_shadow(&self, of_listener: Mode) -> bool {
+        let mut modes = self
+            .rules
+            .iter()
+            .map(|rule| rule.mode.unwrap_or(of_listener));
+        of_listener == Mode::Shadow && modes.all(|mode| mode == Mode::Shadow)
     }
 
     /// The claims that rules compare, each once. [`TokenFacts`] keeps them in this order.
@@ -128,31 +140,59 @@ impl Rule {
         self.access == Access::Public
     }
 
+    /// Whether requests pass without a token too.
+    pub(super) fn is_optional(&self) -> bool {
+        self.access == Access::Optional
+    }
+
+    /// Whether its requests are stopped, when the rule says so.
+    pub(super) fn mode(&self) -> Option<Mode> {
+        self.mode
+    }
+
     /// How long to wait for each next part of the upstream's answer, when the rule says so.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// Checks whether a verified token fulfils the rule's needs.
+    /// Checks whether a verified token of this authority fulfils the rule's needs.
     pub(super) fn check(
         &self,
-        token: &TokenFacts,
+        request: &Request<'_>,
+        (token, authority): (&TokenFacts, &str),
         observer: &mut impl CheckObserver,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Refusal> {
         let Access::Token(needs) = &self.access else {
             return Ok(());
         };
+        observer.checking(Check::RuleAuthority);
+        let accepted = &needs.authorities;
+        if !accepted.is_empty() && !accepted.iter().any(|name| name == authority) {
+            return Err(self.refusal(Reason::Authority));
+        }
         observer.checking(Check::Scopes);
         let any_scope = needs.any_scope.is_empty() || token.has_any_scope(&needs.any_scope);
         if !any_scope || !token.has_scopes(&needs.scopes) {
-            return Err(Reason::Scope);
+            return Err(self.refusal(Reason::Scope));
         }
         observer.checking(Check::RuleClaims);
         let mut claims = needs.claims.iter().zip(&self.claims);
-        if claims.all(|(need, place)| token.claim_is_one_of(*place, &need.values)) {
-            Ok(())
-        } else {
-            Err(Reason::Claim)
+        if !claims.all(|(need, place)| token.claim_is_one_of(*place, &need.values)) {
+            return Err(self.refusal(Reason::Claim));
+        }
+        observer.checking(Check::Equals);
+        let equals = self.equals.as_ref();
+        let checked = equals.map_or(Ok(()), |equals| equals.check(request, token));
+        checked.map_err(|why| Refusal {
+            detail: why.detail().map(Into::into),
+            ..self.refusal(Reason::Equals)
+        })
+    }
+
+    fn refusal(&self, reason: Reason) -> Refusal {
+        Refusal {
+            needed: self.sufficient_scopes(),
+            ..Refusal::new(reason)
         }
     }
 

@@ -243,14 +243,20 @@ impl TokenFacts {
 
     /// Whether the compared claim with this index, or one of its items, has one of these values.
     /// The values are not empty.
-    pub(super) fn claim_is_one_of(&self, place: usize, values: &[String]) -> bool {
+    pub(super) fn claim_is_one_of(&self, place: usize, values: &[impl AsRef<str>]) -> bool {
         let place = Some(place).filter(|place| *place < usize::from(self.compared));
         let text = place.and_then(|place| {
             self.texts
                 .get(FORWARDED + usize::from(self.forwarded) + place)
         });
         let mut items = text.unwrap_or_default().split(|b| *b == ITEM_END as u8);
-        items.any(|item| values.iter().any(|value| value.as_bytes() == item))
+        items.any(|item| values.iter().any(|value| value.as_ref().as_bytes() == item))
+    }
+
+    /// Whether the compared claim with this index, or one of its items, is this text. An empty text
+    /// is equal to nothing.
+    pub(super) fn claim_is(&self, place: usize, text: &str) -> bool {
+        !text.is_empty() && self.claim_is_one_of(place, &[text])
     }
 
     /// The `sub`.

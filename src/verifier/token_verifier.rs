@@ -145,6 +145,12 @@ impl TokenVerifier {
         Some(self.authorities.get(token.authority())?.issuer.name())
     }
 
+    /// The name of the authority that issued a token.
+    pub(super) fn authority_name(&self, token: &VerifiedToken) -> &str {
+        let authority = self.authorities.get(token.authority());
+        authority.map_or("", |authority| authority.name())
+    }
+
     /// The size limit that a token exceeds: each authority has its own.
     pub(super) fn size_limit(&self, presented: PresentedToken<'_>) -> usize {
         let size = presented.bytes().len();

@@ -81,10 +81,24 @@ impl Build<'_> {
     fn announce_mode(&mut self, listener: &inbound::Config, gate: &Gate) {
         if gate.mode() == Mode::Shadow {
             let listener = listener.name.clone();
-            self.at_start(move || {
+            return self.at_start(move || {
                 tracing::warn!(
                     listener,
                     "the listener is in shadow mode: it lets requests pass that it would refuse"
+                );
+            });
+        }
+        let rules = listener.verifier.rules.iter().zip(1..);
+        let in_shadow = rules.filter(|(rule, _)| rule.mode == Some(Mode::Shadow));
+        let rules: Vec<_> = in_shadow.map(|(_, number)| number.to_string()).collect();
+        if !rules.is_empty() {
+            let (listener, rules) = (listener.name.clone(), rules.join(", "));
+            self.at_start(move || {
+                tracing::warn!(
+                    listener,
+                    rules,
+                    "rules of the listener are in shadow mode: they let requests pass that they \
+                     would refuse"
                 );
             });
         }

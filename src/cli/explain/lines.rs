@@ -27,6 +27,27 @@ pub(super) fn claims_of(needs: &Needs) -> String {
         .join(", ")
 }
 
+/// The parts of the request that a rule compares with claims.
+pub(super) fn equals_of(needs: &Needs) -> String {
+    let equals = needs.equals.iter();
+    let equals = equals.map(|need| format!("{} = {}", need.part, need.claim));
+    equals.collect::<Vec<_>>().join(", ")
+}
+
+/// The requests that a rule is for, beside path and method.
+fn conditions_of(rule: &RuleConfig) -> String {
+    let hosts = rule.conditions.hosts.iter().map(ToString::to_string);
+    let networks = rule.conditions.networks.iter().map(ToString::to_string);
+    let lists = [
+        ("host", hosts.collect::<Vec<_>>()),
+        ("from", networks.collect()),
+    ];
+    let lists = lists.iter().filter(|(_, list)| !list.is_empty());
+    lists
+        .map(|(what, list)| format!(", {what} {}", list.join(" ")))
+        .collect()
+}
+
 /// The width of the first column.
 const WIDTH: usize = 14;
 
@@ -54,7 +75,10 @@ impl Lines {
 
     /// The listener that handles the request.
     pub fn listener(&mut self, listener: &inbound::Config) {
+        let mut rules = listener.verifier.rules.iter();
+        let enforces = rules.any(|rule| rule.mode == Some(Mode::Enforce));
         let shadow = match listener.verifier.mode {
+            Mode::Shadow if enforces => ", in shadow mode: only rules with `mode: enforce` refuse",
             Mode::Shadow => ", in shadow mode: nothing is enforced",
             Mode::Enforce => "",
         };
@@ -76,18 +100,30 @@ impl Lines {
             format!(", {}", rule.methods.join(" "))
         };
         let paths = rule.paths.join(" ");
+        let conditions = conditions_of(rule);
         self.add(
             "rule",
             format!(
-                "{} of {count}, on line {}: {paths}{methods}",
+                "{} of {count}, on line {}: {paths}{methods}{conditions}",
                 position + 1,
                 rule.line
             ),
         );
+        match rule.mode {
+            Some(Mode::Shadow) => self.add("mode", "shadow: the rule refuses nothing".to_owned()),
+            Some(Mode::Enforce) => self.add("mode", "enforce".to_owned()),
+            None => {}
+        }
         let needs = match &rule.access {
             Access::Public => "nothing: the rule is public".to_owned(),
+            Access::Optional => "no token, or a valid one".to_owned(),
             Access::Token(needs) => {
-                let further = [("scopes", scopes_of(needs)), ("claims", claims_of(needs))];
+                let further = [
+                    ("authority", needs.authorities.join(" or ")),
+                    ("scopes", scopes_of(needs)),
+                    ("claims", claims_of(needs)),
+                    ("equal", equals_of(needs)),
+                ];
                 let further = further.iter().filter(|(_, text)| !text.is_empty());
                 further.fold("a valid token".to_owned(), |said, (what, text)| {
                     format!("{said}; {what}: {text}")

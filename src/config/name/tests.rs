@@ -35,6 +35,8 @@ fn patterns_are_in_normal_form() {
         "/.well-known/x",
         "/v1/devices:batch",
         "/devices/%3Aid",
+        "/{id}",
+        "/api/{tenant}/*/{device_id}/**",
     ]);
     refuses::<PathPattern>(&[
         "",
@@ -55,7 +57,12 @@ fn patterns_are_in_normal_form() {
         "/%41",
         "/caf%c3%a9",
         "/café",
-        "/{id}",
+        "/{}",
+        "/{1id}",
+        "/{id:int}",
+        "/{id}x",
+        "/{a}/{a}",
+        "/{*rest}",
         "/devices/:id",
         "/devices/:device_id/x",
         "/devices/<id>",

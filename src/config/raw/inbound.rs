@@ -10,8 +10,8 @@ use super::{
     Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds,
     yes,
 };
-use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
-use crate::config::header::{HeaderPattern, IdentityHeader};
+use crate::config::address::{HostPatternText, HttpUrl, ListenAddress, Network, UpstreamUrl};
+use crate::config::header::{HeaderPattern, IdentityHeader, RequestPartText};
 use crate::config::name::{Audience, ClaimName, ClaimValue, Method, Name, PathPattern, Scope};
 use crate::config::value::{FilePath, GoDuration, Size};
 use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per, Profile};
@@ -262,15 +262,32 @@ pub(in crate::config) enum AmbiguousCharacter {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Rule {
-    /// Path patterns. `*` matches one segment, and `**` at the end matches any rest. `/x/**` also
-    /// matches `/x`.
+    /// Path patterns. `*` and `{name}` match one segment, and `**` at the end matches any rest.
+    /// `/x/**` also matches `/x`.
     #[schemars(length(min = 1))]
     pub paths: Vec<PathPattern>,
     /// The methods of the rule. Default: all. `GET` includes `HEAD`.
     #[schemars(length(min = 1))]
     pub methods: Option<Vec<Method>>,
-    /// `public` allows all requests without a token. Default: a valid token is required.
+    /// The hosts of the rule, by the request's `Host`: a name, or `*.` and a name for all names
+    /// below it, with or without a port. Without a port, every port matches. Default: all. A
+    /// request for another host continues with the next rule.
+    #[schemars(length(min = 1))]
+    pub hosts: Option<Vec<HostPatternText>>,
+    /// The networks or addresses from which the request comes; behind `trustedProxies`, those of
+    /// the client that they report. Default: all. Another request continues with the next rule.
+    #[schemars(length(min = 1))]
+    pub networks: Option<Vec<Network>>,
+    /// `public` allows all requests without a token. `optional` allows requests without a token,
+    /// and verifies one that is present. Default: a valid token is required.
     pub access: Option<Access>,
+    /// Whether the rule refuses requests, or only reports which ones it would refuse. Default: the
+    /// listener's `mode`.
+    pub mode: Option<Mode>,
+    /// The names of the authorities whose tokens the rule accepts, of those of the listener.
+    /// Default: all of them.
+    #[schemars(length(min = 1))]
+    pub authorities: Option<Vec<Name>>,
     /// The scopes that the token must have, all of them.
     #[serde(default)]
     pub scopes: Vec<Scope>,
@@ -283,6 +300,13 @@ pub(in crate::config) struct Rule {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "claim-name" }))]
     pub claims: BTreeMap<ClaimName, ClaimValues>,
+    /// Parts of the request, each with the claim that it must equal: `deviceId` for the segment
+    /// `{deviceId}` of the path patterns, `query.NAME` for a parameter of the query, `header.NAME`
+    /// for a header. A claim that is a list must contain it. A part that occurs twice, or that
+    /// servers could read differently, is refused.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "request-part" }))]
+    pub equals: BTreeMap<RequestPartText, ClaimName>,
     /// The maximum wait for each next part of the service's response. It replaces
     /// `upstreamTimeouts.read`.
     pub timeout: Option<GoDuration>,
@@ -339,4 +363,7 @@ pub(in crate::config) struct Limits {
 pub(in crate::config) enum Access {
     /// All requests are allowed.
     Public,
+    /// Requests without a token are allowed, without identity headers. A token is verified, and a
+    /// bad one is refused.
+    Optional,
 }

@@ -14,6 +14,7 @@ use crate::domain::host::is_beyond_dns;
 use crate::domain::path::Ordinary;
 use crate::endpoints::oauth::{self, Placement};
 use crate::limits;
+use crate::proxy::headers::ClientHeaders;
 use crate::proxy::{inbound, upstream};
 use crate::verifier::{self, Audiences, AuthorityConfig};
 
@@ -49,8 +50,11 @@ pub(super) fn resolve(
         upstream.as_ref(),
         raw.settings.preserve_host,
     );
+    let removed_headers: Vec<String> = raw.remove_headers.into_iter().map(Into::into).collect();
     let surroundings = rules::Surroundings {
         endpoints: issuer.map(endpoints).unwrap_or_default(),
+        authorities: &trusted,
+        removed: ClientHeaders::new(&identity_headers, &removed_headers),
         ordinary,
         path_case: raw.path_case,
     };
@@ -71,7 +75,7 @@ pub(super) fn resolve(
         identity_headers,
         ordinary,
         trusted_proxies: raw.trusted_proxies.into_iter().map(Into::into).collect(),
-        removed_headers: raw.remove_headers.into_iter().map(Into::into).collect(),
+        removed_headers,
         max_body: raw.max_body.map(|size| size.0),
         max_head: max_head.max(issuer.map_or(0, |role| role.max_head)),
         limits,

@@ -8,15 +8,21 @@ use crate::config::raw;
 use crate::config::tree::KeyPath;
 use crate::domain::letter_case::Folding;
 use crate::domain::path::{NormalPath, Ordinary};
+use crate::domain::pattern::Pattern;
 use crate::domain::scope::ScopeSet;
 use crate::domain::settings::PathCase;
+use crate::proxy::headers::ClientHeaders;
 use crate::verifier::rules::{self, Rules};
-use crate::verifier::{Access, ClaimNeed, Needs, RuleConfig};
+use crate::verifier::{Access, ClaimNeed, Conditions, EqualNeed, Needs, RequestPart, RuleConfig};
 
 /// The parts of a listener that its rules depend on.
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'l> {
     /// The paths that the issuer answers on the listener.
     pub endpoints: Vec<String>,
+    /// The names of its authorities.
+    pub authorities: &'l [String],
+    /// The client's headers that the service does not get.
+    pub removed: ClientHeaders,
     pub ordinary: Ordinary,
     pub path_case: PathCase,
 }
@@ -26,7 +32,7 @@ pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: Vec<raw::Rule>,
-    surroundings: &Surroundings,
+    surroundings: &Surroundings<'_>,
 ) -> Option<Vec<RuleConfig>> {
     let resolved: Vec<Option<RuleConfig>> = raw
         .into_iter()
@@ -42,14 +48,15 @@ pub(super) fn resolve(
     if case == PathCase::Unset {
         warn_of_letter_case(resolver, path, known);
     }
+    warn_of_other_hosts(resolver, path, known);
     rules
 }
 
 fn resolve_rule(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
-    raw: raw::Rule,
-    surroundings: &Surroundings,
+    mut raw: raw::Rule,
+    surroundings: &Surroundings<'_>,
 ) -> Option<RuleConfig> {
     for (i, pattern) in raw.paths.iter().enumerate() {
         check_pattern(
@@ -65,41 +72,169 @@ fn resolve_rule(
     {
         resolver.error(&path.key("timeout"), "it must be at least 1ms");
     }
-    let needs = [
-        ("scopes", !raw.scopes.is_empty()),
-        ("anyScope", raw.any_scope.is_some()),
-        ("claims", !raw.claims.is_empty()),
-    ];
-    let access = match raw.access {
-        Some(raw::Access::Public) => {
-            for (key, _) in needs.into_iter().filter(|(_, is_set)| *is_set) {
-                let message = "a public rule needs no token: remove this key, or `access: public`";
-                resolver.error(&path.key(key), message);
-            }
-            Access::Public
-        }
-        None => Access::Token(Needs {
-            scopes: scopes(raw.scopes)?,
-            any_scope: scopes(raw.any_scope.unwrap_or_default())?,
-            claims: raw.claims.into_iter().map(claim_need).collect(),
-        }),
-    };
+    let conditions = conditions(&mut raw);
+    let rule_paths: Vec<String> = std::mem::take(&mut raw.paths)
+        .into_iter()
+        .map(Into::into)
+        .collect();
+    let methods = raw
+        .methods
+        .take()
+        .into_iter()
+        .flatten()
+        .map(Into::into)
+        .collect();
+    let (timeout, mode) = (raw.timeout.map(|timeout| timeout.0), raw.mode);
+    let access = access(resolver, path, raw, &rule_paths, surroundings)?;
     let rule = RuleConfig {
-        timeout: raw.timeout.map(|timeout| timeout.0),
+        timeout,
+        mode,
         line: resolver.tree.position(path).line,
-        paths: raw.paths.into_iter().map(Into::into).collect(),
-        methods: raw.methods.into_iter().flatten().map(Into::into).collect(),
+        paths: rule_paths,
+        methods,
+        conditions,
         access,
     };
     resolver.check_rule(path, &rule);
     Some(rule)
 }
 
+/// The hosts and networks of a rule.
+fn conditions(raw: &mut raw::Rule) -> Conditions {
+    Conditions {
+        hosts: raw
+            .hosts
+            .take()
+            .into_iter()
+            .flatten()
+            .map(|host| host.0)
+            .collect(),
+        networks: raw
+            .networks
+            .take()
+            .into_iter()
+            .flatten()
+            .map(Into::into)
+            .collect(),
+    }
+}
+
+/// The condition for a request to pass a rule with these path patterns.
+fn access(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Rule,
+    paths: &[String],
+    surroundings: &Surroundings<'_>,
+) -> Option<Access> {
+    let needs = [
+        ("scopes", !raw.scopes.is_empty()),
+        ("anyScope", raw.any_scope.is_some()),
+        ("claims", !raw.claims.is_empty()),
+        ("equals", !raw.equals.is_empty()),
+        ("authorities", raw.authorities.is_some()),
+    ];
+    if let Some(access) = raw.access {
+        let (access, message) = match access {
+            raw::Access::Public => (
+                Access::Public,
+                "a public rule needs no token: remove this key, or `access: public`",
+            ),
+            raw::Access::Optional => (
+                Access::Optional,
+                "a request without a token passes the rule: remove this key, or `access: optional`",
+            ),
+        };
+        for (key, _) in needs.into_iter().filter(|(_, is_set)| *is_set) {
+            resolver.error(&path.key(key), message);
+        }
+        return Some(access);
+    }
+    let accepted: Vec<String> = raw
+        .authorities
+        .into_iter()
+        .flatten()
+        .map(Into::into)
+        .collect();
+    check_accepted(
+        resolver,
+        &path.key("authorities"),
+        &accepted,
+        surroundings.authorities,
+    );
+    let mut equals = Vec::new();
+    for (part, ClaimName(claim)) in raw.equals {
+        let path = path.key("equals").key(part.as_str());
+        // Its form is checked already.
+        let part = part.part().ok()?;
+        check_part(resolver, &path, &part, paths, &surroundings.removed);
+        equals.push(EqualNeed { part, claim });
+    }
+    Some(Access::Token(Needs {
+        scopes: scopes(raw.scopes)?,
+        any_scope: scopes(raw.any_scope.unwrap_or_default())?,
+        claims: raw.claims.into_iter().map(claim_need).collect(),
+        equals,
+        authorities: accepted,
+    }))
+}
+
+/// Checks that a rule narrows the authorities of its listener.
+fn check_accepted(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    names: &[String],
+    of_listener: &[String],
+) {
+    for (i, name) in names.iter().enumerate() {
+        let path = path.index(i);
+        resolver.reference(&path, name, "authorities", "authority");
+        if resolver.names("authorities").contains(&name.as_str()) && !of_listener.contains(name) {
+            let known = of_listener.join(", ");
+            let message = format!(
+                "the listener does not trust `{name}`, so no token of it reaches the rule: add it \
+                 to the listener's `authorities` ({known}), or remove it here"
+            );
+            resolver.error(&path, message);
+        }
+    }
+}
+
+/// Checks that a compared part exists in every request of the rule, and reaches the service.
+fn check_part(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    part: &RequestPart,
+    paths: &[String],
+    removed: &ClientHeaders,
+) {
+    match part {
+        RequestPart::Segment(name) => {
+            let has_it = |pattern: &&String| {
+                Pattern::parse(pattern).is_ok_and(|pattern| pattern.place_of(name).is_some())
+            };
+            if let Some(pattern) = paths.iter().find(|pattern| !has_it(pattern)) {
+                let message = format!(
+                    "the pattern `{pattern}` has no segment `{{{name}}}`: write it there, or use \
+                     `query.NAME` or `header.NAME`"
+                );
+                resolver.error(path, message);
+            }
+        }
+        RequestPart::Header(name) if removed.removes(name.as_str(), false) => {
+            let message = "the sidecar removes this header of the client or writes its own, so the \
+                           service does not get the compared value";
+            resolver.error(path, message);
+        }
+        RequestPart::Header(_) | RequestPart::Query(_) => {}
+    }
+}
+
 fn check_pattern(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     pattern: &str,
-    surroundings: &Surroundings,
+    surroundings: &Surroundings<'_>,
 ) {
     if let Err(why) = NormalPath::parse_with(pattern, surroundings.ordinary) {
         let cure = why
@@ -183,5 +318,17 @@ fn warn_of_letter_case(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[Rul
              distinguishes them"
         );
         resolver.warn(&path.index(strict), message);
+    }
+}
+
+fn warn_of_other_hosts(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]) {
+    for (strict, weaker) in rules::weaker_for_other_hosts(rules) {
+        let weaker = path.index(weaker);
+        let message = format!(
+            "a request that names another host passes by {weaker}, which requires less: make sure \
+             that the service does not answer it as one for this rule's hosts (servers have a \
+             default host), or give that rule `hosts` too"
+        );
+        resolver.warn(&path.index(strict).key("hosts"), message);
     }
 }

@@ -4,6 +4,7 @@ mod accepted;
 mod contradictions;
 mod outbound;
 mod refused;
+mod rules;
 mod schema;
 mod shipped;
 mod token_size;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use pingora::http::RequestHeader;
 
-use super::evaluate::{Counting, Evaluated, admit, check_length, check_method, evaluate, refusal};
+use super::evaluate::{
+    Counting, Evaluated, Received, admit, check_length, check_method, evaluate, refusal,
+};
 use super::{Inbound, State};
 use crate::proxy::access::Access;
 use crate::proxy::answer::Answer;
@@ -29,12 +31,19 @@ impl Inbound {
         let peer = client.peer().ip();
         let origin = RequestOrigin::read(&request.headers, peer, &self.trusted_proxies);
         access.client = origin.client_behind_proxy();
+        let client = origin.known_client();
         state.origin = Some(origin);
         // Checked before the target, because the target of CONNECT is not a path.
         check_method(&request.method)?;
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
         let own = self.own.as_ref().map(|own| &own.paths);
-        let path = (path, self.ordinary);
+        let received = Received {
+            method: &request.method,
+            path,
+            query,
+            headers: &request.headers,
+            client,
+        };
         let limits = self.limits.as_deref();
         let mut counting = Counting {
             limits,
@@ -42,15 +51,7 @@ impl Inbound {
             slot: None,
             refusal: None,
         };
-        let evaluated = evaluate(
-            &self.gate,
-            own,
-            &request.method,
-            path,
-            &request.headers,
-            &mut counting,
-        )
-        .await;
+        let evaluated = evaluate(&self.gate, own, received, self.ordinary, &mut counting).await;
         let evaluated = evaluated.map_err(|refusal| match counting.refusal.take() {
             Some(over) if over.reason == refusal.reason => over,
             _ => refusal,
@@ -90,7 +91,7 @@ impl Inbound {
         access: &mut Access,
     ) -> Result<(), Refusal> {
         if let Err(refusal) = check_length(self.max_body, &request.headers) {
-            self.over_limit(refusal, access)?;
+            over_limit(permit.mode(), refusal, access)?;
         }
         // A request that would be refused anyway does not count, unless the query to its authority
         // has counted it already.
@@ -103,23 +104,8 @@ impl Inbound {
                 state.slot = Some(slot);
                 Ok(())
             }
-            Err(refusal) => self.over_limit(refusal, access),
+            Err(refusal) => over_limit(permit.mode(), refusal, access),
         }
-    }
-
-    /// In shadow mode a request beyond a limit passes; the refusal is recorded unless an earlier
-    /// check has refused.
-    pub(super) fn over_limit(&self, refusal: Refusal, access: &mut Access) -> Result<(), Refusal> {
-        if self.gate.mode() == Mode::Enforce {
-            return Err(Refusal {
-                token: access.token.take(),
-                ..refusal
-            });
-        }
-        if access.decision == Decision::Allow {
-            access.shadow(refusal.reason);
-        }
-        Ok(())
     }
 
     /// Answers a request that is refused.
@@ -145,4 +131,19 @@ impl Inbound {
         }
         answer.write(client, request).await
     }
+}
+
+/// In shadow mode a request beyond a limit passes; the refusal is recorded unless an earlier
+/// check has refused.
+pub(super) fn over_limit(mode: Mode, refusal: Refusal, access: &mut Access) -> Result<(), Refusal> {
+    if mode == Mode::Enforce {
+        return Err(Refusal {
+            token: access.token.take(),
+            ..refusal
+        });
+    }
+    if access.decision == Decision::Allow {
+        access.shadow(refusal.reason);
+    }
+    Ok(())
 }

@@ -12,7 +12,9 @@ use crate::domain::reason::Reason;
 use crate::limits::{Exceeded, Key, Limits, Per, Slot};
 use crate::proxy::fault::Fault;
 use crate::proxy::head;
-use crate::verifier::{Check, CheckObserver, Gate, Permit, Refusal, TokenFacts, VerifiedToken};
+use crate::verifier::{
+    Check, CheckObserver, Gate, Permit, Refusal, Request, TokenFacts, VerifiedToken,
+};
 
 /// When one of many requests in progress may have ended.
 pub(super) const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
@@ -25,9 +27,36 @@ pub enum Evaluated<'r> {
     Permitted(NormalPath<'r>, Permit),
 }
 
-/// Evaluates a request by its path, method and headers. `ordinary` lists the permitted special
-/// characters of the path, and `own` the paths that the listener answers itself. `observer`
-/// receives each token check that was made.
+/// A request as it was received, before its path has a normal form.
+#[derive(Clone, Copy)]
+pub struct Received<'r> {
+    pub method: &'r Method,
+    pub path: &'r str,
+    pub query: Option<&'r str>,
+    pub headers: &'r HeaderMap,
+    /// The client's address; `None` if a trusted proxy reports a client without one.
+    pub client: Option<IpAddr>,
+}
+
+impl<'r> Received<'r> {
+    /// The request with this normal form of its path.
+    #[must_use]
+    pub fn with<'p>(&self, path: &'p NormalPath<'p>) -> Request<'p>
+    where
+        'r: 'p,
+    {
+        Request {
+            method: self.method.as_str(),
+            path,
+            query: self.query,
+            headers: self.headers,
+            client: self.client,
+        }
+    }
+}
+
+/// Evaluates a request. `ordinary` lists the permitted special characters of the path, and `own`
+/// the paths that the listener answers itself. `observer` receives each token check that was made.
 ///
 /// # Errors
 /// [`Refusal`] names the check that refused. A request without one unambiguous form is refused in
@@ -35,20 +64,18 @@ pub enum Evaluated<'r> {
 pub async fn evaluate<'r>(
     gate: &Gate,
     own: Option<&HashSet<String>>,
-    method: &Method,
-    (path, ordinary): (&'r str, Ordinary),
-    headers: &HeaderMap,
+    received: Received<'r>,
+    ordinary: Ordinary,
     observer: &mut impl CheckObserver,
 ) -> Result<Evaluated<'r>, Refusal> {
-    check_method(method)?;
-    let path = NormalPath::parse_with(path, ordinary).map_err(ambiguous)?;
+    check_method(received.method)?;
+    let path = NormalPath::parse_with(received.path, ordinary).map_err(ambiguous)?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Evaluated::Own(path));
     }
-    let permit = gate
-        .decide_observed(&path, method.as_str(), headers, observer)
-        .await?;
-    if head::asks_for_websocket(headers) {
+    let request = received.with(&path);
+    let permit = gate.decide_observed(&request, observer).await?;
+    if head::asks_for_websocket(received.headers) {
         observer.checking(Check::Upgrade);
         return Err(Refusal {
             token: permit.token().cloned(),

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 pub use self::config::{Config, OwnEndpoints};
-pub use self::evaluate::{Evaluated, admit, check_length, evaluate};
+pub use self::evaluate::{Evaluated, Received, admit, check_length, evaluate};
 use super::access::Access;
 use super::answer::REASON_HEADER;
 use super::client::Client;
@@ -29,7 +29,7 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::InboundSettings;
 use crate::limits::{Limits, Slot};
 use crate::telemetry::RequestMetrics;
-use crate::verifier::{CorsPreflight, Gate, Permit, Refusal};
+use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal};
 
 /// The service of one inbound listener.
 pub struct Inbound {
@@ -173,14 +173,17 @@ impl Policy for Inbound {
         }
     }
 
-    fn check_body(&self, bytes: u64, _: &mut State, access: &mut Access) -> Result<(), Fault> {
+    fn check_body(&self, bytes: u64, state: &mut State, access: &mut Access) -> Result<(), Fault> {
         match self.max_body {
-            Some(max) if bytes > max => self
-                .over_limit(Refusal::new(Reason::BodyTooLarge), access)
-                .map_err(|refusal| {
-                    access.token = refusal.token;
-                    refusal.reason.into()
-                }),
+            Some(max) if bytes > max => {
+                let mode = state.permit.as_ref().map_or(Mode::Enforce, Permit::mode);
+                decide::over_limit(mode, Refusal::new(Reason::BodyTooLarge), access).map_err(
+                    |refusal| {
+                        access.token = refusal.token;
+                        refusal.reason.into()
+                    },
+                )
+            }
             _ => Ok(()),
         }
     }

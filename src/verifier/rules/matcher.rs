@@ -98,12 +98,19 @@ impl Matcher {
         }
     }
 
-    /// The index of the first rule that matches.
-    pub fn find(&self, path: &NormalPath<'_>, method: &str, ending: Ending) -> Option<usize> {
+    /// The index of the first rule that matches, of those that `applies` accepts.
+    pub fn find(
+        &self,
+        path: &NormalPath<'_>,
+        method: &str,
+        ending: Ending,
+        applies: impl Fn(usize) -> bool + Copy,
+    ) -> Option<usize> {
         let mut first = usize::MAX;
         let search = Search {
             method: self.methods.bit(method),
             ending,
+            applies,
         };
         if self.folding == Folding::None {
             self.visit(0, path.segments(), search, &mut first);
@@ -124,15 +131,15 @@ impl Matcher {
         &self,
         at: usize,
         mut rest: impl Iterator<Item = Cow<'p, str>> + Clone,
-        search: Search,
+        search: Search<impl Fn(usize) -> bool + Copy>,
         first: &mut usize,
     ) {
         let Some(node) = self.nodes.get(at).filter(|node| node.first < *first) else {
             return;
         };
-        earliest(&node.rest, search.method, first);
+        earliest(&node.rest, search, first);
         let Some(segment) = rest.next() else {
-            return earliest(&node.here, search.method, first);
+            return earliest(&node.here, search, first);
         };
         if let Some(named) = node.named.get(segment.as_ref()) {
             self.visit(*named, rest.clone(), search, first);
@@ -152,9 +159,10 @@ impl Matcher {
 
 /// The search of a visit.
 #[derive(Clone, Copy)]
-struct Search {
+struct Search<F> {
     method: u64,
     ending: Ending,
+    applies: F,
 }
 
 /// The parts of a segment before its dots.
@@ -168,11 +176,10 @@ fn without_ending(segment: &str) -> impl Iterator<Item = &str> {
         .filter(|name| !name.is_empty())
 }
 
-fn earliest(candidates: &[Candidate], method: u64, first: &mut usize) {
-    if let Some(found) = candidates
-        .iter()
-        .find(|candidate| candidate.methods & method != 0)
-    {
+fn earliest(candidates: &[Candidate], search: Search<impl Fn(usize) -> bool>, first: &mut usize) {
+    if let Some(found) = candidates.iter().find(|candidate| {
+        candidate.methods & search.method != 0 && (search.applies)(candidate.rule)
+    }) {
         *first = (*first).min(found.rule);
     }
 }

@@ -1,10 +1,14 @@
 //! Which rule comes nearest to a request that none matches, and what differs.
 
 use std::fmt;
+use std::net::IpAddr;
+
+use http::header::HOST;
 
 use super::{PathCase, RuleConfig, methods};
-use crate::domain::path::NormalPath;
+use crate::domain::letter_case::Folding;
 use crate::domain::pattern::{Pattern, Segment};
+use crate::verifier::Request;
 
 /// How many segments of a path are compared, and how much of each.
 const MOST_SEGMENTS: usize = 32;
@@ -19,6 +23,7 @@ const OTHER_CASE: f64 = 0.1;
 /// `*` takes a segment only where no name of the pattern does.
 const WILDCARD: f64 = 0.01;
 const OTHER_METHOD: f64 = 0.5;
+const OTHER_CONDITION: f64 = 0.3;
 /// More for a pattern that has names, of which the path has nothing.
 const NOTHING_IN_COMMON: f64 = 0.5;
 /// Two segments that cost less have something in common.
@@ -35,7 +40,8 @@ pub struct Nearest {
     pub differences: Vec<Difference>,
 }
 
-/// Something by which a request misses a rule. Segments are counted from 1 and decoded.
+/// Something by which a request misses a rule: its method, a condition or a segment. Segments are
+/// counted from 1 and decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// The path matches, or not, but the method does not.
@@ -43,6 +49,20 @@ pub enum Difference {
         /// The request's.
         is: String,
         /// The rule's.
+        wanted: Vec<String>,
+    },
+    /// The host is another one, or missing.
+    Host {
+        /// The request's.
+        is: Option<String>,
+        /// The rule's.
+        wanted: Vec<String>,
+    },
+    /// The client is in none of the rule's networks.
+    Source {
+        /// The client; `None` if it is unknown.
+        is: Option<IpAddr>,
+        /// The rule's networks.
         wanted: Vec<String>,
     },
     /// A segment is another one.
@@ -81,6 +101,14 @@ impl fmt::Display for Difference {
                     wanted.join(" ")
                 )
             }
+            Self::Host { is, wanted } => {
+                let is = is.as_deref().map_or("missing".to_owned(), shown);
+                write!(f, "the host is {is}, the rule has {}", wanted.join(" "))
+            }
+            Self::Source { is, wanted } => {
+                let is = is.map_or("unknown".to_owned(), |is| is.to_string());
+                write!(f, "the client is {is}, the rule has {}", wanted.join(" "))
+            }
             Self::Segment { place, is, wanted } if is.to_lowercase() == wanted.to_lowercase() => {
                 write!(
                     f,
@@ -115,62 +143,93 @@ fn shown(text: &str) -> String {
         .to_string()
 }
 
-/// The rule that comes nearest to a request that no rule matches: the first whose path matches,
-/// else the one whose path and method differ least. `None` when there are no rules.
+/// The rule that comes nearest to a request that no rule matches: one whose path matches, else the
+/// one that differs least. `None` when there are no rules.
 #[must_use]
-pub fn nearest(
-    rules: &[RuleConfig],
-    path: &NormalPath<'_>,
-    method: &str,
-    case: PathCase,
-) -> Option<Nearest> {
+pub fn nearest(rules: &[RuleConfig], request: &Request<'_>, case: PathCase) -> Option<Nearest> {
     let folding = case.folding();
-    let segments = path
+    let segments = request
+        .path
         .segments()
         .take(MOST_SEGMENTS)
         .map(|segment| cut(&folding.of(segment)));
     let segments: Vec<String> = segments.collect();
     let mut best: Option<(f64, Nearest)> = None;
     for (rule, config) in rules.iter().enumerate() {
-        let allowed = methods(config);
-        let other_method = !allowed.is_empty() && !allowed.contains(&method);
+        let (beside_cost, beside) = beside_path(config, request);
         for text in &config.paths {
             let Ok(pattern) = Pattern::parse(text) else {
                 continue;
             };
-            // A rule for this very path says more than one for this method.
             let pattern = pattern.folded(folding);
-            let (cost, mut differences) =
-                if pattern.matches_segments(path.segments().map(|segment| folding.of(segment))) {
-                    (0.0, Vec::new())
-                } else {
-                    let (cost, differences) = compare(&pattern, &segments);
-                    (
-                        cost + if other_method { OTHER_METHOD } else { 0.0 },
-                        differences,
-                    )
-                };
+            let (cost, mut differences) = compare_path(&pattern, request, folding, &segments);
+            // A rule for this very path says more than one for this method or host.
+            let cost = if differences.is_empty() {
+                cost
+            } else {
+                cost + beside_cost
+            };
             if best.as_ref().is_some_and(|(least, _)| cost >= *least) {
                 continue;
             }
-            if other_method {
-                let wanted = allowed.iter().map(ToString::to_string).collect();
-                differences.push(Difference::Method {
-                    is: method.to_owned(),
-                    wanted,
-                });
-            }
-            best = Some((
-                cost,
-                Nearest {
-                    rule,
-                    pattern: text.clone(),
-                    differences,
-                },
-            ));
+            differences.extend(beside.iter().cloned());
+            let nearest = Nearest {
+                rule,
+                pattern: text.clone(),
+                differences,
+            };
+            best = Some((cost, nearest));
         }
     }
     best.map(|(_, nearest)| nearest)
+}
+
+fn compare_path(
+    pattern: &Pattern,
+    request: &Request<'_>,
+    folding: Folding,
+    segments: &[String],
+) -> (f64, Vec<Difference>) {
+    let mut whole = request.path.segments().map(|segment| folding.of(segment));
+    if pattern.matches_segments(&mut whole) {
+        (0.0, Vec::new())
+    } else {
+        compare(pattern, segments)
+    }
+}
+
+/// The cost and the differences of method, host and source.
+fn beside_path(config: &RuleConfig, request: &Request<'_>) -> (f64, Vec<Difference>) {
+    let (mut cost, mut differences) = (0.0, Vec::new());
+    let allowed = methods(config);
+    if !allowed.is_empty() && !allowed.contains(&request.method) {
+        cost += OTHER_METHOD;
+        differences.push(Difference::Method {
+            is: request.method.to_owned(),
+            wanted: allowed.iter().map(ToString::to_string).collect(),
+        });
+    }
+    let conditions = &config.conditions;
+    if !conditions.have_host(request.host().as_ref()) {
+        cost += OTHER_CONDITION;
+        let is = request.headers.get(HOST);
+        differences.push(Difference::Host {
+            is: is.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+            wanted: conditions.hosts.iter().map(ToString::to_string).collect(),
+        });
+    }
+    if !conditions.have_source(request.client) {
+        cost += OTHER_CONDITION;
+        differences.push(Difference::Source {
+            is: request.client,
+            wanted: conditions
+                .networks
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        });
+    }
+    (cost, differences)
 }
 
 fn cut(text: &str) -> String {

@@ -1,8 +1,9 @@
 //! Effects of the order of rules: rules that never decide, and rules that a wider one undoes.
 
-use super::{Access, Needs, RuleConfig, methods, patterns};
+use super::{Access, Mode, Needs, RuleConfig, methods, patterns};
 use crate::domain::letter_case::Folding;
 use crate::domain::pattern::{Pattern, Segment};
+use crate::verifier::Conditions;
 
 /// The rules that can never decide, with the earlier rules that match all their requests. A pattern
 /// that only several earlier ones cover together is not found.
@@ -23,6 +24,13 @@ pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<
         .collect();
     let covering = |index: usize| {
         let (patterns, methods) = parsed.get(index)?;
+        let conditions = &rules.get(index)?.conditions;
+        // A rule with other conditions is skipped for some of the requests.
+        let covers = |earlier: usize| {
+            rules
+                .get(earlier)
+                .is_some_and(|earlier| earlier.conditions.cover(conditions))
+        };
         let mut by = Vec::new();
         for pattern in patterns {
             // No method named: only a rule that names none either has all of them.
@@ -32,10 +40,13 @@ pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<
                 methods.iter().map(Some).collect()
             };
             for method in wanted {
-                by.push(parsed.iter().take(index).position(|(earlier, allowed)| {
+                let mut earlier = parsed.iter().take(index).enumerate();
+                let (found, _) = earlier.find(|(place, (earlier, allowed))| {
                     (allowed.is_empty() || method.is_some_and(|method| allowed.contains(method)))
                         && earlier.iter().any(|wide| wide.covers(pattern))
-                })?);
+                        && covers(*place)
+                })?;
+                by.push(found);
             }
         }
         by.sort_unstable();
@@ -53,13 +64,43 @@ pub fn weaker_later(rules: &[RuleConfig]) -> Vec<(usize, usize)> {
         let strict_patterns = patterns(strict).unwrap_or_default();
         let mut later = rules.iter().enumerate().skip(index + 1);
         let (found, _) = later.find(|(_, later)| {
-            asks_for_less(&later.access, &strict.access)
+            asks_for_less(later, strict)
                 && share_a_method(strict, later)
+                && strict.conditions.meet(&later.conditions)
                 && patterns(later).unwrap_or_default().iter().any(|wide| {
                     strict_patterns
                         .iter()
                         .any(|narrow| takes_other_case(wide, narrow))
                 })
+        })?;
+        Some((index, found))
+    };
+    rules.iter().enumerate().filter_map(weaker).collect()
+}
+
+/// The rules for certain hosts with the first later one that is as wide, for other hosts too, and
+/// needs less. The client chooses the host that it names.
+#[must_use]
+pub fn weaker_for_other_hosts(rules: &[RuleConfig]) -> Vec<(usize, usize)> {
+    let weaker = |(index, strict): (usize, &RuleConfig)| {
+        if strict.conditions.hosts.is_empty() {
+            return None;
+        }
+        let for_any_host = Conditions {
+            hosts: Vec::new(),
+            networks: strict.conditions.networks.clone(),
+        };
+        let strict_patterns = patterns(strict).unwrap_or_default();
+        let mut later = rules.iter().enumerate().skip(index + 1);
+        let (found, _) = later.find(|(_, later)| {
+            asks_for_less(later, strict)
+                && share_a_method(strict, later)
+                && for_any_host.meet(&later.conditions)
+                && !strict.conditions.cover(&later.conditions)
+                && patterns(later)
+                    .unwrap_or_default()
+                    .iter()
+                    .any(|wide| strict_patterns.iter().any(|narrow| wide.covers(narrow)))
         })?;
         Some((index, found))
     };
@@ -84,10 +125,13 @@ fn share_a_method(one: &RuleConfig, other: &RuleConfig) -> bool {
 }
 
 /// Whether some request that passes `later` would not pass `strict`.
-fn asks_for_less(later: &Access, strict: &Access) -> bool {
-    match (later, strict) {
-        (_, Access::Public) => false,
-        (Access::Public, Access::Token(_)) => true,
+fn asks_for_less(later: &RuleConfig, strict: &RuleConfig) -> bool {
+    if later.mode == Some(Mode::Shadow) && strict.mode != later.mode {
+        return strict.access != Access::Public;
+    }
+    match (&later.access, &strict.access) {
+        (_, Access::Public) | (Access::Optional | Access::Token(_), Access::Optional) => false,
+        (Access::Public, _) | (Access::Optional, Access::Token(_)) => true,
         (Access::Token(later), Access::Token(strict)) => !implies(later, strict),
     }
 }
@@ -118,7 +162,12 @@ fn implies(given: &Needs, wanted: &Needs) -> bool {
                     .all(|value| wanted.values.contains(value))
         })
     });
-    scopes && any_scope && claims
+    let mut equals = wanted.equals.iter();
+    let equals = equals.all(|wanted| given.equals.contains(wanted));
+    let mut authorities = given.authorities.iter().peekable();
+    let authorities = wanted.authorities.is_empty()
+        || authorities.peek().is_some() && authorities.all(|it| wanted.authorities.contains(it));
+    scopes && any_scope && claims && equals && authorities
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The rule that decides about a path, and whether a server could read the path as one of an
 //! earlier rule.
 
+use super::conditions::Seen;
 use super::matcher::{Ending, Matched, Matcher};
 use super::{InvalidRules, RuleConfig, patterns};
-use crate::domain::path::NormalPath;
 use crate::domain::pattern::{InvalidPattern, Segment};
 use crate::domain::settings::PathCase;
+use crate::verifier::{Conditions, Request};
 
 /// Why no rule can decide: a server could read the path as one of an earlier rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,8 @@ pub(super) struct Readings {
     widest: Matcher,
     /// Whether both matchers have the same names.
     names_are_equal: bool,
+    /// Those of each rule; empty if no rule has any.
+    conditions: Vec<Conditions>,
 }
 
 impl Readings {
@@ -52,7 +55,10 @@ impl Readings {
             .flat_map(|(patterns, _)| patterns)
             .flat_map(|pattern| &pattern.segments);
         let names_are_equal = segments.all(is_equal);
+        let has_conditions = configs.iter().any(|rule| !rule.conditions.is_empty());
+        let conditions = configs.iter().map(|rule| rule.conditions.clone());
         Ok(Self {
+            conditions: conditions.filter(|_| has_conditions).collect(),
             configured: compile(case.folding())?,
             widest: compile(case.widest())?,
             names_are_equal,
@@ -60,19 +66,33 @@ impl Readings {
     }
 
     /// The place of the rule that decides; `None` when no rule matches.
-    pub fn position(
+    pub fn position(&self, request: &Request<'_>) -> Result<Option<usize>, TwoReadings> {
+        if self.conditions.is_empty() {
+            return self.position_of(request, |_| true);
+        }
+        let seen = Seen::new(request);
+        self.position_of(request, |rule| {
+            let conditions = self.conditions.get(rule);
+            conditions.is_none_or(|conditions| conditions.hold(&seen))
+        })
+    }
+
+    /// The conditions of a rule do not depend on how the path is read, so both readings are looked
+    /// for among the rules whose conditions hold.
+    fn position_of(
         &self,
-        path: &NormalPath<'_>,
-        method: &str,
+        request: &Request<'_>,
+        applies: impl Fn(usize) -> bool + Copy,
     ) -> Result<Option<usize>, TwoReadings> {
-        let found = self.configured.find(path, method, Ending::Whole);
+        let (path, method) = (request.path, request.method);
+        let found = self.configured.find(path, method, Ending::Whole, applies);
         // Nearly every path has only one reading.
         let Some(rule) = found.filter(|_| !(self.names_are_equal && path.is_plain_small())) else {
             return Ok(found);
         };
         let meets_earlier = |ending| {
             self.widest
-                .find(path, method, ending)
+                .find(path, method, ending, applies)
                 .is_some_and(|other| other < rule)
         };
         if !meets_earlier(Ending::Format) {

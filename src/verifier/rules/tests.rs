@@ -1,7 +1,11 @@
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::host_pattern::RequestHost;
 use crate::domain::letter_case::Folding;
+use crate::domain::path::NormalPath;
+use crate::verifier::Conditions;
 
 fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
     let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
@@ -9,9 +13,32 @@ fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
         paths: owned(paths),
         methods: owned(methods),
         access,
-        timeout: None,
-        line: 1,
+        ..RuleConfig::default()
     }
+}
+
+/// The position of the rule for a request without conditions.
+fn position(rules: &Rules, path: &str, method: &str) -> Result<Option<usize>, TwoReadings> {
+    position_from(rules, path, method, ("", None))
+}
+
+fn position_from(
+    rules: &Rules,
+    path: &str,
+    method: &str,
+    (host, client): (&str, Option<&str>),
+) -> Result<Option<usize>, TwoReadings> {
+    let (path, mut headers) = (NormalPath::parse(path).unwrap(), HeaderMap::new());
+    if !host.is_empty() {
+        headers.insert("host", HeaderValue::from_str(host).unwrap());
+    }
+    rules.position(&Request {
+        method,
+        path: &path,
+        query: None,
+        headers: &headers,
+        client: client.map(|client| client.parse().unwrap()),
+    })
 }
 
 fn compiled(rules: &[RuleConfig]) -> Rules {
@@ -29,11 +56,7 @@ fn the_first_match_wins_and_get_includes_head() {
         token(&["/api/**"], &["POST", "PUT"]),
         token(&["/**"], &[]),
     ]);
-    let find = |path, method| {
-        rules
-            .position(&NormalPath::parse(path).unwrap(), method)
-            .unwrap()
-    };
+    let find = |path, method| position(&rules, path, method).unwrap();
     for (path, method, expected) in [
         ("/health", "GET", 0),
         ("/health", "HEAD", 0),
@@ -45,16 +68,14 @@ fn the_first_match_wins_and_get_includes_head() {
     ] {
         assert_eq!(find(path, method), Some(expected), "{method} {path}");
     }
-    let health = NormalPath::parse("/health").unwrap();
-    assert!(rules.find(&health, "GET").unwrap().unwrap().is_public());
-    assert_eq!(compiled(&[]).position(&health, "GET"), Ok(None));
+    assert!(rules.rules[0].is_public() && !rules.rules[1].is_public());
+    assert_eq!(position(&compiled(&[]), "/health", "GET"), Ok(None));
 }
 
 #[test]
 fn an_earlier_wildcard_wins_over_a_later_name_and_the_other_way_round() {
     let rules =
         |first: &str, second: &str| compiled(&[token(&[first], &[]), token(&[second], &[])]);
-    let path = NormalPath::parse("/a/b/c").unwrap();
     for (one, other) in [
         ("/a/*/c", "/a/b/c"),
         ("/*/b/**", "/a/b/c"),
@@ -62,19 +83,19 @@ fn an_earlier_wildcard_wins_over_a_later_name_and_the_other_way_round() {
         ("/a/**", "/*/*/*"),
     ] {
         assert_eq!(
-            rules(one, other).position(&path, "GET"),
+            position(&rules(one, other), "/a/b/c", "GET"),
             Ok(Some(0)),
             "{one} {other}"
         );
         assert_eq!(
-            rules(other, one).position(&path, "GET"),
+            position(&rules(other, one), "/a/b/c", "GET"),
             Ok(Some(0)),
             "{other} {one}"
         );
     }
     // A path may begin like one rule and end like another.
     assert_eq!(
-        rules("/a/b/x", "/*/*/c").position(&path, "GET"),
+        position(&rules("/a/b/x", "/*/*/c"), "/a/b/c", "GET"),
         Ok(Some(1))
     );
 }
@@ -102,14 +123,10 @@ fn a_challenge_names_what_would_do() {
         let needs = Needs {
             scopes: set(scopes),
             any_scope: set(any),
-            claims: Vec::new(),
+            ..Needs::default()
         };
         let rules = compiled(&[rule(&["/"], &[], Access::Token(needs))]);
-        rules
-            .find(&NormalPath::parse("/").unwrap(), "GET")
-            .unwrap()
-            .unwrap()
-            .sufficient_scopes()
+        rules.rules[0].sufficient_scopes()
     };
     assert_eq!(sufficient("a b", "x y").unwrap().to_string(), "a b x");
     assert_eq!(sufficient("", "x y").unwrap().to_string(), "x");
@@ -137,7 +154,7 @@ fn a_path_that_a_server_could_take_for_an_earlier_rules_is_refused() {
     ];
     let found = |case| {
         let rules = Rules::compile(&rules, case).unwrap();
-        move |path| rules.position(&NormalPath::parse(path).unwrap(), "GET")
+        move |path| position(&rules, path, "GET")
     };
     let unset = found(PathCase::Unset);
     let (sensitive, insensitive) = (found(PathCase::Sensitive), found(PathCase::Insensitive));
@@ -193,6 +210,64 @@ fn a_path_that_a_server_could_take_for_an_earlier_rules_is_refused() {
     assert_eq!(insensitive("/LOGO.PNG"), Ok(Some(2)));
 }
 
+/// A reading of the path concerns a request only if the other rule's conditions hold for it.
+#[test]
+fn a_rule_with_conditions_hides_no_later_one_and_its_readings_have_the_same_conditions() {
+    let only = |hosts: &[&str], networks: &[&str], rule: RuleConfig| RuleConfig {
+        conditions: Conditions {
+            hosts: hosts
+                .iter()
+                .map(|host| host.parse().ok().unwrap())
+                .collect(),
+            networks: networks
+                .iter()
+                .map(|network| network.parse().unwrap())
+                .collect(),
+        },
+        ..rule
+    };
+    let rules = compiled(&[
+        only(&["admin.example"], &[], token(&["/admin/**"], &[])),
+        only(&[], &["10.0.0.0/8"], token(&["/inside/**"], &["GET"])),
+        only(&["*.example"], &["10.0.0.0/8"], token(&["/**"], &[])),
+        token(&["/**"], &[]),
+    ]);
+    let inside = Some("10.1.1.1");
+    for (path, host, client, expected) in [
+        ("/admin/x", "admin.example", None, Ok(Some(0))),
+        ("/admin/x", "other.example", None, Ok(Some(3))),
+        ("/admin/x", "other.example", inside, Ok(Some(2))),
+        ("/admin/x", "", inside, Ok(Some(3))),
+        ("/inside/x", "", inside, Ok(Some(1))),
+        ("/inside/x", "", Some("192.0.2.1"), Ok(Some(3))),
+        (
+            "/inside/x",
+            "a.example",
+            Some("::ffff:a01:101"),
+            Ok(Some(3)),
+        ),
+        (
+            "/Admin/x",
+            "admin.example",
+            None,
+            Err(TwoReadings::LetterCase),
+        ),
+        ("/Admin/x", "other.example", None, Ok(Some(3))),
+        ("/INSIDE/x", "", inside, Err(TwoReadings::LetterCase)),
+        ("/INSIDE/x", "", None, Ok(Some(3))),
+        (
+            "/admin.json",
+            "ADMIN.example.:80",
+            None,
+            Err(TwoReadings::Ending),
+        ),
+        ("/admin.json", "other.example", None, Ok(Some(3))),
+    ] {
+        let found = position_from(&rules, path, "GET", (host, client));
+        assert_eq!(found, expected, "{path} {host} {client:?}");
+    }
+}
+
 fn segment() -> impl Strategy<Value = String> {
     proptest::sample::select(vec!["a", "A", "b", "c%20d", "%C3%A9", "%C3%89", "a.b"])
         .prop_map(str::to_owned)
@@ -208,11 +283,42 @@ fn pattern() -> impl Strategy<Value = String> {
     })
 }
 
+fn conditions() -> impl Strategy<Value = Conditions> {
+    let hosts = vec![
+        "a.example",
+        "*.example",
+        "b.a.example:81",
+        "*.a.example",
+        "127.0.0.1",
+    ];
+    let networks = vec!["10.0.0.0/8", "10.1.0.0/16", "::/0", "192.0.2.1/32"];
+    let some = |texts: Vec<&'static str>| {
+        prop_oneof![
+            2 => Just(Vec::new()),
+            1 => proptest::sample::subsequence(texts.clone(), 1..texts.len()),
+        ]
+    };
+    (some(hosts), some(networks)).prop_map(|(hosts, networks)| Conditions {
+        hosts: hosts
+            .iter()
+            .map(|host| host.parse().ok().unwrap())
+            .collect(),
+        networks: networks
+            .iter()
+            .map(|network| network.parse().unwrap())
+            .collect(),
+    })
+}
+
 fn arbitrary_rule() -> impl Strategy<Value = RuleConfig> {
     let methods = proptest::sample::subsequence(vec!["GET", "HEAD", "POST", "PURGE"], 0..3);
-    (proptest::collection::vec(pattern(), 1..4), methods).prop_map(|(paths, methods)| {
+    let paths = proptest::collection::vec(pattern(), 1..4);
+    (paths, methods, conditions()).prop_map(|(paths, methods, conditions)| {
         let paths: Vec<_> = paths.iter().map(String::as_str).collect();
-        token(&paths, &methods)
+        RuleConfig {
+            conditions,
+            ..token(&paths, &methods)
+        }
     })
 }
 
@@ -220,8 +326,8 @@ fn arbitrary_rule() -> impl Strategy<Value = RuleConfig> {
 /// last segment.
 fn naive(
     rules: &[RuleConfig],
-    path: &str,
-    method: &str,
+    (path, method): (&str, &str),
+    from: (&str, Option<&str>),
     folding: Folding,
     loosely: bool,
 ) -> Option<usize> {
@@ -234,7 +340,17 @@ fn naive(
     }
     rules.iter().position(|rule| {
         let allowed = methods(rule);
-        (allowed.is_empty() || allowed.contains(&method))
+        let (host, client) = (
+            RequestHost::parse(from.0),
+            from.1.map(|it| it.parse().unwrap()),
+        );
+        let Conditions { hosts, networks } = &rule.conditions;
+        let has_host = |host| hosts.iter().any(|pattern| pattern.matches(host));
+        let is_inside =
+            |client: &std::net::IpAddr| networks.iter().any(|network| network.contains(client));
+        (hosts.is_empty() || host.as_ref().is_some_and(has_host))
+            && (networks.is_empty() || client.as_ref().is_some_and(is_inside))
+            && (allowed.is_empty() || allowed.contains(&method))
             && patterns(rule).unwrap().iter().any(|pattern| {
                 let pattern = pattern.folded(folding);
                 readings.iter().any(|path| {
@@ -258,12 +374,19 @@ proptest! {
         case in proptest::sample::select(vec![
             PathCase::Unset, PathCase::Sensitive, PathCase::Insensitive,
         ]),
+        host in proptest::sample::select(vec![
+            "", "a.example", "B.a.example.:81", "example", "x.a.example:443", "127.0.0.1:80",
+        ]),
+        client in proptest::sample::select(vec![
+            None, Some("10.1.2.3"), Some("10.2.2.3"), Some("192.0.2.1"), Some("::1"),
+        ]),
     ) {
         let path = format!("/{}", path.join("/"));
-        let exact = naive(&rules, &path, method, case.folding(), false);
-        let other = naive(&rules, &path, method, case.widest(), true);
+        let (request, from) = ((path.as_str(), method), (host, client));
+        let exact = naive(&rules, request, from, case.folding(), false);
+        let other = naive(&rules, request, from, case.widest(), true);
         let compiled = Rules::compile(&rules, case).unwrap();
-        let found = compiled.position(&NormalPath::parse(&path).unwrap(), method);
+        let found = position_from(&compiled, &path, method, from);
         let is_clear = exact.is_none_or(|exact| other.is_some_and(|other| other == exact));
         prop_assert_eq!(found.ok(), is_clear.then_some(exact));
         for (never, _) in never_reached(&rules, case.widest()) {

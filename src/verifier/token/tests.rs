@@ -61,6 +61,12 @@ pub fn facts(digest: KeyedDigest) -> Arc<TokenFacts> {
     })
 }
 
+/// The facts of a token with this claim, which is the only one that rules compare.
+pub fn facts_comparing(name: &str, claim: &serde_json::Value) -> TokenFacts {
+    let claims = serde_json::json!({ "exp": 1, name: claim });
+    read_compared(&claims.to_string(), &[], &[name]).unwrap()
+}
+
 fn one_of(audiences: &[&str]) -> Audiences {
     Audiences::OneOf(audiences.iter().map(|aud| (*aud).to_owned()).collect())
 }

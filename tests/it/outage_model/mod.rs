@@ -24,8 +24,8 @@ use m2m_sidecar::for_tests::domain::reason::Reason;
 use m2m_sidecar::for_tests::jose::provider;
 use m2m_sidecar::for_tests::verifier::rules::PathCase;
 use m2m_sidecar::for_tests::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode,
-    Needs, RuleConfig,
+    Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode, Request,
+    RuleConfig,
 };
 use model::{Attempt, Model, Probe, Set, Shown};
 use timeline::{Event, Timeline};
@@ -86,10 +86,7 @@ impl Process {
             verified_token_cache: 10_000,
             rules: vec![RuleConfig {
                 paths: vec!["/**".to_owned()],
-                methods: Vec::new(),
-                access: Access::Token(Needs::default()),
-                timeout: None,
-                line: 1,
+                ..RuleConfig::default()
             }],
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
@@ -117,7 +114,14 @@ impl Process {
                     format!("Bearer {}", shown.text).parse().unwrap(),
                 );
                 let path = NormalPath::parse("/devices").unwrap();
-                let decision = gate.decide(&path, "GET", &headers).await;
+                let request = Request {
+                    method: "GET",
+                    path: &path,
+                    query: None,
+                    headers: &headers,
+                    client: None,
+                };
+                let decision = gate.decide(&request).await;
                 Probe {
                     at,
                     shown,

@@ -1,0 +1,29 @@
+//! The parts of a request that rules and tokens are checked by.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, header};
+
+use crate::domain::host_pattern::RequestHost;
+use crate::domain::path::NormalPath;
+
+/// A request, before it is forwarded.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    pub method: &'r str,
+    pub path: &'r NormalPath<'r>,
+    /// The query as it is forwarded.
+    pub query: Option<&'r str>,
+    pub headers: &'r HeaderMap,
+    /// The client's address; `None` if a trusted proxy reports a client without one.
+    pub client: Option<IpAddr>,
+}
+
+impl<'r> Request<'r> {
+    /// The host that the client named; `None` if it is missing or no host.
+    pub(super) fn host(&self) -> Option<RequestHost<'r>> {
+        let mut values = self.headers.get_all(header::HOST).iter();
+        let value = values.next().filter(|_| values.next().is_none())?;
+        RequestHost::parse(value.to_str().ok()?)
+    }
+}
