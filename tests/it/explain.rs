@@ -91,6 +91,29 @@ impl Explained {
         token: Option<&str>,
         headers: &[&str],
     ) -> (Option<i32>, String, String) {
+        self.explain_more(listener, method, path, token, headers, &[])
+    }
+
+    /// A `GET` from this address.
+    fn explain_from(
+        &self,
+        listener: &str,
+        path: &str,
+        from: &str,
+        headers: &[&str],
+    ) -> (Option<i32>, String, String) {
+        self.explain_more(listener, "GET", path, None, headers, &["--from", from])
+    }
+
+    fn explain_more(
+        &self,
+        listener: &str,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        headers: &[&str],
+        more: &[&str],
+    ) -> (Option<i32>, String, String) {
         let config = self.dir.path().join("c.yaml").display().to_string();
         let mut arguments = vec![
             "explain",
@@ -103,6 +126,7 @@ impl Explained {
             "--path",
             path,
         ];
+        arguments.extend(more);
         if token.is_some() {
             arguments.extend(["--token-file", "-"]);
         }
@@ -458,6 +482,120 @@ async fn the_rule_what_it_needs_and_the_token_are_shown() {
         .find(|it| it["what"] == "rule")
         .expect("the rule");
     assert_eq!(rule["said"], "3 of 4, on line 19: /devices/**");
+}
+
+/// The request that `explain` evaluates has the host and the client that are given.
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_comparisons_and_modes_of_rules_are_shown() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@/state"
+authorities:
+  users: {{ issuer: "{}" }}
+  others: {{ issuer: "https://unused.test" }}
+inbound:
+  - name: ruled
+    listen: 127.0.0.1:0
+    upstream: "{}"
+    authorities: [users, others]
+    audiences: [{AUDIENCE}]
+    trustedProxies: [10.9.0.1]
+    rules:
+      - {{ paths: [/a], hosts: ["*.example"], networks: [10.0.0.0/8, "::1"], scopes: [a] }}
+      - {{ paths: ["/d/{{id}}"], equals: {{ id: dev, query.t: tid }}, authorities: [users] }}
+      - {{ paths: [/o], access: optional }}
+      - {{ paths: [/s], scopes: [s], mode: shadow }}
+      - {{ paths: [/m], authorities: [others] }}
+"#,
+        authority.issuer(),
+        upstream.url()
+    );
+    let explained = Explained::new(&yaml);
+    let token = authority
+        .token()
+        .claim("dev", "7")
+        .claim("tid", "blue")
+        .sign();
+    let explain = |path: &str, token: Option<&str>, headers: &[&str]| {
+        explained.explain_with("ruled", "GET", path, token, headers)
+    };
+    let (_, out, _) = explain("/a", None, &[]);
+    assert_eq!(line(&out, "rule"), "none of 5 matches");
+    assert_eq!(
+        line(&out, "nearest rule"),
+        "1 of 5, on line 14: /a; the host is localhost, the rule has *.example; the client is \
+         127.0.0.1, the rule has 10.0.0.0/8 ::1/128"
+    );
+    let host = "Host: x.example";
+    for from in ["::1", "10.1.2.3", "10.9.0.1"] {
+        let (_, out, _) = explained.explain_from("ruled", "/a", from, &[host]);
+        assert_eq!(
+            line(&out, "rule"),
+            "1 of 5, on line 14: /a, host *.example, from 10.0.0.0/8 ::1/128",
+            "{from}"
+        );
+        assert_eq!(line(&out, "decision"), "deny (no_token), 401");
+    }
+    let client = "X-Forwarded-For: 192.0.2.1";
+    let (_, out, _) = explained.explain_from("ruled", "/a", "10.9.0.1", &[host, client]);
+    assert!(
+        line(&out, "nearest rule").ends_with(
+            "the client is 192.0.2.1, the rule has \
+        10.0.0.0/8 ::1/128"
+        ),
+        "{out}"
+    );
+    let (_, out, _) = explained.explain_from(
+        "ruled",
+        "/a",
+        "10.9.0.1",
+        &[host, "X-Forwarded-For: unknown"],
+    );
+    assert!(
+        line(&out, "nearest rule").contains("the client is unknown"),
+        "{out}"
+    );
+
+    let (code, out, _) = explain("/d/7?t=blue", Some(&token), &[]);
+    assert_eq!(
+        (code, line(&out, "decision")),
+        (Some(0), "allow (permitted)")
+    );
+    assert_eq!(
+        line(&out, "needs"),
+        "a valid token; authority: users; equal: {id} = dev, query.t = tid"
+    );
+    assert_eq!(line(&out, "authority"), "ok: users");
+    for path in ["/d/8?t=blue", "/d/7?t=blue&T=red"] {
+        let (code, out, _) = explain(path, Some(&token), &[]);
+        assert_eq!(
+            (code, line(&out, "decision")),
+            (Some(1), "deny (equals), 403")
+        );
+        assert_eq!(line(&out, "equal"), "REFUSED: {id} = dev, query.t = tid");
+    }
+    let (code, out, _) = explain("/o", None, &[]);
+    assert_eq!(
+        (code, line(&out, "decision")),
+        (Some(0), "allow (anonymous)")
+    );
+    assert_eq!(line(&out, "needs"), "no token, or a valid one");
+    let (code, out, _) = explain("/o", Some("x"), &[]);
+    assert_eq!(
+        (code, line(&out, "decision")),
+        (Some(1), "deny (malformed_token), 401")
+    );
+    let (code, out, _) = explain("/s", Some(&token), &[]);
+    let decision = "shadow (scope), enforced it would be 403";
+    assert_eq!((code, line(&out, "decision")), (Some(0), decision));
+    assert_eq!(line(&out, "mode"), "shadow: the rule refuses nothing");
+    let (code, out, _) = explain("/m", Some(&token), &[]);
+    assert_eq!(
+        (code, line(&out, "decision")),
+        (Some(1), "deny (authority), 403")
+    );
+    assert_eq!(line(&out, "authority"), "REFUSED: others");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,9 @@
 //! Rules: what a token must say beside being valid; what shadow mode and CORS preflights let pass.
 
+mod conditions;
+mod equals;
+mod modes;
+
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{RawAnswer, get, request};
 use crate::support::keys::{Alg, TestKey};
