@@ -24,8 +24,9 @@ use prometheus_client::registry::Registry;
 
 pub use self::labels::Role;
 use self::labels::{
-    AuthorityLabels, AuthorityResultLabels, ClosedLabels, CredentialLabels, CredentialResultLabels,
-    ErrorLabels, InboundLabels, IssuedLabels, ListenerLabels, OutboundLabels, ResultLabels,
+    AuthorityLabels, AuthorityResultLabels, CertificateLabels, ClosedLabels, CredentialLabels,
+    CredentialResultLabels, ErrorLabels, HandshakeLabels, InboundLabels, IssuedLabels,
+    ListenerLabels, OutboundLabels, ResultLabels,
 };
 pub use self::logs::{LogConfig, start_logging, targets};
 pub use self::requests::{ClosedConnection, Decision, RequestMetrics};
@@ -62,6 +63,8 @@ pub struct Metrics {
     connections: Family<ListenerLabels, Gauge>,
     connections_closed: Family<ClosedLabels, Counter>,
     accept_errors: Family<ListenerLabels, Counter>,
+    tls_handshakes: Family<HandshakeLabels, Counter>,
+    certificate_expiry: Family<CertificateLabels, Gauge>,
     issued: Family<IssuedLabels, Counter>,
     refused: Family<ErrorLabels, Counter>,
     verified_cache: Family<ResultLabels, Counter>,
@@ -104,6 +107,8 @@ impl Metrics {
             connections: Family::default(),
             connections_closed: Family::default(),
             accept_errors: Family::default(),
+            tls_handshakes: Family::default(),
+            certificate_expiry: Family::default(),
             issued: Family::default(),
             refused: Family::default(),
             verified_cache: Family::default(),
@@ -136,6 +141,11 @@ impl Metrics {
                 "Client connections that the sidecar closed or refused without a request",
                 connections_closed;
             "accept_errors", "Failures to accept a client connection", accept_errors;
+            "tls_handshakes", "TLS handshakes of clients by their result", tls_handshakes;
+            "certificate_expiry_seconds",
+                "Seconds until a listener's certificate, or the list of revoked client \
+                 certificates, expires; negative afterwards",
+                certificate_expiry;
             "tokens_issued", "Access tokens issued", issued;
             "token_requests_refused", "Token requests refused", refused;
             "verified_token_cache",
@@ -283,6 +293,23 @@ impl Metrics {
                 None => {
                     gauges.remove(&labels);
                 }
+            }
+        }
+    }
+
+    /// The seconds until a certificate of a listener expires; `None`: it is used no more.
+    pub fn certificate_expiry(&self, role: Role, listener: &str, name: &str, left: Option<i64>) {
+        let labels = CertificateLabels {
+            role,
+            listener: listener.to_owned(),
+            name: name.to_owned(),
+        };
+        match left {
+            Some(left) => {
+                self.certificate_expiry.get_or_create(&labels).set(left);
+            }
+            None => {
+                self.certificate_expiry.remove(&labels);
             }
         }
     }

@@ -169,6 +169,8 @@ impl Access {
             .and_then(|it| it.audience.as_ref());
         let claimed_jti = shown(claimed.and_then(|claimed| claimed.id.as_ref()));
         let token = self.token.as_ref();
+        let tls = client.tls();
+        let certificate = tls.and_then(|tls| tls.certificate.as_ref());
         tracing::info!(
             target: "access",
             role = metrics.role().as_str(),
@@ -188,6 +190,9 @@ impl Access {
             client_id = token.and_then(|token| token.client_id()),
             jti = token.and_then(|token| token.jti()).or(claimed_jti.as_deref()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            tls = tls.map(|tls| tls.version.as_str()),
+            certificate = certificate.map(|it| excerpt(it.subject.as_bytes(), LONGEST_TEXT)).as_deref(),
+            x5t = certificate.map(|it| it.thumbprint.as_str()),
             bytes = client.body_bytes(),
             ms = milliseconds(took),
             upstream_ms = self.upstream_time.map(milliseconds),

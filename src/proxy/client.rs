@@ -11,6 +11,7 @@ use super::connection::{ClientError, ClientTimeouts, Connection, Framing};
 use super::deadlines::Deadlines;
 use super::framing::Unread;
 use super::http2;
+use super::tls::TlsPeer;
 use super::upstream::RequestBody;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
@@ -44,6 +45,12 @@ impl Client<'_> {
     #[must_use]
     pub fn local(&self) -> SocketAddr {
         either!(self, it => it.local)
+    }
+
+    /// The facts of the TLS handshake; `None` without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsPeer> {
+        either!(self, it => it.tls.as_deref())
     }
 
     /// The forms of errors for this client.

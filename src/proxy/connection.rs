@@ -42,6 +42,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::fault::Fault;
 use super::framing::{BodyReader, HeadReader, Unread};
 use super::http1::{self, outgoing::Outgoing};
+use super::tls::TlsPeer;
 use super::upstream::RequestBody;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
@@ -60,6 +61,8 @@ pub struct Connection {
     stream: Box<dyn ClientStream>,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// The facts of the TLS handshake; `None` without TLS.
+    pub tls: Option<Arc<TlsPeer>>,
     clients: Arc<Clients>,
     settings: Arc<ClientSettings>,
     /// The fields of a response after which the connection stays open.
@@ -106,6 +109,7 @@ pub struct Accepted {
     pub ahead: Bytes,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    pub tls: Option<Arc<TlsPeer>>,
     pub clients: Arc<Clients>,
     pub settings: Arc<ClientSettings>,
     pub seat: Admitted,
@@ -194,6 +198,7 @@ impl Connection {
             stream,
             peer,
             local,
+            tls: None,
             heads: HeadReader::new(settings.error_forms.clone(), settings.max_head),
             clients,
             keep_alive: announced(settings.timeouts.keep_alive),
@@ -228,11 +233,19 @@ impl Connection {
             ahead: self.received.freeze(),
             peer: self.peer,
             local: self.local,
+            tls: self.tls,
             clients: self.clients,
             settings: self.settings,
             seat: self.seat,
             ending: self.ending,
         }
+    }
+
+    /// The same over TLS.
+    #[must_use]
+    pub fn over_tls(mut self, peer: TlsPeer) -> Self {
+        self.tls = Some(Arc::new(peer));
+        self
     }
 
     /// The error forms for the client.

@@ -32,6 +32,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub struct RequestOrigin {
     /// The peer address of the connection.
     peer: IpAddr,
+    /// The scheme of the connection.
+    scheme: &'static str,
     /// Whether the peer is a trusted proxy and reports its clients.
     is_trusted: bool,
     /// The reported nodes, nearest last; `None` for an unknown address.
@@ -79,6 +81,7 @@ impl RequestOrigin {
         let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
         let mut origin = Self {
             peer,
+            scheme: "http",
             is_trusted: trusts(peer),
             nodes: Vec::new(),
             client: None,
@@ -142,6 +145,13 @@ impl RequestOrigin {
         }
     }
 
+    /// The same for a connection with or without TLS.
+    #[must_use]
+    pub fn over_tls(self, is_tls: bool) -> Self {
+        let scheme = if is_tls { "https" } else { "http" };
+        Self { scheme, ..self }
+    }
+
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.is_trusted
@@ -196,13 +206,14 @@ impl RequestOrigin {
             &mut list,
             self.peer,
             host.as_ref().map(HeaderValue::as_bytes),
+            self.scheme,
         );
         let list = Bytes::from(list);
         let peer = HeaderValue::from_maybe_shared(list.slice(peer))?;
         added.push(X_FORWARDED_FOR, peer.clone());
         added.push(header::FORWARDED, HeaderValue::from_maybe_shared(list)?);
         added.push(X_REAL_IP, peer);
-        added.push(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        added.push(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
         if let Some(host) = host {
             added.push(X_FORWARDED_HOST, host);
         }
@@ -231,8 +242,8 @@ impl RequestOrigin {
             Some(list) => Cow::from(list),
             None => self.elements().into(),
         };
-        let peer = element(Some(self.peer), host_text, Some("http"));
-        let proto = self.called.proto.as_deref().unwrap_or("http");
+        let peer = element(Some(self.peer), host_text, Some(self.scheme));
+        let proto = self.called.proto.as_deref().unwrap_or(self.scheme);
         for (name, value) in [
             (X_FORWARDED_FOR, extended(&x_list, &self.peer.to_string())),
             (header::FORWARDED, extended(&list, &peer)),

@@ -4,6 +4,8 @@
 //! Every worker accepts on its own duplicate of every listening socket and keeps a connection until
 //! its end. So a request never changes threads, and every worker has its own upstream connections.
 
+mod opening;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,11 +21,13 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::opening::Accepted;
 use super::answer;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::{ClientSettings, Clients, Connection, Full};
+use super::connection::{ClientSettings, Clients, Full};
 use super::relay::{self, Policy};
 use super::switch::Switch;
+use super::tls::Turns;
 use super::upstream::Pool;
 use crate::domain::reason::Reason;
 use crate::telemetry::{ClosedConnection, Reading, RequestMetrics};
@@ -36,7 +40,7 @@ const MOST_IDLE: usize = 128;
 /// The threads that serve requests. Dropping them without [`Workers::stop`] ends the threads
 /// without waiting.
 pub struct Workers {
-    runtimes: Vec<Handle>,
+    runtimes: Vec<(Handle, Turns)>,
     threads: Vec<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -53,7 +57,7 @@ impl Workers {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtimes.push(runtime.handle().clone());
+            runtimes.push((runtime.handle().clone(), Turns::default()));
             let stop = stop.clone();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || runtime.block_on(stop.cancelled()))?);
@@ -93,7 +97,7 @@ impl Workers {
         let counted = clients.clone();
         let reading = metrics.show_connections(move || counted.connections());
         let mut pools = Vec::new();
-        for runtime in &self.runtimes {
+        for (runtime, turns) in &self.runtimes {
             let pool = Arc::new(Pool::new(most_idle));
             runtime.spawn(pool.clone().run());
             pools.push(pool.clone());
@@ -113,6 +117,7 @@ impl Workers {
                     metrics: metrics.clone(),
                     clients: clients.clone(),
                     reported: reported.clone(),
+                    turns: turns.clone(),
                 };
                 runtime.spawn(accept.run());
             }
@@ -204,6 +209,7 @@ struct Accept<P> {
     metrics: Arc<RequestMetrics>,
     clients: Arc<Clients>,
     reported: Arc<Reported>,
+    turns: Turns,
 }
 
 /// The warnings that a listener has logged. Each is logged once, because it recurs often; metrics
@@ -213,6 +219,7 @@ struct Reported {
     accept_error: AtomicBool,
     closed_idle: AtomicBool,
     refused: AtomicBool,
+    handshake: AtomicBool,
 }
 
 fn is_first(reported: &AtomicBool) -> bool {
@@ -257,25 +264,41 @@ impl<P: Policy> Accept<P> {
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else {
             return;
         };
-        let (clients, ending) = (self.clients.clone(), self.ending.clone());
-        let stream = Box::new(stream);
-        let connection = Connection::new(stream, (peer, local), clients, seat, ending);
+        let accepted = Accepted {
+            stream,
+            addresses: (peer, local),
+            clients: self.clients.clone(),
+            seat,
+            ending: self.ending.clone(),
+        };
         let (service, pool) = (self.service.clone(), self.pool.clone());
         let metrics = self.metrics.clone();
+        let Some(tls) = self.clients.settings().tls.clone() else {
+            let connection = accepted.plain();
+            let serve = async move { relay::serve(&service, connection, &pool, &metrics).await };
+            self.connections.spawn(serve);
+            return;
+        };
+        let (turns, reported) = (self.turns.clone(), self.reported.clone());
         self.connections.spawn(async move {
-            relay::serve(&service, connection, &pool, &metrics).await;
+            let opened = accepted.over_tls(&tls, &turns, &metrics, &reported).await;
+            if let Some(connection) = opened {
+                relay::serve(&service, connection, &pool, &metrics).await;
+            }
         });
     }
 
-    /// Sends the refusal to a connection without a seat, as far as that needs no waiting.
+    /// Sends the refusal to a connection without a seat, as far as that needs no waiting. A client
+    /// of TLS gets none: it would need a handshake.
     fn refuse(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
-        let answer = answer::on_the_wire(
-            &Reason::TooManyConnections.into(),
-            self.clients.settings().error_forms.of_no_request(),
-        );
-        // The socket's send buffer is empty and holds the whole response. A disconnected client
-        // needs none.
-        let _ = SockRef::from(stream).send(&answer);
+        let settings = self.clients.settings();
+        let form = settings.error_forms.of_no_request();
+        if settings.tls.is_none() {
+            let answer = answer::on_the_wire(&Reason::TooManyConnections.into(), form);
+            // The socket's send buffer is empty and holds the whole response. A disconnected
+            // client needs none.
+            let _ = SockRef::from(stream).send(&answer);
+        }
         let (closed, limit) = match full {
             Full::Listener => (ClosedConnection::Refused, "total"),
             Full::Address => (ClosedConnection::RefusedAddress, "perAddress"),

@@ -27,4 +27,5 @@ pub mod relay;
 pub mod request_id;
 mod respond;
 pub mod switch;
+pub mod tls;
 pub mod upstream;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::labels::{ClosedLabels, InboundLabels, ListenerLabels, OutboundLabels, Role};
+use super::labels::{
+    ClosedLabels, HandshakeLabels, InboundLabels, ListenerLabels, OutboundLabels, Role,
+};
 use super::{Metrics, Reading};
 use crate::domain::reason::Reason;
 
@@ -100,6 +102,16 @@ impl RequestMetrics {
             .accept_errors
             .get_or_create(&self.labels())
             .inc();
+    }
+
+    /// Counts the end of a TLS handshake; `result` is `ok` or the code of its failure.
+    pub fn handshake_ended(&self, result: &'static str) {
+        let labels = HandshakeLabels {
+            role: self.role,
+            listener: self.listener.clone(),
+            result,
+        };
+        self.metrics.tls_handshakes.get_or_create(&labels).inc();
     }
 
     /// Reports the number of open connections in each scrape.

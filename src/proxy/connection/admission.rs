@@ -15,6 +15,7 @@ mod seat;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -300,6 +301,15 @@ impl Admitted {
         if self.seat.listed.load(Ordering::SeqCst) == 0 {
             self.admission.list(&self.seat);
         }
+    }
+
+    /// Waits until the connection must end at once.
+    pub async fn dismissed(&self) {
+        let is_dismissed = |cx: &mut Context<'_>| match self.seat.is_dismissed(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        };
+        std::future::poll_fn(is_dismissed).await;
     }
 
     /// Withdraws a dismissal because a request has arrived. Another connection is dismissed

@@ -12,6 +12,7 @@ use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::MAX_HEAD;
+use crate::proxy::tls::ServerTls;
 
 const LARGE_HEADS: &str = "256 large request heads are being read already; try again";
 
@@ -53,6 +54,8 @@ pub struct ClientSettings {
     pub max_head: usize,
     /// The forms of errors.
     pub error_forms: ErrorForms,
+    /// TLS for new connections; `None`: they are plain.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Default for ClientSettings {
@@ -62,6 +65,7 @@ impl Default for ClientSettings {
             capacity: Capacity::default(),
             max_head: MAX_HEAD,
             error_forms: ErrorForms::default(),
+            tls: None,
         }
     }
 }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use http::header;
 use pingora::http::RequestHeader;
-use socket2::SockRef;
 use tokio::io::ReadBuf;
 
 use super::admission::{AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_READ};
@@ -157,15 +156,9 @@ impl Connection {
         read.map_ok(|()| bytes.filled().len())
     }
 
-    /// Whether a dismissed connection has an unread request in the socket's buffer, and therefore
-    /// stays.
+    /// Whether a dismissed connection has an unread request, and therefore stays.
     fn stays(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let mut is_waiting = || {
-            let socket = self.stream.socket()?;
-            SockRef::from(socket).peek(&mut byte).ok()
-        };
-        let has_request = !self.received.is_empty() || is_waiting().is_some_and(|bytes| bytes > 0);
+        let has_request = !self.received.is_empty() || self.stream.has_unread();
         let stays = !self.heads.is_inside() && has_request;
         if stays {
             self.seat.stays();

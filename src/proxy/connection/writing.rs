@@ -91,9 +91,10 @@ impl Connection {
     /// Sends what waits. Starts and stops the deadline of the write; the caller watches it.
     #[inline(never)]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        let before = self.outgoing.written();
+        let progress = |it: &Self| (it.outgoing.written(), it.stream.flushed());
+        let before = progress(self);
         let sent = self.outgoing.poll_write(cx, &mut *self.stream);
-        if sent.is_ready() || self.outgoing.written() != before {
+        if sent.is_ready() || progress(self) != before {
             self.deadlines.stop(Wait::ClientWrite);
         }
         if sent.is_pending() {

@@ -159,6 +159,7 @@ pub(super) fn push_element(
     list: &mut Vec<u8>,
     peer: IpAddr,
     host: Option<&[u8]>,
+    scheme: &str,
 ) -> std::ops::Range<usize> {
     let (before, after): (&[u8], &[u8]) = match peer {
         IpAddr::V4(_) => (b"for=", b""),
@@ -174,7 +175,8 @@ pub(super) fn push_element(
         list.extend_from_slice(host);
         list.push(b'"');
     }
-    list.extend_from_slice(b";proto=http");
+    list.extend_from_slice(b";proto=");
+    list.extend_from_slice(scheme.as_bytes());
     begin..end
 }
 

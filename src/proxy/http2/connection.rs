@@ -72,6 +72,7 @@ impl Connection {
             ahead,
             peer,
             local,
+            tls,
             clients,
             settings,
             seat,
@@ -95,7 +96,7 @@ impl Connection {
         Some(Self {
             h2,
             pings,
-            shared: Arc::new(Shared::new((peer, local), settings, watch, clients)),
+            shared: Arc::new(Shared::new((peer, local), tls, settings, watch, clients)),
             seat,
             ended: Box::pin(ending.cancelled_owned()),
             deadlines: Deadlines::default(),

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::frames::Watch;
 use crate::proxy::connection::{ClientSettings, Clients, InProgress};
+use crate::proxy::tls::TlsPeer;
 
 /// The state that the streams of a connection share.
 pub(super) struct Shared {
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    pub tls: Option<Arc<TlsPeer>>,
     pub settings: Arc<ClientSettings>,
     pub watch: Arc<Watch>,
     clients: Arc<Clients>,
@@ -22,6 +24,7 @@ impl Shared {
     /// The state of a connection between these addresses.
     pub fn new(
         (peer, local): (SocketAddr, SocketAddr),
+        tls: Option<Arc<TlsPeer>>,
         settings: Arc<ClientSettings>,
         watch: Arc<Watch>,
         clients: Arc<Clients>,
@@ -29,6 +32,7 @@ impl Shared {
         Self {
             peer,
             local,
+            tls,
             settings,
             watch,
             clients,

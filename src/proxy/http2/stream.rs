@@ -21,6 +21,7 @@ use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress,
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
+use crate::proxy::tls::TlsPeer;
 use crate::proxy::upstream::RequestBody;
 
 const LENGTH: &str = "the body does not have the length of Content-Length";
@@ -30,6 +31,7 @@ pub struct Stream {
     shared: Arc<Shared>,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    pub tls: Option<Arc<TlsPeer>>,
     /// The request as it was received.
     head: RequestHeader,
     request_body: RequestBody,
@@ -79,6 +81,7 @@ impl Stream {
         Self {
             peer: shared.peer,
             local: shared.local,
+            tls: shared.tls.clone(),
             head: request.clone(),
             request_body: head.body,
             expects_continue: !is_body_done && request.headers.contains_key(header::EXPECT),

@@ -31,6 +31,7 @@ impl Inbound {
         let peer = client.peer().ip();
         let origin = RequestOrigin::read(&request.headers, peer, &self.trusted_proxies);
         access.client = origin.client_behind_proxy();
+        let origin = origin.over_tls(client.tls().is_some());
         let client = origin.known_client();
         state.origin = Some(origin);
         // Checked before the target, because the target of CONNECT is not a path.

@@ -16,7 +16,7 @@ impl Outbound {
     pub(super) fn map_links(
         &self,
         answer: &mut ResponseHeader,
-        called: &str,
+        state: &State,
     ) -> pingora::Result<()> {
         let Mode::Reverse(Reverse {
             map_location: true,
@@ -35,7 +35,8 @@ impl Outbound {
             host,
             port,
             preserves_host: *preserve_host,
-            here: called,
+            scheme: state.scheme(),
+            here: &state.called,
         }
         .map(answer)
     }

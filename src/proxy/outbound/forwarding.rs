@@ -45,13 +45,14 @@ impl Outbound {
             })
         );
         if self.settings.forwarded_headers && matches!(route, Route::To(..)) {
-            let list = ["host=\"", called, "\";proto=http"].concat();
+            let scheme = state.scheme();
+            let list = ["host=\"", called, "\";proto=", scheme].concat();
             let invalid = |_| Fault::from(Reason::Internal);
             let host = HeaderValue::from_str(called).map_err(invalid)?;
             let list = HeaderValue::try_from(list).map_err(invalid)?;
             for (name, value) in [
                 (X_FORWARDED_HOST, host),
-                (X_FORWARDED_PROTO, HeaderValue::from_static("http")),
+                (X_FORWARDED_PROTO, HeaderValue::from_static(scheme)),
                 (header::FORWARDED, list),
             ] {
                 added.replace(request, name, value);

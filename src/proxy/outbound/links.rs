@@ -19,7 +19,8 @@ pub(super) struct Links<'a> {
     pub port: u16,
     /// Whether the upstream receives the client's `Host` and may use it in URLs.
     pub preserves_host: bool,
-    /// Host and port by which the client called the listener.
+    /// The scheme, host and port by which the client called the listener.
+    pub scheme: &'a str,
     pub here: &'a str,
 }
 
@@ -55,7 +56,10 @@ impl Links<'_> {
         // The upstream received the listener's name and assumes https.
         let is_here =
             self.preserves_host && tls == Some(true) && authority.eq_ignore_ascii_case(self.here);
-        (is_upstream || is_here).then(|| [b"http://", self.here.as_bytes(), rest].concat())
+        (is_upstream || is_here).then(|| {
+            let (scheme, here) = (self.scheme.as_bytes(), self.here.as_bytes());
+            [scheme, b"://", here, rest].concat()
+        })
     }
 
     fn is_called(&self, authority: &str) -> bool {
@@ -164,6 +168,7 @@ mod tests {
         host: "hub.example",
         port: 443,
         preserves_host: false,
+        scheme: "http",
         here: "localhost:9000",
     };
 
@@ -215,6 +220,14 @@ mod tests {
         assert_eq!(
             mapped(&named, "https://localhost:9000/a"),
             Some("http://localhost:9000/a".to_owned())
+        );
+        let over_tls = Links {
+            scheme: "https",
+            ..HUB
+        };
+        assert_eq!(
+            mapped(&over_tls, "https://hub.example/a"),
+            Some("https://localhost:9000/a".to_owned())
         );
         assert_eq!(mapped(&named, "http://localhost:9000/a"), None);
         assert_eq!(mapped(&HUB, "https://localhost:9000/a"), None);

@@ -76,6 +76,8 @@ enum Mode {
 pub struct State {
     /// Host and port by which the client called the listener.
     called: String,
+    /// Whether it called over TLS.
+    is_tls: bool,
     /// The destination; set when the request may be forwarded.
     route: Option<Route>,
     /// The use of the token header; set when the request may be forwarded.
@@ -101,6 +103,13 @@ enum Credential {
     Own,
     /// The request's own header, because the destination gets no token of the sidecar.
     Withheld,
+}
+
+impl State {
+    /// The scheme by which the client called the listener.
+    fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
 }
 
 impl Outbound {
@@ -159,6 +168,7 @@ impl Policy for Outbound {
         access: &mut Access,
     ) -> Decision {
         state.called = called(request, client);
+        state.is_tls = client.tls().is_some();
         let decided = self.evaluate(client, request, state, access).await;
         let Err(Refused { fault, text }) = decided else {
             return Decision::Forward;
@@ -263,7 +273,7 @@ impl Policy for Outbound {
     fn respond(&self, response: &mut ResponseHeader, state: &State) -> Result<(), Fault> {
         // A reason code in this response comes from the other side's sidecar, and the caller needs
         // it.
-        self.map_links(response, &state.called)
+        self.map_links(response, state)
             .map_err(|_| Reason::Internal.into())
     }
 

@@ -1,0 +1,88 @@
+//! The facts of certificates and revocation lists that rustls does not tell.
+
+use std::net::IpAddr;
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use crate::domain::clock::UnixTime;
+
+/// The facts of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The subject's distinguished name.
+    pub subject: String,
+    /// The names in subjectAltName (RFC 5280 §4.2.1.6).
+    pub names: Vec<AlternativeName>,
+    pub not_before: UnixTime,
+    pub not_after: UnixTime,
+}
+
+/// A name of a certificate's subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlternativeName {
+    Dns(String),
+    Uri(String),
+    Email(String),
+    Ip(IpAddr),
+}
+
+impl std::fmt::Display for AlternativeName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dns(name) | Self::Uri(name) | Self::Email(name) => f.write_str(name),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Facts {
+    /// The facts of a certificate in DER form; `None` if it cannot be read.
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let names = certificate.subject_alternative_name().ok()?;
+        let names = names.map(|names| &names.value.general_names);
+        let validity = certificate.validity();
+        Some(Self {
+            subject: certificate.subject().to_string(),
+            names: names.into_iter().flatten().filter_map(name).collect(),
+            not_before: UnixTime(validity.not_before.timestamp()),
+            not_after: UnixTime(validity.not_after.timestamp()),
+        })
+    }
+
+    /// A name for messages: the first alternative name, or the subject.
+    pub fn name(&self) -> String {
+        let first = self.names.first().map(ToString::to_string);
+        first.unwrap_or_else(|| self.subject.clone())
+    }
+}
+
+fn name(name: &GeneralName<'_>) -> Option<AlternativeName> {
+    Some(match name {
+        GeneralName::DNSName(name) => AlternativeName::Dns((*name).to_owned()),
+        GeneralName::URI(name) => AlternativeName::Uri((*name).to_owned()),
+        GeneralName::RFC822Name(name) => AlternativeName::Email((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => AlternativeName::Ip(address(bytes)?),
+        _ => return None,
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+/// The time by which the next revocation list is due. The outer `None`: the list cannot be read.
+#[expect(
+    clippy::option_option,
+    reason = "unreadable and unlimited are two cases"
+)]
+pub fn next_update(der: &[u8]) -> Option<Option<UnixTime>> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    Some(list.next_update().map(|at| UnixTime(at.timestamp())))
+}
