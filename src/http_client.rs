@@ -108,6 +108,15 @@ impl HttpClient {
         Self::build(&options, None)
     }
 
+    /// A client that accepts only the first certificate of a PEM text, whatever its names.
+    ///
+    /// # Errors
+    /// When the PEM is invalid.
+    pub fn for_server(options: &HttpOptions, certificate: &[u8]) -> Result<Self, BuildError> {
+        let trust = Trust::exactly(certificate).map_err(|_| BuildError::Certificate)?;
+        Self::with_trust(options, trust, None)
+    }
+
     /// Whether it trusts no certificate, so that every https request fails. Reads the platform's
     /// certificates.
     #[must_use]
@@ -156,11 +165,19 @@ impl HttpClient {
     }
 
     fn build(options: &HttpOptions, reach: Option<Arc<Reach>>) -> Result<Self, BuildError> {
+        let trust = Trust::with_platform(options.ca_pem.as_deref());
+        Self::with_trust(options, trust.map_err(|_| BuildError::Certificate)?, reach)
+    }
+
+    fn with_trust(
+        options: &HttpOptions,
+        trust: Trust,
+        reach: Option<Arc<Reach>>,
+    ) -> Result<Self, BuildError> {
         // reqwest panics without a process-wide provider. `Err` means that one is already
         // installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let trust = Trust::with_platform(options.ca_pem.as_deref());
-        let trust = Arc::new(trust.map_err(|_| BuildError::Certificate)?);
+        let trust = Arc::new(trust);
         let tls = tls(trust.clone(), options.identity_pem.as_ref())?;
         let build = |pool: usize| {
             let client = builder(options, reach.as_ref()).tls_backend_preconfigured(tls.clone());

@@ -179,13 +179,12 @@ fn seen_from_outside(config: &Config, authority: &AuthorityConfig) -> AuthorityC
 
 /// Where a running sidecar answers for its own issuer, as seen from this machine.
 fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
-    if let Some(listen) = role.listen {
+    // Over TLS its public URL has a name that the certificate fits.
+    if let Some(listen) = role.listen.filter(|_| role.tls.is_none()) {
         return Some(format!("http://{}", reachable(listen)));
     }
-    let listener = config
-        .inbound
-        .iter()
-        .find(|listener| listener.settings.issuer)?;
+    let mut inbound = config.inbound.iter();
+    let listener = inbound.find(|it| it.settings.issuer && it.tls.is_none())?;
     Some(format!(
         "http://{}{}",
         reachable(listener.listen),

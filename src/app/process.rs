@@ -11,10 +11,27 @@ use tokio_util::task::TaskTracker;
 use super::tasks::Tasks;
 use crate::domain::clock::SharedClock;
 use crate::proxy::own::BoundAddresses;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Role};
 
-/// The name and the address of each socket in use.
-pub(super) type Addresses = Arc<ArcSwap<Vec<(String, SocketAddr)>>>;
+/// Two listeners may share a name: those of the proxies are the operator's, and one may be
+/// `issuer`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ListenerId {
+    pub role: Role,
+    pub name: String,
+}
+
+impl ListenerId {
+    pub(super) fn new(role: Role, name: &str) -> Self {
+        Self {
+            role,
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// The listener and the address of each socket in use.
+pub(super) type Addresses = Arc<ArcSwap<Vec<(ListenerId, SocketAddr)>>>;
 
 /// The process, as every part sees it.
 #[derive(Clone)]

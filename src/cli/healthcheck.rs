@@ -11,8 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::app::explain::reachable;
-use crate::config;
+use crate::config::{self, Place};
 use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::provider;
 
@@ -45,11 +44,14 @@ pub struct Options {
 
 /// Succeeds when `/readyz` reports readiness.
 pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
-    let address = match &options.config {
-        None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
+    let place = match &options.config {
+        None => Place {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)).into(),
+            certificate: None,
+        },
         Some(file) => {
             let probes = config::probes(file, &config::process_environment)?;
-            reachable(probes.context("the configuration has no `probes.listen` to ask")?)
+            probes.context("the configuration has no `probes.listen` to ask")?
         }
     };
     provider::install();
@@ -62,8 +64,8 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
         identity_pem: None,
         max_body: 4096,
     };
-    let client = HttpClient::new(options)?;
-    let url = Url::parse(&format!("http://{address}/readyz"))?;
+    let client = super::client_for(&place, options)?;
+    let url = Url::parse(&format!("{}/readyz", super::base_url(&place)))?;
     let outcome = super::runtime()?.block_on(async {
         let deadline = Instant::now() + wait;
         loop {

@@ -24,12 +24,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 
-use crate::config::{self, Config};
+use crate::app::explain::reachable;
+use crate::config::{self, Config, Place};
 use crate::domain::secret::SecretString;
 use crate::files;
+use crate::http_client::{HttpClient, HttpOptions};
 
 /// Issues, verifies and injects machine-to-machine OAuth tokens beside a service.
 #[derive(Parser)]
@@ -205,6 +207,29 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// Writes a result as JSON.
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
+}
+
+/// The URL of a listener of a sidecar on this machine.
+fn base_url(place: &Place) -> String {
+    let scheme = if place.certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{}", reachable(place.listen))
+}
+
+/// A client for a listener of a sidecar on this machine. Over TLS it accepts only the certificate
+/// of the configuration.
+fn client_for(place: &Place, options: HttpOptions) -> anyhow::Result<HttpClient> {
+    let Some(file) = &place.certificate else {
+        return Ok(HttpClient::new(options)?);
+    };
+    let shown = file.display();
+    let certificate = files::read(file, files::MAX_PUBLIC);
+    let certificate = certificate.map_err(|error| anyhow!("the file {shown} {error}"))?;
+    HttpClient::for_server(&options, &certificate)
+        .map_err(|_| anyhow!("the file {shown} contains no valid certificate"))
 }
 
 /// The runtime for all work except requests.

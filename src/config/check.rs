@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::formats;
 use super::not_yet;
 use super::problem::Findings;
-use super::tree::{Data, KeyPath, Node};
+use super::tree::{Data, KeyPath, Node, Text};
 use super::yaml::resolve_plain;
 use crate::domain::name::nearest;
 
@@ -208,7 +208,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn constant(&mut self, node: &Node, values: &[&str], path: &KeyPath) {
+    fn constant(&mut self, node: &mut Node, values: &[&str], path: &KeyPath) {
+        number_as_text(node, values);
         let Data::Text(text) = &node.data else {
             return self.wrong_kind(node, &format!("one of {}", quoted(values)), path);
         };
@@ -285,6 +286,22 @@ fn type_of(schema: &Value) -> &str {
         Some(name) => name,
         None if constants(schema).is_some() => "string",
         None => "",
+    }
+}
+
+/// Reads a number without quotes as a text if that is one of the texts that a key has, such as
+/// `minVersion: 1.2`.
+fn number_as_text(node: &mut Node, values: &[&str]) {
+    let Data::Float(number) = node.data else {
+        return;
+    };
+    let value = number.to_string();
+    if values.contains(&value.as_str()) {
+        node.data = Data::Text(Text {
+            value,
+            plain: true,
+            template: None,
+        });
     }
 }
 

@@ -39,7 +39,7 @@ use ipnet::IpNet;
 use crate::domain::listen::Listen;
 use crate::domain::secret::SecretString;
 use crate::proxy::connection::MaxConnections;
-use crate::proxy::{inbound, outbound};
+use crate::proxy::{inbound, outbound, tls};
 use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
 use tree::KeyPath;
@@ -81,10 +81,19 @@ pub struct Config {
     pub local_api: Option<OwnListener>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnListener {
     pub listen: Listen,
+    pub tls: Option<tls::Config>,
     pub max_connections: MaxConnections,
+}
+
+/// The place of a listener, for a command that calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub listen: Listen,
+    /// The file with its certificate; `None` without TLS.
+    pub certificate: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +108,7 @@ pub struct Shutdown {
 #[derive(Clone, Debug)]
 pub struct AdminRole {
     pub listen: Listen,
+    pub tls: Option<tls::Config>,
     pub max_connections: MaxConnections,
     /// The token; `None`: a token is generated in the state directory.
     pub token: Option<SecretString>,
@@ -112,6 +122,8 @@ pub struct AdminRole {
 pub struct IssuerRole {
     /// Its own listener; `None`: only inbound listeners answer for it.
     pub listen: Option<Listen>,
+    /// TLS of its own listener.
+    pub tls: Option<tls::Config>,
     /// How long its own listener keeps an idle client connection.
     pub keep_alive: Duration,
     pub max_connections: MaxConnections,
@@ -148,12 +160,12 @@ fn read(path: &Path) -> Result<String, Problems> {
     })
 }
 
-/// The address of a configuration's probes. Other sections are ignored: a health check must not
+/// The place of a configuration's probes. Other sections are ignored: a health check must not
 /// fail because a file is edited that the running process has already read.
 ///
 /// # Errors
 /// All errors of the section `probes`, and invalid YAML.
-pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Listen>, Problems> {
+pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Place>, Problems> {
     section(path, environment, &["probes"], resolve::probes)
 }
 
@@ -169,7 +181,7 @@ pub fn store(path: &Path, environment: Environment<'_>) -> Result<store::Config,
 /// The management API of a sidecar, and the location of its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Management {
-    pub listen: Listen,
+    pub place: Place,
     /// The file with its token; `None`: a generated token in the state directory.
     pub token_file: Option<PathBuf>,
     pub state_dir: PathBuf,

@@ -7,7 +7,6 @@ use super::tree::KeyPath;
 
 /// Keys, as patterns of [`KeyPath::matches`].
 pub(super) const KEYS: &[&str] = &[
-    "admin.tls",
     "admin.tokens",
     "authorities.*.introspection",
     "authorities.*.keyTokenFile",
@@ -35,16 +34,11 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].plan",
     "issuer.clients[].registry",
     "issuer.plans",
-    "issuer.tls",
-    "localApi.tls",
     "outbound[].throttle",
-    "outbound[].tls",
     "outbound[].transparent",
-    "probes.tls",
     "inbound[].allowedOrigins",
     "inbound[].publicUrl",
     "inbound[].streams",
-    "inbound[].tls",
     "inbound[].tokenLocations",
     "inbound[].upstreamTls.certFile",
     "inbound[].upstreamTls.keyFile",

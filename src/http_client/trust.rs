@@ -33,6 +33,8 @@ pub struct Trust {
     pinned: Vec<CertificateDer<'static>>,
     /// The authorities of the platform and of the `caFile`; `None`: only those of the `caFile`.
     all: Option<WithPlatform>,
+    /// Whether only the first pinned certificate is accepted, whatever its names and validity.
+    is_exact: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -57,6 +59,20 @@ impl Trust {
         Self::new(ca_pem, Some(WithPlatform::new()))
     }
 
+    /// Only the first certificate of a PEM text, whatever its names and validity.
+    ///
+    /// # Errors
+    /// [`UnusableCertificates`].
+    pub fn exactly(pem: &[u8]) -> Result<Self, UnusableCertificates> {
+        Ok(Self {
+            own: None,
+            pinned: certificates(pem)?,
+            all: None,
+            is_exact: true,
+            algorithms: provider().signature_verification_algorithms,
+        })
+    }
+
     fn new(ca_pem: Option<&[u8]>, all: Option<WithPlatform>) -> Result<Self, UnusableCertificates> {
         let pinned = ca_pem.map(certificates).transpose()?.unwrap_or_default();
         let mut roots = RootCertStore::empty();
@@ -65,6 +81,7 @@ impl Trust {
             own: verifier(roots),
             pinned,
             all,
+            is_exact: false,
             algorithms: provider().signature_verification_algorithms,
         })
     }
@@ -164,6 +181,12 @@ impl ServerCertVerifier for Trust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.is_exact {
+            return match self.pinned.first() {
+                Some(pinned) if pinned == end_entity => Ok(ServerCertVerified::assertion()),
+                _ => Err(CertificateError::UnknownIssuer.into()),
+            };
+        }
         let by = |authorities: &WebPkiServerVerifier| {
             let verified = authorities.verify_server_cert(
                 end_entity,

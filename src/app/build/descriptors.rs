@@ -153,6 +153,7 @@ mod tests {
                 per_address: None,
             },
             proxies: Vec::new(),
+            tls: None,
         }
     }
 

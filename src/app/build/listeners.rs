@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub(in crate::app) use crate::app::process::ListenerId;
 use crate::app::{ADMIN, ISSUER, LOCAL_API, PROBES};
 use crate::config::Config;
 use crate::domain::listen::Listen;
@@ -12,24 +13,8 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::local::LocalService;
 use crate::proxy::outbound::Outbound;
 use crate::proxy::switch::Switch;
+use crate::proxy::tls;
 use crate::telemetry::{RequestMetrics, Role};
-
-/// Two listeners may share a name: those of the proxies are the operator's, and one may be
-/// `issuer`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::app) struct ListenerId {
-    pub role: Role,
-    pub name: String,
-}
-
-impl ListenerId {
-    pub(super) fn new(role: Role, name: &str) -> Self {
-        Self {
-            role,
-            name: name.to_owned(),
-        }
-    }
-}
 
 /// A listener, as the configuration has it.
 pub(super) struct ListenerConfig {
@@ -37,6 +22,7 @@ pub(super) struct ListenerConfig {
     pub listen: Listen,
     pub max: MaxConnections,
     pub proxies: Vec<IpNet>,
+    pub tls: Option<tls::Config>,
 }
 
 /// A listener of a generation, ready to be started.
@@ -69,31 +55,59 @@ impl Service {
 
 /// The listeners of a configuration.
 pub(super) fn of(config: &Config) -> Vec<ListenerConfig> {
-    let own = |role, name: &str, listen, max| ListenerConfig {
+    let own = |role, name: &str, listen, max, tls: &Option<tls::Config>| ListenerConfig {
         id: ListenerId::new(role, name),
         listen,
         max,
         proxies: Vec::new(),
+        tls: tls.clone(),
     };
     let issuer = config.issuer.iter().filter_map(|role| {
         Some(ListenerConfig {
             proxies: role.trusted_proxies.clone(),
-            ..own(Role::Issuer, ISSUER, role.listen?, role.max_connections)
+            ..own(
+                Role::Issuer,
+                ISSUER,
+                role.listen?,
+                role.max_connections,
+                &role.tls,
+            )
         })
     });
     let inbound = config.inbound.iter().map(|it| ListenerConfig {
         proxies: it.trusted_proxies.clone(),
-        ..own(Role::Inbound, &it.name, it.listen, it.max_connections)
+        ..own(
+            Role::Inbound,
+            &it.name,
+            it.listen,
+            it.max_connections,
+            &it.tls,
+        )
     });
     let outbound = config.outbound.iter();
-    let outbound = outbound.map(|it| own(Role::Outbound, &it.name, it.listen, it.max_connections));
+    let outbound = outbound.map(|it| {
+        own(
+            Role::Outbound,
+            &it.name,
+            it.listen,
+            it.max_connections,
+            &it.tls,
+        )
+    });
     let local_api = config.local_api.iter();
-    let local_api =
-        local_api.map(|it| own(Role::LocalApi, LOCAL_API, it.listen, it.max_connections));
+    let local_api = local_api.map(|it| {
+        own(
+            Role::LocalApi,
+            LOCAL_API,
+            it.listen,
+            it.max_connections,
+            &it.tls,
+        )
+    });
     let admin = config.admin.iter();
-    let admin = admin.map(|role| own(Role::Admin, ADMIN, role.listen, role.max_connections));
+    let admin = admin.map(|it| own(Role::Admin, ADMIN, it.listen, it.max_connections, &it.tls));
     let probes = config.probes.iter();
-    let probes = probes.map(|it| own(Role::Probes, PROBES, it.listen, it.max_connections));
+    let probes = probes.map(|it| own(Role::Probes, PROBES, it.listen, it.max_connections, &it.tls));
     (issuer.chain(inbound).chain(outbound))
         .chain(local_api)
         .chain(admin)

@@ -20,9 +20,11 @@ mod readiness;
 mod revocations;
 mod status;
 mod store;
+mod tls;
 mod upstreams;
 mod watched;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 pub(super) use authorities::introspection_client;
@@ -39,6 +41,7 @@ use crate::config::{Config, Shutdown};
 use crate::proxy::connection::{ClientSettings, ClientTimeouts};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::switch::Switch;
+use crate::proxy::tls::ServerTls;
 use crate::telemetry::RequestMetrics;
 
 type Notice = Box<dyn FnOnce() + Send>;
@@ -67,6 +70,7 @@ pub(super) async fn build(
         before,
         shares: Shares::new(config, process),
         parts: Parts::default(),
+        tls: HashMap::new(),
         keeps: Arc::default(),
         listeners: Vec::new(),
         at_start: Vec::new(),
@@ -87,6 +91,7 @@ struct Build<'b> {
     before: &'b Parts,
     shares: Shares,
     parts: Parts,
+    tls: HashMap<ListenerId, Arc<ServerTls>>,
     /// Set to the parts when all are made; the services hold it.
     keeps: Arc<OnceLock<Arc<Parts>>>,
     listeners: Vec<Planned>,
@@ -100,6 +105,7 @@ impl Build<'_> {
         let checked = store::check_state_dir(self.config);
         self.note(checked);
         self.platform_certificates();
+        self.server_tls();
         let issuer = self.issuer().await;
         let issuer = issuer.as_deref().map(|part| &**part);
         let authorities = self.authorities(issuer);
@@ -142,6 +148,7 @@ impl Build<'_> {
         ClientSettings {
             timeouts,
             capacity: self.shares.of(id),
+            tls: self.tls.get(id).cloned(),
             ..ClientSettings::default()
         }
     }

@@ -45,7 +45,7 @@ impl Build<'_> {
     }
 
     pub(super) fn local_api(&mut self, credentials: &Credentials) {
-        if let Some(api) = self.config.local_api {
+        if let Some(api) = &self.config.local_api {
             let router = endpoints::local_api::router(credentials.values().cloned());
             self.plain_listener(Role::LocalApi, LOCAL_API, api.listen, router);
         }
@@ -63,7 +63,8 @@ impl Build<'_> {
         let Some(guard) = self.guard(role) else {
             return;
         };
-        let status = status::status(authorities, credentials, &self.process.addresses);
+        let listeners = (&self.process.addresses, self.tls.clone());
+        let status = status::status(authorities, credentials, listeners);
         let issuer = open.map(|open| open.issuer.clone());
         let router = endpoints::admin::router(issuer, status, guard);
         self.plain_listener(Role::Admin, ADMIN, role.listen, router);
@@ -75,7 +76,7 @@ impl Build<'_> {
         authorities: Authorities,
         credentials: Credentials,
     ) {
-        let Some(listener) = self.config.probes else {
+        let Some(listener) = &self.config.probes else {
             return;
         };
         let conditions = readiness::Conditions {

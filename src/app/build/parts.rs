@@ -12,6 +12,7 @@ use crate::config::FixedFile;
 use crate::endpoints::admin::Guard;
 use crate::limits::{self, Limits};
 use crate::proxy::loop_mark::LoopMark;
+use crate::proxy::tls::{self, ServerTls};
 use crate::proxy::upstream::{self, Upstream};
 use crate::store::{self, Store};
 use crate::token_source::{self, TokenSource};
@@ -34,6 +35,9 @@ pub(super) struct LimitsIdentity {
     pub authorities: Vec<String>,
 }
 
+/// The TLS of a listener is known by its files and settings.
+pub(super) type TlsIdentity = (ListenerId, tls::Config);
+
 /// Every living part, by kind and identity.
 #[derive(Default)]
 pub(in crate::app) struct Parts {
@@ -46,6 +50,7 @@ pub(in crate::app) struct Parts {
     pub(super) limits: Registry<LimitsIdentity, Arc<Limits>>,
     pub(super) marks: Registry<ListenerId, Arc<LoopMark>>,
     pub(super) admin: Registry<AdminIdentity, Arc<Guard>>,
+    pub(super) tls: Registry<TlsIdentity, Arc<ServerTls>>,
 }
 
 impl Parts {
@@ -60,5 +65,6 @@ impl Parts {
             .chain(self.limits.each())
             .chain(self.marks.each())
             .chain(self.admin.each())
+            .chain(self.tls.each())
     }
 }

@@ -1,24 +1,27 @@
 //! The parts' status, for `/status`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::authorities::Authorities;
 use super::credentials::Credentials;
+use super::listeners::ListenerId;
 use crate::app::process::Addresses;
 use crate::endpoints::admin::{
-    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, RefusedIssuer,
-    Revocation as RevocationStatus, Status, StatusOf,
+    Authority as AuthorityStatus, Certificate, Credential, KeyLeftOut, Listener, ListenerTls,
+    RefusedIssuer, Revocation as RevocationStatus, Status, StatusOf,
 };
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;
+use crate::proxy::tls::ServerTls;
 use crate::verifier::Authority;
 
 /// The status of these parts at the time of each request.
 pub(super) fn status(
     authorities: &Authorities,
     credentials: &Credentials,
-    addresses: &Addresses,
+    (addresses, tls): (&Addresses, HashMap<ListenerId, Arc<ServerTls>>),
 ) -> StatusOf {
     let mut authorities: Vec<_> = authorities.values().cloned().collect();
     authorities.sort_by(|a, b| a.name().cmp(b.name()));
@@ -32,19 +35,31 @@ pub(super) fn status(
             .iter()
             .map(|authority| of_authority(authority))
             .collect(),
-        listeners: listeners(&addresses),
+        listeners: listeners(&addresses, &tls),
     })
 }
 
-fn listeners(addresses: &Addresses) -> Vec<Listener> {
+fn listeners(addresses: &Addresses, tls: &HashMap<ListenerId, Arc<ServerTls>>) -> Vec<Listener> {
     let addresses = addresses.load();
-    let listeners = addresses.iter().map(|(name, address)| Listener {
-        name: name.clone(),
+    let listeners = addresses.iter().map(|(id, address)| Listener {
+        name: id.name.clone(),
         address: address.to_string(),
+        tls: tls.get(id).map(|tls| of_tls(tls)),
     });
     let mut listeners: Vec<_> = listeners.collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
     listeners
+}
+
+fn of_tls(tls: &ServerTls) -> ListenerTls {
+    let certificates = tls.expiring().into_iter().map(|it| Certificate {
+        name: it.name,
+        not_after: it.not_after.to_rfc3339(),
+    });
+    ListenerTls {
+        certificates: certificates.collect(),
+        errors: tls.faults(),
+    }
 }
 
 fn of_authority(authority: &Authority) -> AuthorityStatus {

@@ -157,6 +157,13 @@ impl Listeners {
         outbound.flat_map(|served| served.listener.addresses())
     }
 
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (ListenerId, SocketAddr)> {
+        self.served.iter().flat_map(|served| {
+            let addresses = served.listener.addresses();
+            addresses.map(|address| (served.id.clone(), address))
+        })
+    }
+
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.served.iter().flat_map(|served| {
             let addresses = served.listener.addresses();

@@ -136,7 +136,7 @@ impl Running {
         parts.each().for_each(|part| part.begin(&self.process));
         self.listeners.serve(listeners, bound, &self.workers)?;
         at_start.into_iter().for_each(|notice| notice());
-        let addresses = self.addresses().map(|(name, at)| (name.to_owned(), at));
+        let addresses = self.listeners.sockets();
         self.process.addresses.store(Arc::new(addresses.collect()));
         let outbound = self.listeners.outbound_addresses().collect();
         self.process.outbound.store(Arc::new(outbound));

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 
 use super::Connection;
 use crate::app::admin_token::kept_token;
-use crate::app::explain::reachable;
 use crate::cli::{self, Ended};
 use crate::config::{self, Management, process_environment};
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -75,7 +74,13 @@ impl Api {
             max_body: 16 * 1024 * 1024,
         };
         Ok(Self {
-            client: HttpClient::new(options)?,
+            client: match &config {
+                // The URL of an option may lead elsewhere.
+                Some(config) if connection.admin.is_none() => {
+                    cli::client_for(&config.place, options)?
+                }
+                _ => HttpClient::new(options)?,
+            },
             base,
             authorization: bearer(&token)?,
         })
@@ -162,10 +167,10 @@ fn management(file: &Path) -> anyhow::Result<Management> {
 }
 
 fn configured_url(config: &Management) -> anyhow::Result<String> {
-    if config.listen.address().port() == 0 {
+    if config.place.listen.address().port() == 0 {
         bail!("`admin.listen` takes any free port: name the one it got with `--admin`");
     }
-    Ok(format!("http://{}", reachable(config.listen)))
+    Ok(cli::base_url(&config.place))
 }
 
 fn configured_token(config: &Management) -> anyhow::Result<SecretString> {

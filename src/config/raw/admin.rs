@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::MaxConnections;
+use super::{MaxConnections, ServerTls};
 use crate::config::address::ListenAddress;
 use crate::config::name::HostValue;
 use crate::config::value::FilePath;
@@ -12,9 +12,10 @@ use crate::config::value::FilePath;
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Admin {
-    /// The address of the API. It speaks plain HTTP: beyond loopback, others can read the admin
-    /// token.
+    /// The address of the API. Beyond loopback set `tls`: others can read the admin token.
     pub listen: ListenAddress,
+    /// TLS of the listener. Default: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// A file with the admin token: one line of at least 16 bytes. The line ending (LF or CRLF) is
     /// not part of the token. Default: a generated token in `admin-token` of `stateDir`.
     pub token_file: Option<FilePath>,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::revocation::Revocation;
 use super::{
-    Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds,
-    yes,
+    Algorithm, FetchTimeouts, MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive,
+    seconds, yes,
 };
 use crate::config::address::{HostPatternText, HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::header::{HeaderPattern, IdentityHeader, RequestPartText};
@@ -93,6 +93,8 @@ pub(in crate::config) struct Inbound {
     /// The address to listen on. Port 0 takes a free port. `localhost:PORT` means 127.0.0.1 and
     /// ::1.
     pub listen: ListenAddress,
+    /// TLS of the listener. Default: plain HTTP.
+    pub tls: Option<ServerTls>,
     #[serde(flatten)]
     pub settings: InboundSettings,
     /// The service that gets accepted requests: `http://` or `https://`, host and port.

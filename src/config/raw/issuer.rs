@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Algorithm, MaxConnections, default_keep_alive, seconds};
+use super::{Algorithm, MaxConnections, ServerTls, default_keep_alive, seconds};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
@@ -22,6 +22,8 @@ pub(in crate::config) struct Issuer {
     pub url: IssuerUrl,
     /// The issuer's own listener. Optional if an inbound listener has `issuer: true`.
     pub listen: Option<ListenAddress>,
+    /// TLS of its own listener. Default: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// How long an idle client connection of its own listener stays open for another request: 1s to
     /// 1h, in whole seconds. Responses announce it (`Keep-Alive: timeout=75`).
     #[serde(default = "default_keep_alive")]

@@ -20,6 +20,7 @@ mod inbound;
 mod issuer;
 mod outbound;
 mod revocation;
+mod tls;
 
 pub(super) use admin::Admin;
 pub(super) use inbound::{
@@ -32,6 +33,7 @@ pub(super) use outbound::{
     RotateSecret,
 };
 pub(super) use revocation::{FullRevocation, Revocation};
+pub(super) use tls::ServerTls;
 
 /// The JSON Schema of a configuration file.
 pub(super) fn json_schema() -> Value {
@@ -212,6 +214,8 @@ impl Default for Store {
 pub(super) struct Probes {
     /// The address of these endpoints, which need no authentication.
     pub listen: ListenAddress,
+    /// TLS of the listener. Default: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// The limits on client connections.
     #[serde(default)]
     pub max_connections: MaxConnections,

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds,
-    yes,
+    Algorithm, FetchTimeouts, MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive,
+    seconds, yes,
 };
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::header::{HeaderMark, HeaderPrefix, TokenHeader};
@@ -151,6 +151,8 @@ pub(in crate::config) struct Outbound {
     /// The address to listen on: loopback, unless `allowRemote` is set. Port 0 takes a free port.
     /// `localhost:PORT` means 127.0.0.1 and ::1.
     pub listen: ListenAddress,
+    /// TLS of the listener. Default: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// The service that gets the requests: `http://` or `https://`, host and port. Required
     /// together with `credential`, unless `forwardProxy` is set.
     pub upstream: Option<UpstreamUrl>,
@@ -309,6 +311,8 @@ pub(in crate::config) enum Other {
 pub(in crate::config) struct LocalApi {
     /// The address to listen on: loopback only.
     pub listen: ListenAddress,
+    /// TLS of the listener. Default: plain HTTP.
+    pub tls: Option<ServerTls>,
     /// The limits on client connections.
     #[serde(default)]
     pub max_connections: MaxConnections,

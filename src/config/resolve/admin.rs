@@ -11,9 +11,9 @@ pub(super) fn resolve(
     path: &KeyPath,
     raw: raw::Admin,
 ) -> Option<AdminRole> {
-    if !raw.listen.0.is_loopback() {
-        let message = "beyond loopback the admin token is sent in plain text: allow access only \
-                       through a proxy with TLS";
+    if !raw.listen.0.is_loopback() && raw.tls.is_none() {
+        let message = "beyond loopback the admin token is sent in plain text: set `tls`, or allow \
+                       access only through a proxy with TLS";
         resolver.warn(&path.key("listen"), message);
     }
     let token_path = path.key("tokenFile");
@@ -30,6 +30,7 @@ pub(super) fn resolve(
     }
     Some(AdminRole {
         listen: raw.listen.0,
+        tls: resolver.server_tls(path, raw.tls),
         max_connections: resolver.max_connections(path, raw.max_connections),
         token,
         token_file: raw.token_file.map(|file| file.0),

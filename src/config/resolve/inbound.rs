@@ -68,6 +68,7 @@ pub(super) fn resolve(
     let max_head = token_size::max_head(bearers.map(|authority| authority.max_token_size));
     Some(inbound::Config {
         listen: raw.listen.0,
+        tls: resolver.server_tls(path, raw.tls),
         client_timeouts: resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts),
         max_connections: resolver.max_connections(path, raw.max_connections),
         settings: raw.settings,

@@ -17,15 +17,16 @@ mod outbound;
 mod resolver;
 mod revocation;
 mod rules;
+mod tls;
 mod token_size;
 
 use std::path::PathBuf;
 
+use super::address::ListenAddress;
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
-use super::{Config, Management, OwnListener, Shutdown, raw};
+use super::{Config, Management, OwnListener, Place, Shutdown, raw};
 use crate::domain::encryption::EncryptionKey;
-use crate::domain::listen::Listen;
 use crate::store;
 use crate::telemetry::LogConfig;
 use resolver::Resolver;
@@ -95,9 +96,17 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 }
 
 /// Resolves the section `probes` alone.
-pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Listen> {
+pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Place> {
     let probes: Option<raw::Probes> = Resolver::new(tree, findings).top("probes");
-    probes.map(|probes| probes.listen.0)
+    probes.map(|probes| place(&probes.listen, probes.tls))
+}
+
+/// The place of a listener. Files are not read.
+fn place(listen: &ListenAddress, tls: Option<raw::ServerTls>) -> Place {
+    Place {
+        listen: listen.0,
+        certificate: tls.map(|tls| tls.cert_file.0),
+    }
 }
 
 /// Resolves the sections `admin` and `stateDir` alone, without reading files.
@@ -105,7 +114,7 @@ pub(super) fn management(tree: &Node, findings: &mut Findings) -> Option<Managem
     let mut resolver = Resolver::new(tree, findings);
     let admin: raw::Admin = resolver.top("admin")?;
     Some(Management {
-        listen: admin.listen.0,
+        place: place(&admin.listen, admin.tls),
         token_file: admin.token_file.map(|file| file.0),
         state_dir: state_dir(&mut resolver),
     })
@@ -148,6 +157,7 @@ fn resolve_probes(
         OwnListener {
             listen: raw.listen.0,
             max_connections,
+            tls: resolver.server_tls(path, raw.tls),
         },
         hosts,
     ))

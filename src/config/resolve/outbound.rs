@@ -34,6 +34,7 @@ pub(super) fn resolve(
     };
     Some(outbound::Config {
         listen: raw.listen.0,
+        tls: resolver.server_tls(path, raw.tls.take()),
         client_timeouts,
         max_connections: resolver.max_connections(path, raw.max_connections),
         pages,
@@ -227,6 +228,7 @@ pub(super) fn resolve_local_api(
     Some(OwnListener {
         listen: raw.listen.0,
         max_connections,
+        tls: resolver.server_tls(path, raw.tls),
     })
 }
 

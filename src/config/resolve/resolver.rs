@@ -213,13 +213,18 @@ impl Resolver<'_> {
     ) -> Option<T> {
         let content = self.file(path, file, read)?;
         if let Some(mode) = files::read_by_others(&file.0) {
-            let shown = self.shown(path, &file.0.to_string_lossy());
-            let message = format!(
-                "others can read the file `{shown}` (mode {mode:04o}): run `chmod o-r {shown}`"
-            );
-            self.warn(path, message);
+            self.warn_of_readers(path, file, mode);
         }
         Some(content)
+    }
+
+    /// Warns that every user of the machine can read a secret.
+    pub fn warn_of_readers(&mut self, path: &KeyPath, file: &FilePath, mode: u32) {
+        let shown = self.shown(path, &file.0.to_string_lossy());
+        let message = format!(
+            "others can read the file `{shown}` (mode {mode:04o}): run `chmod o-r {shown}`"
+        );
+        self.warn(path, message);
     }
 
     /// Reads the certificates of an optional key. The outer `None` means that reading failed.

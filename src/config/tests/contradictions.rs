@@ -159,11 +159,9 @@ fn a_key_that_is_like_none_names_no_other() {
             "{found:?}"
         );
     }
-    for section in ["issuer", "admin", "probes", "localApi"] {
-        let found = problems(&format!(
-            "{section}: {{ tls: {{ certFile: a, keyFile: b }} }}\n"
-        ));
-        let said = format!(" {section}.tls: not supported yet");
+    for (section, key) in [("issuer", "plans"), ("admin", "tokens")] {
+        let found = problems(&format!("{section}: {{ {key}: [{{ name: a }}] }}\n"));
+        let said = format!(" {section}.{key}: not supported yet");
         assert!(
             found.iter().any(|it| it.ends_with(&said)),
             "{section}: {found:?}"

@@ -7,6 +7,7 @@ mod refused;
 mod rules;
 mod schema;
 mod shipped;
+mod tls;
 mod token_size;
 mod variants;
 mod warned;

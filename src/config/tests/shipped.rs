@@ -97,6 +97,8 @@ fn sidecar_yaml_shows_every_key() {
     let schema = json_schema();
     let mut out = Vec::new();
     missing(&schema, &schema, &[&read(&text, true)], "", &mut out);
+    // The keys of `tls` are the same on every listener and are shown once.
+    out.retain(|key| key.starts_with(".inbound") || !key.contains(".tls."));
     assert_eq!(
         out,
         Vec::<String>::new(),

@@ -28,7 +28,8 @@ use utoipa_axum::routes;
 use answer::Refusal;
 pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
 pub use status::{
-    Authority, Credential, KeyLeftOut, Listener, RefusedIssuer, Revocation, Status, StatusOf,
+    Authority, Certificate, Credential, KeyLeftOut, Listener, ListenerTls, RefusedIssuer,
+    Revocation, Status, StatusOf,
 };
 
 use crate::issuer::{ClientAdmin, Issuer};

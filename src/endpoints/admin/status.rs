@@ -128,6 +128,27 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub address: String,
+    /// Its TLS; null: it is plain.
+    pub tls: Option<ListenerTls>,
+}
+
+/// The TLS of a listener.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ListenerTls {
+    /// Its certificates, and the list of revoked client certificates as `clientCrlFile`.
+    pub certificates: Vec<Certificate>,
+    /// The problems of changed files, whose old content is in use; empty: there are none.
+    pub errors: Vec<String>,
+}
+
+/// A certificate, or a list of revoked ones.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Certificate {
+    /// Its first name.
+    pub name: String,
+    /// When it expires.
+    #[schema(format = DateTime)]
+    pub not_after: Option<String>,
 }
 
 impl From<&TokenSource> for Credential {

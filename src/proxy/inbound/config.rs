@@ -12,7 +12,7 @@ use crate::domain::listen::Listen;
 use crate::domain::path::Ordinary;
 use crate::domain::settings::InboundSettings;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
-use crate::proxy::upstream;
+use crate::proxy::{tls, upstream};
 use crate::telemetry::RequestMetrics;
 use crate::{limits, verifier};
 
@@ -23,6 +23,7 @@ pub struct Config {
     pub name: String,
     /// The listening address; port 0 takes a free port.
     pub listen: Listen,
+    pub tls: Option<tls::Config>,
     pub client_timeouts: ClientTimeouts,
     pub max_connections: MaxConnections,
     pub settings: InboundSettings,

@@ -7,6 +7,7 @@ use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
 use crate::domain::settings::OutboundSettings;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
+use crate::proxy::tls;
 use crate::proxy::upstream::{self, Timeouts};
 
 /// The configuration of one outbound listener.
@@ -16,6 +17,7 @@ pub struct Config {
     pub name: String,
     /// The listening address; port 0 takes a free port.
     pub listen: Listen,
+    pub tls: Option<tls::Config>,
     pub client_timeouts: ClientTimeouts,
     pub max_connections: MaxConnections,
     pub kind: Kind,

@@ -44,6 +44,7 @@ pub(super) fn resolve(
     let client_jwks_ca = resolver.fixed_certificates(&path.key("clientJwksCaFile"), ca_file)?;
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
+        tls: resolver.server_tls(path, raw.tls),
         keep_alive: resolver.keep_alive(path, raw.keep_alive),
         max_connections: resolver.max_connections(path, raw.max_connections),
         authorities: users::names(resolver, &path.key("authorities"), raw.authorities),
@@ -110,7 +111,12 @@ fn check_listener(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Issuer
                        listener";
         resolver.error(path, message);
     }
-    let is_behind_proxy = raw.url.url().scheme() == "https" && !is_inbound;
+    if raw.listen.is_none() && raw.tls.is_some() {
+        let message = "it needs `listen`: inbound listeners have their own `tls`";
+        resolver.error(&path.key("tls"), message);
+    }
+    let is_plain = raw.tls.is_none() && !is_inbound;
+    let is_behind_proxy = raw.url.url().scheme() == "https" && is_plain;
     if raw.listen.is_some() && is_behind_proxy && raw.trusted_proxies.is_empty() {
         let message = "`url` is https and this listener is not, so a proxy ends TLS and all \
                        clients share its address: wrong secrets of one client delay all others. \
