@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::commands::{ended, sidecar};
+use crate::support::certificates::CertificateAuthority;
 
 /// The files and variables that a configuration needs, derived from its text: every `…File` and
 /// every `${VARIABLE}`.
@@ -14,6 +15,7 @@ struct Surroundings {
     dir: TempDir,
     certificate: String,
     key: String,
+    revoked: String,
 }
 
 impl Surroundings {
@@ -22,10 +24,12 @@ impl Surroundings {
         let parameters =
             rcgen::CertificateParams::new(["localhost".to_owned()]).expect("parameters");
         let certificate = parameters.self_signed(&key).expect("a certificate").pem();
+        let authority = CertificateAuthority::new("an authority");
         Self {
             dir: TempDir::new().expect("a directory"),
             certificate,
             key: key.serialize_pem(),
+            revoked: authority.revoked(&[], 3600),
         }
     }
 
@@ -42,6 +46,8 @@ impl Surroundings {
             "e30.e30.c2ln\n"
         } else if is("keyfile") {
             &self.key
+        } else if is("crlfile") {
+            &self.revoked
         } else if is("cafile") || is("certfile") {
             &self.certificate
         } else if is("jwksfile") {

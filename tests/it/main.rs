@@ -48,6 +48,7 @@ mod smoke;
 mod store;
 mod support;
 mod tidy;
+mod tls;
 mod token_requests;
 mod tokens;
 mod upstreams;

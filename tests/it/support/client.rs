@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -55,8 +55,8 @@ pub struct NoAnswer {
 }
 
 /// A connection for one or many requests.
-pub struct Connection {
-    wire: Wire<TcpStream>,
+pub struct Connection<S = TcpStream> {
+    wire: Wire<S>,
 }
 
 impl Connection {
@@ -66,27 +66,41 @@ impl Connection {
             .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
         // Tests send heads in pieces on purpose.
         stream.set_nodelay(true).expect("a connected socket");
-        Self {
-            wire: Wire::new(stream),
-        }
-    }
-
-    /// Sends bytes. Errors are ignored: the answer, or its absence, shows more.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = timeout(WAIT_LIMIT, self.wire.stream.write_all(bytes.as_ref()))
-            .await
-            .expect("the peer reads");
-    }
-
-    /// Closes the sending side.
-    pub async fn finish_sending(&mut self) {
-        let _ = self.wire.stream.shutdown().await;
+        Self::over(stream)
     }
 
     /// Resets the connection.
     pub fn reset(self) {
         let _ =
             socket2::SockRef::from(&self.wire.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection over any stream.
+    pub fn over(stream: S) -> Self {
+        Self {
+            wire: Wire::new(stream),
+        }
+    }
+
+    /// The stream itself.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.wire.stream
+    }
+
+    /// Sends bytes. Errors are ignored: the answer, or its absence, shows more.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sent = async {
+            self.wire.stream.write_all(bytes.as_ref()).await?;
+            self.wire.stream.flush().await
+        };
+        let _ = timeout(WAIT_LIMIT, sent).await.expect("the peer reads");
+    }
+
+    /// Closes the sending side.
+    pub async fn finish_sending(&mut self) {
+        let _ = self.wire.stream.shutdown().await;
     }
 
     /// The answer to any request but HEAD.

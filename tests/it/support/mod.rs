@@ -8,6 +8,7 @@
 
 pub mod authority;
 pub mod behave;
+pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod http1;

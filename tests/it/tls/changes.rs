@@ -1,0 +1,130 @@
+//! Certificates and configurations that change while the sidecar runs.
+
+use super::{NAME, World, ask, replace, shown, yaml};
+use crate::support::client::get;
+use crate::support::{logs, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_pair_takes_effect_for_new_connections_and_a_broken_one_does_not() {
+    let world = World::new("").await;
+    let client = world.client();
+    let mut under_way = client.open(world.address(), NAME).await;
+    let first = shown(&mut under_way);
+    let (certificate, key) = (world.sidecar.path("tls.crt"), world.sidecar.path("tls.key"));
+    let renewed = world.authority.server(&[NAME]);
+    // Half of the pair: certificate and key do not fit.
+    let mark = logs::mark();
+    replace(&certificate, &renewed.cert_pem);
+    let texts = [
+        "WARN",
+        "certificate of api",
+        "do not belong together",
+        "old content",
+    ];
+    logs::wait_for_line(mark, &texts).await;
+    assert_eq!(shown(&mut client.open(world.address(), NAME).await), first);
+    let mark = logs::mark();
+    replace(&key, &renewed.key_pem);
+    logs::wait_for_line(mark, &["certificate of api", "took over a changed file"]).await;
+    let second = shown(&mut client.open(world.address(), NAME).await);
+    assert_ne!(second, first);
+    assert_eq!(ask(&mut under_way, "/x").await.status, 200);
+    // Truncated, empty, missing.
+    let half = &renewed.cert_pem[..renewed.cert_pem.len() / 2];
+    for (content, problem) in [(half, "certificate"), ("", "contains no PEM certificate")] {
+        let mark = logs::mark();
+        replace(&certificate, content);
+        logs::wait_for_line(
+            mark,
+            &["WARN", "certificate of api", problem, "old content"],
+        )
+        .await;
+        assert_eq!(shown(&mut client.open(world.address(), NAME).await), second);
+    }
+    let mark = logs::mark();
+    std::fs::remove_file(&certificate).expect("a file");
+    logs::wait_for_line(mark, &["WARN", "certificate of api", "cannot be read"]).await;
+    assert_eq!(shown(&mut client.open(world.address(), NAME).await), second);
+    let third = world.authority.server(&[NAME]);
+    std::fs::write(&key, &third.key_pem).expect("a writable file");
+    std::fs::write(&certificate, &third.cert_pem).expect("a writable file");
+    until("the third pair is served", async || {
+        let now = shown(&mut client.open(world.address(), NAME).await);
+        now != first && now != second
+    })
+    .await;
+    world.sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_expires_soon_is_reported() {
+    let soon = time::OffsetDateTime::now_utc() + std::time::Duration::from_secs(3600);
+    let mark = logs::mark();
+    let world = World::with("", |authority, builder| {
+        let pair = authority.issue(&[NAME], |params| params.not_after = soon);
+        builder
+            .file("tls.crt", &pair.cert_pem)
+            .file("tls.key", &pair.key_pem)
+    })
+    .await;
+    let texts = [
+        "WARN",
+        "listener=\"api\"",
+        "name=\"api.test\"",
+        "expires soon",
+    ];
+    logs::wait_for_line(mark, &texts).await;
+    let left = world
+        .metric(
+            "m2m_certificate_expiry_seconds",
+            &["role=\"inbound\"", NAME],
+        )
+        .await;
+    assert!(
+        left.is_some_and(|left| (3000.0..=3600.0).contains(&left)),
+        "{left:?}"
+    );
+    // The metric of another name replaces it.
+    let next = world.authority.server(&["next.test", NAME]);
+    std::fs::write(world.sidecar.path("tls.key"), &next.key_pem).expect("a writable file");
+    replace(&world.sidecar.path("tls.crt"), &next.cert_pem);
+    until("the metric has the next name", async || {
+        let name = "m2m_certificate_expiry_seconds";
+        world.metric(name, &["next.test"]).await.is_some()
+            && world.metric(name, &["name=\"api.test\""]).await.is_none()
+    })
+    .await;
+    world.sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_configuration_changes_the_tls_of_a_listener_that_stays() {
+    let mut world = World::new("").await;
+    let address = world.address();
+    let with_tls =
+        yaml(&world.upstream, "").replace("127.0.0.1:0\n    tls", &format!("{address}\n    tls"));
+    let line = with_tls
+        .lines()
+        .find(|line| line.contains("tls:"))
+        .expect("the line");
+    let without = with_tls.replace(line, "");
+    world.sidecar.replace(&without).await.expect("it is valid");
+    assert_eq!(get(address, "/x", &[]).await.status, 200);
+    world.sidecar.replace(&with_tls).await.expect("it is valid");
+    assert_eq!(get(address, "/x", &[]).await.status, 400);
+    let mut connection = world.client().open(address, NAME).await;
+    assert_eq!(ask(&mut connection, "/x").await.status, 200);
+    // A pair that cannot be used changes nothing.
+    std::fs::write(world.sidecar.path("tls.crt"), "").expect("a writable file");
+    let refused = world
+        .sidecar
+        .replace(&with_tls)
+        .await
+        .expect_err("the file is empty");
+    assert!(
+        refused.contains("inbound[0].tls.certFile") && refused.contains("no PEM"),
+        "{refused}"
+    );
+    assert_eq!(ask(&mut connection, "/x").await.status, 200);
+    world.sidecar.stop().await;
+}
