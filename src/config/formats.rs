@@ -2,11 +2,12 @@
 
 use super::address::{HostPatternText, HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::header::{
-    HeaderMark, HeaderPattern, HeaderPrefix, IdentityHeader, RequestPartText, TokenHeader,
+    CorsHeader, FieldName, HeaderMark, HeaderPattern, HeaderPrefix, HeaderText, IdentityHeader,
+    RequestPartText, ResponseHeader, TokenHeader,
 };
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HostValue, KeyId, Method, Name,
-    PathPattern, Resource, Scope, ServerName, StatusAndError, WebOriginText,
+    Audience, ClaimName, ClaimValue, ClientId, CorsOrigin, ExtraParameter, HostValue, KeyId,
+    Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError, WebOriginText,
 };
 use super::value::{
     FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm,
@@ -39,12 +40,16 @@ const ALL: &[Format] = &[
     of::<ClaimName>(),
     of::<ClaimValue>(),
     of::<ClientId>(),
+    of::<CorsHeader>(),
+    of::<CorsOrigin>(),
     of::<ExtraParameter>(),
+    of::<FieldName>(),
     of::<FilePath>(),
     of::<GoDuration>(),
     of::<HeaderMark>(),
     of::<HeaderPattern>(),
     of::<HeaderPrefix>(),
+    of::<HeaderText>(),
     of::<HostPatternText>(),
     of::<HostValue>(),
     of::<HttpUrl>(),
@@ -59,6 +64,7 @@ const ALL: &[Format] = &[
     of::<Percent>(),
     of::<RequestPartText>(),
     of::<Resource>(),
+    of::<ResponseHeader>(),
     of::<Scope>(),
     of::<ServerName>(),
     of::<Size>(),

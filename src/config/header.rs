@@ -87,6 +87,55 @@ fn header_name(text: &str) -> Result<HeaderName, WrongForm> {
     Ok(name)
 }
 
+checked_text!(
+    /// A header name.
+    FieldName, "field-name", "a header name", |text| {
+        require(
+            HeaderName::from_bytes(text.as_bytes()).is_ok(),
+            "it is not a valid header name",
+        )
+    }
+);
+
+checked_text!(
+    /// A header name, or `*` for all.
+    CorsHeader, "cors-header", "a header name, or `*`", |text| {
+        require(
+            HeaderName::from_bytes(text.as_bytes()).is_ok(),
+            "it is not a valid header name",
+        )
+    }
+);
+
+checked_text!(
+    /// A header that the sidecar sets on responses.
+    ResponseHeader, "response-header", "a header name such as `Strict-Transport-Security`",
+    |text| {
+        let name = header_name(text)?;
+        require(
+            !name.as_str().starts_with("access-control-"),
+            "use `cors` for this header",
+        )?;
+        let is_ours = ["www-authenticate", "retry-after", "date", "vary", "set-cookie"];
+        require(
+            !is_ours.contains(&name.as_str()),
+            "the sidecar or the service must set this header for each response",
+        )
+    }
+);
+
+checked_text!(
+    /// The value of a header.
+    HeaderText, "header-text", "the value of a header", |text| {
+        require(
+            matches!(text.len(), 1..=4096)
+                && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+                && text.trim() == text,
+            "it consists of 1 to 4096 printable ASCII characters, without spaces around them",
+        )
+    }
+);
+
 /// A header that identifies the caller to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]

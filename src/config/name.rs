@@ -124,6 +124,16 @@ checked_text!(
 );
 
 checked_text!(
+    /// The origin of web pages, or `*` for all.
+    CorsOrigin, "cors-origin", "a web origin such as `https://app.example`, or `*`", |text| {
+        require(
+            text == "*" || text.parse::<WebOrigin>().is_ok(),
+            "a web origin consists of `http://` or `https://`, a host and an optional port",
+        )
+    }
+);
+
+checked_text!(
     /// An HTTP method.
     Method, "method", "an HTTP method such as `GET`", |text| {
         require(!matches!(text, "*" | "ANY" | "ALL"), "remove `methods` to allow every method")?;

@@ -48,10 +48,11 @@ reasons! {
     Anonymous = "anonymous" =>
         "No action: the rule has `access: optional`. The service got the request without identity \
          headers.",
-    /// A CORS preflight was forwarded; no token is required.
+    /// A CORS preflight was answered or forwarded; no token is required.
     Preflight = "preflight" =>
-        "No action: browsers send preflights without a token. `corsPreflight: pass` forwards them \
-         if a rule matches the request that they announce.",
+        "No action: browsers send preflights without a token. With `cors` the listener answers \
+         them. `corsPreflight: pass` forwards them if a rule matches the request that they \
+         announce.",
     /// One of the sidecar's own endpoints answered.
     Local = "local" =>
         "No action: the sidecar answered itself (issuer endpoints, probes). Decisions of the \

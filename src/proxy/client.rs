@@ -11,6 +11,7 @@ use super::connection::{ClientError, ClientTimeouts, Connection, Framing};
 use super::deadlines::Deadlines;
 use super::framing::Unread;
 use super::http2;
+use super::response_fields::FieldsOfRequest;
 use super::tls::TlsPeer;
 use super::upstream::RequestBody;
 use crate::domain::error_form::ErrorForms;
@@ -157,10 +158,20 @@ impl Client<'_> {
         either!(self, it => it.write_interim(head));
     }
 
-    /// Puts the head of the response into the send buffer. The caller has set the fields that
-    /// announce `framing`.
-    pub fn write_head(&mut self, head: &ResponseHeader, framing: Framing) {
-        either!(self, it => it.write_head(head, framing));
+    /// Puts the head of the response into the send buffer, with the fields that the listener sets on
+    /// every response. The caller has set the fields that announce `framing`.
+    pub fn write_head(&mut self, head: &mut ResponseHeader, framing: Framing) {
+        either!(self, it => {
+            if let Some(fields) = it.response_fields() {
+                fields.write(head);
+            }
+            it.write_head(head, framing);
+        });
+    }
+
+    /// Sets fields on every response to this request.
+    pub fn set_response_fields(&mut self, fields: FieldsOfRequest) {
+        either!(self, it => it.set_response_fields(fields));
     }
 
     /// Puts a part of the response's body into the send buffer.

@@ -42,6 +42,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::fault::Fault;
 use super::framing::{BodyReader, HeadReader, Unread};
 use super::http1::{self, outgoing::Outgoing};
+use super::response_fields::FieldsOfRequest;
 use super::tls::TlsPeer;
 use super::upstream::RequestBody;
 use crate::domain::error_form::ErrorForms;
@@ -134,6 +135,8 @@ struct Current {
     /// The status of the response.
     status: Option<StatusCode>,
     framing: Framing,
+    /// Fields of every response.
+    response_fields: Option<FieldsOfRequest>,
     /// Bytes of the response's body so far.
     body_bytes: u64,
 }
@@ -152,6 +155,7 @@ impl Current {
             has_continue: false,
             status: None,
             framing: Framing::None,
+            response_fields: None,
             body_bytes: 0,
         }
     }
@@ -283,6 +287,17 @@ impl Connection {
     /// [`Reason::Internal`] if no request has been received.
     pub fn received_head(&self) -> Result<RequestHeader, Reason> {
         super::framing::parse_again(&self.current.raw).ok_or(Reason::Internal)
+    }
+
+    /// The fields that are set on every response to the current request.
+    #[must_use]
+    pub fn response_fields(&self) -> Option<&FieldsOfRequest> {
+        self.current.response_fields.as_ref()
+    }
+
+    /// Sets fields on every response to the current request.
+    pub fn set_response_fields(&mut self, fields: FieldsOfRequest) {
+        self.current.response_fields = Some(fields);
     }
 
     /// Whether the current request's body is complete.

@@ -151,13 +151,13 @@ async fn write_response(
 ) -> Result<(), ClientError> {
     let (parts, mut body) = response.into_parts();
     let without_body = *client.method() == Method::HEAD || body.is_end_stream();
-    let (head, framing) =
+    let (mut head, framing) =
         response_head(client, &parts, body.size_hint().exact()).map_err(|_| ClientError::Gone)?;
     if without_body {
-        client.write_head(&head, Framing::None);
+        client.write_head(&mut head, Framing::None);
         return client.flush().await;
     }
-    client.write_head(&head, framing);
+    client.write_head(&mut head, framing);
     // Each frame becomes a chunk and is flushed before the next one: plgd's clients require that.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {

@@ -26,6 +26,7 @@ pub mod own;
 pub mod relay;
 pub mod request_id;
 mod respond;
+pub mod response_fields;
 pub mod switch;
 pub mod tls;
 pub mod upstream;

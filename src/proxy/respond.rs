@@ -40,9 +40,9 @@ impl Answer<'_> {
             }
         }
         if *client.method() == Method::HEAD {
-            client.write_head(&answer, Framing::None);
+            client.write_head(&mut answer, Framing::None);
         } else {
-            client.write_head(&answer, Framing::Length);
+            client.write_head(&mut answer, Framing::Length);
             client.write_body(body);
             client.end_body(None);
         }

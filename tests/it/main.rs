@@ -38,6 +38,7 @@ mod mistakes;
 mod opened_store;
 mod outage_model;
 mod outbound;
+mod pages;
 mod path_case;
 mod plgd;
 mod reference;

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cors::Cors;
 use super::revocation::Revocation;
 use super::{
     Algorithm, FetchTimeouts, MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive,
     seconds, yes,
 };
 use crate::config::address::{HostPatternText, HttpUrl, ListenAddress, Network, UpstreamUrl};
-use crate::config::header::{HeaderPattern, IdentityHeader, RequestPartText};
+use crate::config::header::{
+    HeaderPattern, HeaderText, IdentityHeader, RequestPartText, ResponseHeader,
+};
 use crate::config::name::{Audience, ClaimName, ClaimValue, Method, Name, PathPattern, Scope};
 use crate::config::value::{FilePath, GoDuration, Size};
 use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per, Profile};
@@ -176,6 +179,14 @@ pub(in crate::config) struct Inbound {
     /// The treatment of CORS preflights, which browsers send without a token.
     #[serde(default)]
     pub cors_preflight: CorsPreflight,
+    /// The web pages of other sites that may use the listener. It answers their preflights itself,
+    /// and its fields replace those of the service in every response, also in refusals.
+    pub cors: Option<Cors>,
+    /// Header fields that every response gets, such as `Strict-Transport-Security`. They replace
+    /// those of the service. A request that is not valid HTTP gets none.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "response-header" }))]
+    pub response_headers: BTreeMap<ResponseHeader, HeaderText>,
     /// The limits on the rate and number of requests. Default: unlimited. A request counts if it
     /// would pass, or if the authority has to be asked about its token.
     pub limits: Option<Limits>,

@@ -16,6 +16,7 @@ use crate::config::value::{FilePath, GoDuration, StoreUrl};
 use crate::domain::settings::{Encoding, Readiness};
 
 mod admin;
+mod cors;
 mod inbound;
 mod issuer;
 mod outbound;
@@ -23,6 +24,7 @@ mod revocation;
 mod tls;
 
 pub(super) use admin::Admin;
+pub(super) use cors::Cors;
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, Authority, ClaimValues, ClientPauses, Inbound, Limits,
     Rule, Scalar, default_identity_headers,

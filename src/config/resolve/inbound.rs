@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 
 use super::resolver::Resolver;
-use super::{rules, token_size};
+use super::{response_fields, rules, token_size};
 use crate::config::header::IdentityHeader;
 use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
@@ -59,6 +59,13 @@ pub(super) fn resolve(
         path_case: raw.path_case,
     };
     let rules = rules::resolve(resolver, &path.key("rules"), raw.rules, &surroundings);
+    let response_fields = response_fields::resolve(
+        resolver,
+        path,
+        raw.response_headers,
+        raw.cors,
+        raw.cors_preflight,
+    );
     let limits = raw
         .limits
         .map(|raw| limits(resolver, &path.key("limits"), &raw));
@@ -80,6 +87,7 @@ pub(super) fn resolve(
         max_body: raw.max_body.map(|size| size.0),
         max_head: max_head.max(issuer.map_or(0, |role| role.max_head)),
         limits,
+        response_fields,
         verifier: verifier::Config {
             authorities: trusted,
             audiences,

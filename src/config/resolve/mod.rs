@@ -15,6 +15,7 @@ mod loops;
 mod mistakes;
 mod outbound;
 mod resolver;
+mod response_fields;
 mod revocation;
 mod rules;
 mod tls;

@@ -142,6 +142,7 @@ impl Connection {
             has_continue: false,
             status: None,
             framing: Framing::None,
+            response_fields: None,
             body_bytes: 0,
         };
         Some(Next::Request(request))

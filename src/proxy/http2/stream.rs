@@ -21,6 +21,7 @@ use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress,
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
+use crate::proxy::response_fields::FieldsOfRequest;
 use crate::proxy::tls::TlsPeer;
 use crate::proxy::upstream::RequestBody;
 
@@ -42,6 +43,7 @@ pub struct Stream {
     is_body_done: bool,
     sending: Sending,
     status: Option<StatusCode>,
+    response_fields: Option<FieldsOfRequest>,
     body_bytes: u64,
     pub(in crate::proxy) deadlines: Deadlines,
     _in_progress: InProgress,
@@ -96,6 +98,7 @@ impl Stream {
                 end: None,
             },
             status: None,
+            response_fields: None,
             body_bytes: 0,
             deadlines: Deadlines::default(),
             _in_progress: shared.begin_stream(),
@@ -129,6 +132,17 @@ impl Stream {
     /// None.
     pub fn received_head(&self) -> Result<RequestHeader, Reason> {
         Ok(self.head.clone())
+    }
+
+    /// The fields that are set on every response to the current request.
+    #[must_use]
+    pub fn response_fields(&self) -> Option<&FieldsOfRequest> {
+        self.response_fields.as_ref()
+    }
+
+    /// Sets fields on every response to the current request.
+    pub fn set_response_fields(&mut self, fields: FieldsOfRequest) {
+        self.response_fields = Some(fields);
     }
 
     #[must_use]

@@ -12,6 +12,7 @@ use crate::domain::listen::Listen;
 use crate::domain::path::Ordinary;
 use crate::domain::settings::InboundSettings;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
+use crate::proxy::response_fields::ResponseFields;
 use crate::proxy::{tls, upstream};
 use crate::telemetry::RequestMetrics;
 use crate::{limits, verifier};
@@ -41,6 +42,8 @@ pub struct Config {
     /// Rate and concurrency limits; `None`: no limit.
     pub limits: Option<limits::Config>,
     pub verifier: verifier::Config,
+    /// Fields that every response gets.
+    pub response_fields: Option<Arc<ResponseFields>>,
     /// Largest request head, in bytes.
     pub max_head: usize,
 }

@@ -4,6 +4,7 @@ mod config;
 mod decide;
 mod evaluate;
 mod forwarding;
+mod preflight;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::headers::{Added, ClientHeaders, IdentityHeaders};
 use super::local;
 use super::loop_mark::LoopMark;
 use super::relay::{Answered, Decision, OwnAnswers, Policy, Repeat, Waits};
+use super::response_fields::ResponseFields;
 use super::upstream::{Pool, Tries, Unconnected, Upstream, UpstreamConnection, UpstreamError};
 use crate::domain::path::Ordinary;
 use crate::domain::reason::Reason;
@@ -47,6 +49,8 @@ pub struct Inbound {
     mark: Arc<LoopMark>,
     /// Whether pages of other sites may read error responses.
     for_pages: bool,
+    /// Fields that every response gets.
+    response_fields: Option<Arc<ResponseFields>>,
     metrics: Arc<RequestMetrics>,
 }
 
@@ -86,6 +90,7 @@ impl Inbound {
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
             limits,
+            response_fields: config.response_fields.clone(),
             for_pages: config.verifier.cors_preflight == CorsPreflight::Pass,
             metrics,
         }
@@ -106,6 +111,13 @@ impl Policy for Inbound {
         state: &mut State,
         access: &mut Access,
     ) -> Decision {
+        if let Some(fields) = &self.response_fields {
+            let fields = fields.of_request(&request.headers);
+            if let Some(answered) = self.preflight(client, request, &fields, access).await {
+                return answered;
+            }
+            client.set_response_fields(fields);
+        }
         // The rarer ends are boxed, so that the future of each connection stays small.
         match self.evaluate(client, request, state, access).await {
             Ok(None) => Decision::Forward,

@@ -192,7 +192,7 @@ impl<P: Policy> Exchange<'_, P> {
         let framing = response::settle(&mut response, client)?;
         access.upstream_answered();
         policy.respond(&mut response, state)?;
-        client.write_head(&response, framing);
+        client.write_head(&mut response, framing);
         drop(response);
         let mut pump = Pump {
             client,
