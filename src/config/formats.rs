@@ -7,7 +7,8 @@ use super::header::{
 };
 use super::name::{
     Audience, ClaimName, ClaimValue, ClientId, CorsOrigin, ExtraParameter, HostValue, KeyId,
-    Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError, WebOriginText,
+    Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName, StatusAndError,
+    WebOriginText,
 };
 use super::value::{
     FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm,
@@ -61,6 +62,7 @@ const ALL: &[Format] = &[
     of::<Name>(),
     of::<Network>(),
     of::<PathPattern>(),
+    of::<PathPrefix>(),
     of::<Percent>(),
     of::<RequestPartText>(),
     of::<Resource>(),

@@ -134,6 +134,19 @@ checked_text!(
 );
 
 checked_text!(
+    /// The beginning of paths.
+    PathPrefix, "path-prefix", "the beginning of paths such as `/api`", |text| {
+        require(text.starts_with('/') && text.len() > 1, "it must begin with `/` and name a segment")?;
+        require(!text.ends_with('/'), "remove the slash at the end")?;
+        require(!text.contains('*'), "it is no pattern: remove `*`")?;
+        require(
+            NormalPath::parse(text).is_ok_and(|path| path.as_str() == text),
+            "it is not in normal form: write it as requests are forwarded",
+        )
+    }
+);
+
+checked_text!(
     /// An HTTP method.
     Method, "method", "an HTTP method such as `GET`", |text| {
         require(!matches!(text, "*" | "ANY" | "ALL"), "remove `methods` to allow every method")?;

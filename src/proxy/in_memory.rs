@@ -62,13 +62,14 @@ impl Relay {
             Arc::new(SystemClock),
             Arc::new(|_| {}),
         );
-        let upstream = Upstream::new(config.upstream.clone(), Arc::<OwnAddresses>::default());
+        let own = Arc::<OwnAddresses>::default();
+        let upstream = Upstream::new(config.upstreams.first()?.clone(), own);
         let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, &config.name));
         let observed = (metrics.clone(), Arc::<LoopMark>::default());
         let inbound = Inbound::new(
             config,
             Arc::new(gate.ok()?),
-            upstream.ok()?,
+            vec![upstream.ok()?],
             None,
             None,
             observed,

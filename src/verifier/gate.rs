@@ -20,6 +20,7 @@ pub struct Permit {
     would_be_refused: bool,
     /// The mode of the rule that decided, or of the listener.
     mode: Mode,
+    rule: Option<usize>,
     timeout: Option<Duration>,
 }
 
@@ -30,6 +31,7 @@ impl Permit {
             reason,
             would_be_refused: false,
             mode: Mode::Enforce,
+            rule: None,
             timeout: None,
         }
     }
@@ -45,6 +47,12 @@ impl Permit {
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// The place of the rule that decided. `None` when no rule matches, which passes in shadow mode.
+    #[must_use]
+    pub fn rule(&self) -> Option<usize> {
+        self.rule
     }
 
     /// How long to wait for each next part of the upstream's answer, if the rule limits it.
@@ -129,15 +137,18 @@ impl Gate {
             Err(why) => return self.ambiguous(why, request).await,
         };
         let mode = rule.and_then(Rule::mode).unwrap_or(self.mode);
-        let permit = if rule.is_some_and(Rule::is_public) {
-            Permit::passes(None, Reason::Public)
-        } else if self.passes_as_preflight(request) {
-            Permit::passes(None, Reason::Preflight)
+        let announced = self.announced_by_preflight(request);
+        let (rule, permit) = if rule.is_some_and(Rule::is_public) {
+            (rule, Permit::passes(None, Reason::Public))
+        } else if announced.is_some() {
+            (announced, Permit::passes(None, Reason::Preflight))
         } else {
-            self.authorize(rule, mode, request, observer).await?
+            let permit = self.authorize(rule, mode, request, observer).await?;
+            (rule, permit)
         };
         Ok(Permit {
             mode,
+            rule: rule.map(Rule::position),
             timeout: rule.and_then(Rule::timeout),
             ..permit
         })
@@ -194,14 +205,15 @@ impl Gate {
         refuse(mode, refusal, token)
     }
 
-    /// A preflight has no token, so it passes only if a rule matches the request that it announces.
-    fn passes_as_preflight(&self, request: &Request<'_>) -> bool {
-        let announced = || preflight::announced_method(request.method, request.headers);
-        self.cors_preflight == CorsPreflight::Pass
-            && announced().is_some_and(|method| {
-                let announced = Request { method, ..*request };
-                matches!(self.rules.find(&announced), Ok(Some(_)))
-            })
+    /// The rule of the request that a preflight announces. A preflight has no token, so it passes
+    /// only if there is one.
+    fn announced_by_preflight(&self, request: &Request<'_>) -> Option<&Rule> {
+        if self.cors_preflight != CorsPreflight::Pass {
+            return None;
+        }
+        let method = preflight::announced_method(request.method, request.headers)?;
+        let announced = Request { method, ..*request };
+        self.rules.find(&announced).ok().flatten()
     }
 
     async fn token_of(

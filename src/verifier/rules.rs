@@ -36,6 +36,8 @@ pub struct Rules {
 
 /// One compiled rule.
 pub struct Rule {
+    /// Its place in the configuration.
+    position: usize,
     access: Access,
     /// The index of each claim that the rule needs in [`Rules::claims`].
     claims: Vec<usize>,
@@ -78,12 +80,13 @@ impl Rules {
                 compared.len() - 1
             })
         };
-        let mut compile = |config: &RuleConfig| {
+        let mut compile = |(position, config): (usize, &RuleConfig)| {
             let claims = match &config.access {
                 Access::Public | Access::Optional => Vec::new(),
                 Access::Token(needs) => needs.claims.iter().map(|need| place(&need.name)).collect(),
             };
             Ok(Rule {
+                position,
                 access: config.access.clone(),
                 claims,
                 equals: Equals::compile(config, case, &mut place)?,
@@ -91,7 +94,7 @@ impl Rules {
                 timeout: config.timeout,
             })
         };
-        let rules = configs.iter().map(&mut compile);
+        let rules = configs.iter().enumerate().map(&mut compile);
         let rules = rules.collect::<Result<_, InvalidPattern>>()?;
         Ok(Self {
             rules,
@@ -148,6 +151,11 @@ impl Rule {
     /// Whether its requests are stopped, when the rule says so.
     pub(super) fn mode(&self) -> Option<Mode> {
         self.mode
+    }
+
+    /// The place of the rule in the configuration.
+    pub(super) fn position(&self) -> usize {
+        self.position
     }
 
     /// How long to wait for each next part of the upstream's answer, when the rule says so.

@@ -44,6 +44,7 @@ mod plgd;
 mod reference;
 mod relay;
 mod revocation;
+mod routes;
 mod rules;
 mod smoke;
 mod store;

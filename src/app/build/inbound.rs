@@ -42,13 +42,19 @@ impl Build<'_> {
     ) -> Option<Planned> {
         let id = ListenerId::new(Role::Inbound, &listener.name);
         let here: Vec<_> = listener.listen.addresses().collect();
-        let upstream = self.upstream(&id, &listener.upstream, &here);
-        let upstream = self.note(upstream);
+        let mut upstreams = Vec::new();
+        for config in &listener.upstreams {
+            let upstream = self.upstream(&id, config, &here);
+            upstreams.extend(self.note(upstream));
+        }
         let names = listener.verifier.authorities.iter();
         let trusted = names.filter_map(|name| authorities.get(name).cloned());
         let (clock, observe) = (self.process.clock.clone(), self.cache_observer());
         let gate = self.note(gate(listener, trusted.collect(), clock, observe));
-        let (upstream, gate) = (upstream?, gate?);
+        let gate = gate?;
+        if upstreams.len() < listener.upstreams.len() {
+            return None;
+        }
         self.announce_mode(listener, &gate);
         let clients = ClientSettings {
             max_head: listener.max_head,
@@ -60,7 +66,7 @@ impl Build<'_> {
         let metrics = self.metrics(&id);
         let observed = (metrics.clone(), self.mark(&id));
         let limits = self.limits(listener);
-        let service = Inbound::new(listener, gate, upstream, own, limits, observed);
+        let service = Inbound::new(listener, gate, upstreams, own, limits, observed);
         Some(Planned {
             listen: listener.listen,
             metrics,

@@ -20,7 +20,11 @@ impl Build<'_> {
         let needs = |upstream: &upstream::Config| upstream.tls && upstream.ca_pem.is_none();
         let config = self.config;
         let targets = || config.outbound.iter().flat_map(|it| it.targets());
-        if config.inbound.iter().any(|it| needs(&it.upstream))
+        if config
+            .inbound
+            .iter()
+            .flat_map(|it| &it.upstreams)
+            .any(needs)
             || targets().any(|it| needs(&it.upstream))
         {
             let checked = check_platform_certificates();

@@ -15,7 +15,9 @@ use crate::config::address::{HostPatternText, HttpUrl, ListenAddress, Network, U
 use crate::config::header::{
     HeaderPattern, HeaderText, IdentityHeader, RequestPartText, ResponseHeader,
 };
-use crate::config::name::{Audience, ClaimName, ClaimValue, Method, Name, PathPattern, Scope};
+use crate::config::name::{
+    Audience, ClaimName, ClaimValue, Method, Name, PathPattern, PathPrefix, Scope,
+};
 use crate::config::value::{FilePath, GoDuration, Size};
 use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per, Profile};
 use crate::proxy::headers::OF_OTHER_PROXIES;
@@ -100,10 +102,14 @@ pub(in crate::config) struct Inbound {
     pub tls: Option<ServerTls>,
     #[serde(flatten)]
     pub settings: InboundSettings,
-    /// The service that gets accepted requests: `http://` or `https://`, host and port.
-    pub upstream: UpstreamUrl,
+    /// The service that gets accepted requests: `http://` or `https://`, host and port. With
+    /// `upstreams` it is for the rules that name none of them.
+    pub upstream: Option<UpstreamUrl>,
     /// The verification of an https upstream.
     pub upstream_tls: Option<UpstreamTls>,
+    /// Further services, by the names that rules use.
+    #[serde(default)]
+    pub upstreams: BTreeMap<Name, NamedUpstream>,
     /// The names of the authorities whose tokens are accepted.
     #[schemars(length(min = 1))]
     pub authorities: Vec<Name>,
@@ -193,6 +199,18 @@ pub(in crate::config) struct Inbound {
     /// The access rules. The first matching rule decides. Without a match, the request is denied.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
+}
+
+/// One of several services behind a listener.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct NamedUpstream {
+    /// The service: `http://` or `https://`, host and port.
+    pub url: UpstreamUrl,
+    /// The verification of an https upstream.
+    pub tls: Option<UpstreamTls>,
+    /// The timeouts for each step of a request. Default: `upstreamTimeouts` of the listener.
+    pub timeouts: Option<Timeouts>,
 }
 
 /// The timeouts for pauses of a client within a request.
@@ -320,6 +338,11 @@ pub(in crate::config) struct Rule {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "request-part" }))]
     pub equals: BTreeMap<RequestPartText, ClaimName>,
+    /// The service that gets the requests: one of `upstreams`. Default: `upstream` of the listener.
+    pub upstream: Option<Name>,
+    /// The beginning of the path that is removed for the service. Every path pattern of the rule
+    /// must begin with it. The service finds it in `X-Forwarded-Prefix`.
+    pub strip_prefix: Option<PathPrefix>,
     /// The maximum wait for each next part of the service's response. It replaces
     /// `upstreamTimeouts.read`.
     pub timeout: Option<GoDuration>,

@@ -27,7 +27,7 @@ pub(super) use admin::Admin;
 pub(super) use cors::Cors;
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, Authority, ClaimValues, ClientPauses, Inbound, Limits,
-    Rule, Scalar, default_identity_headers,
+    NamedUpstream, Rule, Scalar, default_identity_headers,
 };
 pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey, Signing};
 pub(super) use outbound::{

@@ -59,7 +59,18 @@ impl Resolver<'_> {
         tls: Option<raw::UpstreamTls>,
         timeouts: raw::Timeouts,
     ) -> Option<upstream::Config> {
-        let tls_path = path.key("upstreamTls");
+        let keys = (path.key("upstreamTls"), path.key("upstreamTimeouts"));
+        self.upstream_at(keys, url, tls, timeouts)
+    }
+
+    /// The same, with the places of the settings.
+    pub fn upstream_at(
+        &mut self,
+        (tls_path, timeouts_path): (KeyPath, KeyPath),
+        url: UpstreamUrl,
+        tls: Option<raw::UpstreamTls>,
+        timeouts: raw::Timeouts,
+    ) -> Option<upstream::Config> {
         if tls.is_some() && !url.tls {
             self.error(&tls_path, "TLS settings need an https upstream");
         }
@@ -69,7 +80,7 @@ impl Resolver<'_> {
             server_name: server_name.map_or_else(|| url.host.clone(), |name| name.0),
             host: url.host,
             port: url.port,
-            timeouts: self.timeouts(&path.key("upstreamTimeouts"), timeouts),
+            timeouts: self.timeouts(&timeouts_path, timeouts),
             ca_pem: self.fixed_certificates(&tls_path.key("caFile"), ca_file.as_ref())?,
         })
     }

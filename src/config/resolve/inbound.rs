@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 
 use super::resolver::Resolver;
-use super::{response_fields, rules, token_size};
+use super::{response_fields, routes, rules, token_size};
 use crate::config::header::IdentityHeader;
 use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
@@ -43,13 +43,16 @@ pub(super) fn resolve(
         headers,
         trusted.len(),
     );
-    let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts);
-    warn_of_virtual_hosts(
-        resolver,
-        path,
-        upstream.as_ref(),
-        raw.settings.preserve_host,
-    );
+    let services = routes::Services {
+        upstream: raw.upstream,
+        tls: raw.upstream_tls,
+        timeouts: raw.upstream_timeouts,
+        named: raw.upstreams,
+    };
+    let upstreams = routes::upstreams(resolver, path, services, raw.mode);
+    let known = upstreams.as_deref().unwrap_or_default();
+    warn_of_virtual_hosts(resolver, path, known, raw.settings.preserve_host);
+    let routes = routes::routes(resolver, &path.key("rules"), &raw.rules, known);
     let removed_headers: Vec<String> = raw.remove_headers.into_iter().map(Into::into).collect();
     let surroundings = rules::Surroundings {
         endpoints: issuer.map(endpoints).unwrap_or_default(),
@@ -79,7 +82,8 @@ pub(super) fn resolve(
         client_timeouts: resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts),
         max_connections: resolver.max_connections(path, raw.max_connections),
         settings: raw.settings,
-        upstream: upstream?,
+        upstreams: upstreams?.into_iter().map(|(_, config)| config).collect(),
+        routes,
         identity_headers,
         ordinary,
         trusted_proxies: raw.trusted_proxies.into_iter().map(Into::into).collect(),
@@ -179,16 +183,23 @@ fn identity_headers(
 fn warn_of_virtual_hosts(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
-    upstream: Option<&upstream::Config>,
+    upstreams: &[(Option<String>, upstream::Config)],
     preserve_host: bool,
 ) {
-    let is_name = upstream.is_some_and(|upstream| !is_beyond_dns(&upstream.host));
     let is_default = resolver.tree.find(&path.key("preserveHost")).is_none();
-    if is_name && preserve_host && is_default {
+    let is_name = |config: &upstream::Config| !is_beyond_dns(&config.host);
+    if !preserve_host || !is_default {
+        return;
+    }
+    for (name, _) in upstreams.iter().filter(|(_, config)| is_name(config)) {
+        let path = match name {
+            Some(name) => path.key("upstreams").key(name).key("url"),
+            None => path.key("upstream"),
+        };
         let message = "the service gets the `Host` header of the client, so a client can choose \
                        among the virtual hosts of its server: set `preserveHost: false` (or \
                        `true`, if the server has only one host)";
-        resolver.warn(&path.key("upstream"), message);
+        resolver.warn(&path, message);
     }
 }
 

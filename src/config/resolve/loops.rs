@@ -75,10 +75,13 @@ fn listeners(resolver: &Resolver<'_>) -> Vec<Listener> {
                 .and_then(|text| text.parse().ok());
             let targets = resolver.list(&path.key("forwardProxy").key("targets"));
             let of_targets = targets.iter().map(|target| target.key("upstream"));
+            let named = resolver.keys(&path.key("upstreams"));
+            let named = named.into_iter().map(|upstream| upstream.key("url"));
             found.push(Listener {
                 is_outbound: key == "outbound",
                 listen: listen.map(|ListenAddress(address)| address),
                 upstreams: std::iter::once(path.key("upstream"))
+                    .chain(named)
                     .chain(of_targets)
                     .collect(),
                 path,

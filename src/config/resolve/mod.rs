@@ -17,6 +17,7 @@ mod outbound;
 mod resolver;
 mod response_fields;
 mod revocation;
+mod routes;
 mod rules;
 mod tls;
 mod token_size;

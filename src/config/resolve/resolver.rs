@@ -52,6 +52,12 @@ impl<'a> Resolver<'a> {
         self.text(&KeyPath::root("issuer").key("url"))
     }
 
+    /// The paths of a mapping's members.
+    pub fn keys(&self, mapping: &KeyPath) -> Vec<KeyPath> {
+        let names = self.tree.find(mapping).into_iter().flat_map(Node::keys);
+        names.map(|name| mapping.key(name)).collect()
+    }
+
     /// The paths of a list's items.
     pub fn list(&self, list: &KeyPath) -> Vec<KeyPath> {
         let count = self.tree.find(list).map_or(0, Node::list_len);

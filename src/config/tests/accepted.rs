@@ -238,19 +238,19 @@ fn authorities_and_inbound_listeners_are_resolved() {
     assert_eq!(settings.authorization, Authorization::Strip);
     assert_eq!(
         (
-            inbound.upstream.host.as_str(),
-            inbound.upstream.port,
-            inbound.upstream.tls
+            inbound.upstreams[0].host.as_str(),
+            inbound.upstreams[0].port,
+            inbound.upstreams[0].tls
         ),
         ("::1", 9090, true)
     );
-    assert_eq!(inbound.upstream.server_name, "things.internal");
-    assert!(inbound.upstream.ca_pem.is_some());
+    assert_eq!(inbound.upstreams[0].server_name, "things.internal");
+    assert!(inbound.upstreams[0].ca_pem.is_some());
     assert_eq!(
-        inbound.upstream.timeouts.connect,
+        inbound.upstreams[0].timeouts.connect,
         Duration::from_millis(500)
     );
-    assert_eq!(inbound.upstream.timeouts.read, Duration::from_secs(60));
+    assert_eq!(inbound.upstreams[0].timeouts.read, Duration::from_secs(60));
     assert_eq!(
         inbound.identity_headers,
         [http::HeaderName::from_static("x-subject")]
@@ -481,7 +481,7 @@ fn defaults_are_the_documented_ones() {
             ("x-m2m-subject", "sub")
         ]
     );
-    let timeouts = &inbound.upstream.timeouts;
+    let timeouts = &inbound.upstreams[0].timeouts;
     assert_eq!(
         (
             timeouts.connect.as_secs(),

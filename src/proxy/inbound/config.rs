@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Router;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::domain::error_form::ErrorForms;
@@ -28,7 +28,10 @@ pub struct Config {
     pub client_timeouts: ClientTimeouts,
     pub max_connections: MaxConnections,
     pub settings: InboundSettings,
-    pub upstream: upstream::Config,
+    /// The services. The first one is for requests whose rule names none.
+    pub upstreams: Vec<upstream::Config>,
+    /// The route of each rule.
+    pub routes: Vec<Route>,
     /// The identity headers, in the order of the verifier's forwarded claims.
     pub identity_headers: Vec<HeaderName>,
     /// Characters that are ordinary in a path.
@@ -46,6 +49,17 @@ pub struct Config {
     pub response_fields: Option<Arc<ResponseFields>>,
     /// Largest request head, in bytes.
     pub max_head: usize,
+}
+
+/// The way of a rule's requests to a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The place of the service in [`Config::upstreams`].
+    pub upstream: usize,
+    /// How many segments at the beginning of the path the service does not get.
+    pub stripped: usize,
+    /// These segments, for the service.
+    pub prefix: Option<HeaderValue>,
 }
 
 /// Endpoints of the sidecar on a listener, at exactly these paths.

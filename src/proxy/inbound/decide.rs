@@ -72,10 +72,13 @@ impl Inbound {
         state.slot = counting.slot;
         self.limit(request, &permit, peer, state, access)?;
         // Most targets are in normal form already.
-        let is_as_sent = path.is_as_sent() && request.raw_path().starts_with(b"/");
+        let route = self.route(&permit);
+        let is_whole = route.is_none_or(|route| route.stripped == 0);
+        let is_as_sent = path.is_as_sent() && request.raw_path().starts_with(b"/") && is_whole;
+        let path = route.map_or(path.as_str(), |route| route.path(path.as_str()));
         state.target = (!is_as_sent).then(|| match query {
-            Some(query) => format!("{}?{query}", path.as_str()),
-            None => path.as_str().to_owned(),
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
         });
         state.permit = Some(permit);
         Ok(None)

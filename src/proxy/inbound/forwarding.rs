@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::header;
+use http::{HeaderName, header};
 use pingora::http::RequestHeader;
 
 use super::{Inbound, State};
@@ -12,6 +12,9 @@ use crate::proxy::access::Access;
 use crate::proxy::headers::Added;
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::request_id::REQUEST_ID;
+
+/// The part of the path that the service does not get, by its usual name.
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 impl Inbound {
     /// Writes the upstream request to this address. It requires a permit.
@@ -26,6 +29,7 @@ impl Inbound {
         let (Some(permit), Some(origin)) = (&state.permit, &state.origin) else {
             return Err(Reason::Internal);
         };
+        let upstream = self.upstream(state).ok_or(Reason::Internal)?;
         let broken = |_| Reason::Internal;
         if let Some(target) = &state.target {
             request.set_raw_path(target.as_bytes()).map_err(broken)?;
@@ -44,8 +48,11 @@ impl Inbound {
         // An HTTP/1.0 client may omit `Host`.
         if !self.settings.preserve_host || !request.headers.contains_key(header::HOST) {
             request
-                .insert_header(header::HOST, self.upstream.host_value())
+                .insert_header(header::HOST, upstream.host_value())
                 .map_err(broken)?;
+        }
+        if let Some(prefix) = self.route(permit).and_then(|route| route.prefix.clone()) {
+            added.replace(request, FORWARDED_PREFIX, prefix);
         }
         match permit.token() {
             Some(token) => self.identity.attach(added, token),

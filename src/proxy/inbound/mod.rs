@@ -5,6 +5,7 @@ mod decide;
 mod evaluate;
 mod forwarding;
 mod preflight;
+mod route;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-pub use self::config::{Config, OwnEndpoints};
+pub use self::config::{Config, OwnEndpoints, Route};
 pub use self::evaluate::{Evaluated, Received, admit, check_length, evaluate};
 use super::access::Access;
 use super::answer::REASON_HEADER;
@@ -37,7 +38,10 @@ use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal};
 pub struct Inbound {
     name: String,
     gate: Arc<Gate>,
-    upstream: Arc<Upstream>,
+    /// The first one is the default.
+    upstreams: Vec<Arc<Upstream>>,
+    /// The route of each rule.
+    routes: Vec<Route>,
     own: Option<OwnEndpoints>,
     identity: IdentityHeaders,
     removed: ClientHeaders,
@@ -72,7 +76,7 @@ impl Inbound {
     pub fn new(
         config: &Config,
         gate: Arc<Gate>,
-        upstream: Arc<Upstream>,
+        upstreams: Vec<Arc<Upstream>>,
         own: Option<OwnEndpoints>,
         limits: Option<Arc<Limits>>,
         (metrics, mark): (Arc<RequestMetrics>, Arc<LoopMark>),
@@ -81,7 +85,8 @@ impl Inbound {
             mark,
             name: config.name.clone(),
             gate,
-            upstream,
+            upstreams,
+            routes: config.routes.clone(),
             own,
             identity: IdentityHeaders::new(config.identity_headers.clone()),
             removed: ClientHeaders::new(&config.identity_headers, &config.removed_headers),
@@ -156,9 +161,12 @@ impl Policy for Inbound {
         &self,
         pool: &Arc<Pool>,
         tries: &mut Tries,
-        _: &mut State,
+        state: &mut State,
     ) -> Result<UpstreamConnection, Unconnected> {
-        self.upstream.connect(pool, tries).await
+        match self.upstream(state) {
+            Some(upstream) => upstream.connect(pool, tries).await,
+            None => Err(Unconnected::Refused(Reason::Internal)),
+        }
     }
 
     fn forward(
@@ -174,7 +182,10 @@ impl Policy for Inbound {
     }
 
     fn waits(&self, state: &State) -> Waits {
-        let timeouts = self.upstream.timeouts();
+        let Some(upstream) = self.upstream(state) else {
+            return Waits::default();
+        };
+        let timeouts = upstream.timeouts();
         Waits {
             read: state
                 .permit
@@ -209,10 +220,12 @@ impl Policy for Inbound {
         _: &mut Client<'_>,
         _: &ResponseHeader,
         _: bool,
-        _: &mut State,
+        state: &mut State,
         _: &mut Access,
     ) -> Result<Answered, Reason> {
-        self.upstream.serves();
+        if let Some(upstream) = self.upstream(state) {
+            upstream.serves();
+        }
         Ok(Answered::Send)
     }
 
@@ -227,8 +240,9 @@ impl Policy for Inbound {
         error: &UpstreamError,
         is_answered: bool,
         tries: &Tries,
-        _: &State,
+        state: &State,
     ) -> Option<Fault> {
-        self.upstream.broke_off(tries, error, is_answered).await
+        let upstream = self.upstream(state)?;
+        upstream.broke_off(tries, error, is_answered).await
     }
 }
