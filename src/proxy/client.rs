@@ -158,8 +158,8 @@ impl Client<'_> {
         either!(self, it => it.write_interim(head));
     }
 
-    /// Puts the head of the response into the send buffer, with the fields that the listener sets on
-    /// every response. The caller has set the fields that announce `framing`.
+    /// Puts the head of the response into the send buffer, with the fields that the listener sets
+    /// on every response. The caller has set the fields that announce `framing`.
     pub fn write_head(&mut self, head: &mut ResponseHeader, framing: Framing) {
         either!(self, it => {
             if let Some(fields) = it.response_fields() {

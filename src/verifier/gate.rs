@@ -49,7 +49,8 @@ impl Permit {
         self.reason
     }
 
-    /// The place of the rule that decided. `None` when no rule matches, which passes in shadow mode.
+    /// The place of the rule that decided. `None` when no rule matches, which passes in shadow
+    /// mode.
     #[must_use]
     pub fn rule(&self) -> Option<usize> {
         self.rule

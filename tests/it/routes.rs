@@ -85,7 +85,11 @@ async fn a_rule_chooses_the_service() {
         ("/other/../things/1", "things"),
     ] {
         let answer = world.send(target, &[]).await;
-        assert_eq!((answer.status, answer.text()), (200, service.into()), "{target}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, service.into()),
+            "{target}"
+        );
     }
 }
 
@@ -102,7 +106,9 @@ async fn the_service_gets_the_path_without_the_prefix() {
         ("http://h.test/c2c/gw/a", "/a"),
         ("/c2c/gw/c2c/gw/a", "/c2c/gw/a"),
     ] {
-        let answer = world.send(target, &[("X-Forwarded-Prefix", "/forged")]).await;
+        let answer = world
+            .send(target, &[("X-Forwarded-Prefix", "/forged")])
+            .await;
         assert_eq!(answer.text(), "cloud", "{target}");
         let seen = world.last(2);
         assert_eq!(seen.target, expected, "{target}");

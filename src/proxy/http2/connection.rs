@@ -127,7 +127,8 @@ impl Connection {
                 Poll::Ready(self.take(request, respond))
             }
             Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(peer = %self.shared.peer, %error, "an HTTP/2 connection has broken");
+                let peer = self.shared.peer;
+                tracing::debug!(%peer, %error, "an HTTP/2 connection has broken");
                 Poll::Ready(Next::End)
             }
             Poll::Ready(None) => Poll::Ready(Next::End),

@@ -2,7 +2,8 @@
 //! [`framing`](crate::proxy::framing).
 //!
 //! The `h2` crate has refused upper-case names, connection-specific fields, pseudo-header fields
-//! that are repeated, unknown or out of place, and `te` other than `trailers` (RFC 9113 §8.2, §8.3).
+//! that are repeated, unknown or out of place, and `te` other than `trailers` (RFC 9113 §8.2,
+//! §8.3).
 
 use bytes::Bytes;
 use http::request::Parts;

@@ -1,4 +1,5 @@
-//! Answers the CORS preflights of a listener with `cors` (Fetch standard, "CORS-preflight request").
+//! Answers the CORS preflights of a listener with `cors` (Fetch standard, "CORS-preflight
+//! request").
 
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, header};
