@@ -69,15 +69,8 @@ pub(super) fn parse(raw: &Bytes, fields: usize) -> Result<ParsedHead, Fault> {
     let (method, raw_target, version) =
         request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
     let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
-    let is_normal = target.is_normal();
-    let mut length = head.len();
-    if !is_normal || raw_target.len() > MAX_TARGET {
-        let written = target.written_length();
-        length = head.len() - raw_target.len() + written;
-        if written > MAX_TARGET {
-            return Err(target_too_large(written).of_target(raw_target));
-        }
-    }
+    let (is_normal, written) = written_form(&target)?;
+    let length = head.len() - raw_target.len() + written;
     let of_target = |fault: Fault| fault.of_target(raw_target);
     let unusable = |_| of_target(Fault::malformed(UNUSABLE));
     let mut request = if is_normal {
@@ -214,11 +207,22 @@ pub(in crate::proxy) fn check_method(method: &[u8]) -> Result<(), Fault> {
 /// [`Reason::AmbiguousPath`].
 pub(in crate::proxy) fn normal_target(raw: &[u8]) -> Result<Vec<u8>, Fault> {
     let target = Target::parse(raw).map_err(|fault| fault.of_target(raw))?;
-    let length = target.written_length();
-    if length > MAX_TARGET {
-        return Err(target_too_large(length).of_target(raw));
-    }
+    written_form(&target)?;
     Ok(target.written())
+}
+
+/// Whether the normal form of a target is the target itself, and the length of the normal form.
+fn written_form(target: &Target<'_>) -> Result<(bool, usize), Fault> {
+    let is_normal = target.is_normal();
+    let length = if is_normal {
+        target.raw.len()
+    } else {
+        target.written_length()
+    };
+    if length > MAX_TARGET {
+        return Err(target_too_large(length).of_target(target.raw));
+    }
+    Ok((is_normal, length))
 }
 
 fn target_too_large(length: usize) -> Fault {
