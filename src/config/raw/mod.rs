@@ -16,6 +16,7 @@ use crate::config::value::{FilePath, GoDuration, StoreUrl};
 use crate::domain::settings::{Encoding, Readiness};
 
 mod admin;
+mod authority;
 mod cors;
 mod inbound;
 mod issuer;
@@ -24,9 +25,10 @@ mod revocation;
 mod tls;
 
 pub(super) use admin::Admin;
+pub(super) use authority::Authority;
 pub(super) use cors::Cors;
 pub(super) use inbound::{
-    Access, AmbiguousCharacter, Audiences, Authority, ClaimValues, ClientPauses, Inbound, Limits,
+    Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,
 };
 pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey, Signing};
