@@ -3,32 +3,29 @@
 //! The code that handles requests evaluates it ([`dry_run`](crate::proxy::dry_run)) and reports the
 //! checks; this file only formats them.
 
+mod input;
 mod lines;
 mod shown;
 
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
-use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::{ConfigFile, Ended};
 use crate::app::explain::{Evaluation, Explained, KeysFetched, own_paths};
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
-use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::path::NormalPath;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::files::{self, ReadError};
 use crate::proxy::dry_run::Request;
 use crate::proxy::inbound::{self, Received};
 use crate::verifier::rules::{Rules, nearest};
 use crate::verifier::{Access, Audiences, AuthorityConfig, Check, Needs, RuleConfig};
+use input::{fields, read_token};
 use lines::{Lines, claims_of, equals_of, scopes_of};
 use shown::Shown;
 
@@ -118,55 +115,6 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
     } else {
         Err(Ended::Refused.into())
     }
-}
-
-fn read_token(file: &Path) -> anyhow::Result<SecretString> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    // Longer than any valid token, so that an oversized one is recognised.
-    let most = 2 * MAX_TOKEN_SIZE as u64;
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
-    let unusable =
-        |error: ReadError| Ended::Usage(format!("the token file {} {error}", file.display()));
-    read.map_err(|error| unusable(error.into()))?;
-    Ok(SecretString::from(
-        files::text(&bytes).map_err(unusable)?.trim(),
-    ))
-}
-
-/// The header fields of the request: the requested ones and the token.
-fn fields(
-    headers: &[String],
-    token: Option<&SecretString>,
-) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
-    let mut fields = Vec::new();
-    for header in headers {
-        let parsed = header.split_once(':').and_then(|(name, value)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((
-                name,
-                HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()).ok()?,
-            ))
-        });
-        let Some(parsed) = parsed else {
-            let message =
-                "a header is written `NAME: VALUE`, without line ends and other control characters";
-            return Err(Ended::Usage(message.to_owned()).into());
-        };
-        fields.push(parsed);
-    }
-    if let Some(token) = token {
-        let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
-        let mut value = HeaderValue::from_bytes(text.expose_secret().as_bytes()).map_err(|_| {
-            Ended::Usage("the token file holds characters that no header can carry".to_owned())
-        })?;
-        value.set_sensitive(true);
-        fields.push((AUTHORIZATION, value));
-    }
-    Ok(fields)
 }
 
 /// A request to a listener.

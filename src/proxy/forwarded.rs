@@ -110,7 +110,7 @@ impl RequestOrigin {
             (None, None, _) => {}
         }
         origin.client = client_of(&origin.nodes, trusts);
-        origin.is_known = origin.knows_client(headers, trusts);
+        origin.is_known = origin.reaches_client(headers, trusts);
         let says = elements
             .as_deref()
             .map(|elements| called_in(elements, origin.client));
@@ -137,7 +137,7 @@ impl RequestOrigin {
     }
 
     /// Whether the list of addresses reaches the client. A list that cannot be read does not.
-    fn knows_client(&self, headers: &HeaderMap, trusts: impl Fn(IpAddr) -> bool) -> bool {
+    fn reaches_client(&self, headers: &HeaderMap, trusts: impl Fn(IpAddr) -> bool) -> bool {
         match self.client {
             // In front of another proxy is the client, if the list has it.
             Some(index) => index == 0 || !trusts(self.client()),
