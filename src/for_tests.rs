@@ -113,7 +113,7 @@ pub mod verifier {
     pub use crate::verifier::{
         Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, Gate,
         KeySource, Mode, Needs, OwnIssuer, Profile, Request, RevocationConfig, RevocationKind,
-        RuleConfig, TokenPolicy, TokenVerifier, VerifiedToken,
+        RuleConfig, TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken,
     };
     pub mod rules {
         pub use crate::verifier::rules::{InvalidRules, PathCase, Rules};

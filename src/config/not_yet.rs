@@ -19,7 +19,6 @@ pub(super) const KEYS: &[&str] = &[
     "credentials.*.tokenFile",
     "decisions",
     "egressProxy",
-    "inbound[].errorFormat",
     "inbound[].upstreamAuthorization",
     "issuer.clients[].allowDeviceId",
     "issuer.clients[].allowedNetworks",
@@ -34,7 +33,6 @@ pub(super) const KEYS: &[&str] = &[
     "inbound[].allowedOrigins",
     "inbound[].publicUrl",
     "inbound[].streams",
-    "inbound[].tokenLocations",
     "inbound[].upstreamTls.certFile",
     "inbound[].upstreamTls.keyFile",
     "outbound[].upstreamTls.certFile",
@@ -60,6 +58,10 @@ const VALUES: &[(&str, Values)] = &[
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
             "urn:ietf:params:oauth:grant-type:token-exchange",
         ]),
+    ),
+    (
+        "inbound[].tokenLocations[]",
+        Values::Are(&["websocketCookie", "websocketSubprotocol"]),
     ),
     ("authorities.*.revocation", Values::Are(&["statusList"])),
     (

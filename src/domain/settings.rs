@@ -270,6 +270,19 @@ impl TlsVersion {
     }
 }
 
+/// The form of the sidecar's own error responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ErrorFormat {
+    /// `error` and `error_description`, as OAuth clients read them.
+    #[default]
+    Oauth,
+    /// Problem details (RFC 9457): `title`, `status` and `detail`.
+    Problem,
+    /// google.rpc.Status, as plgd and grpc-gateway respond: `code`, `message` and `details`.
+    Status,
+}
+
 /// The switches of an inbound listener, which the proxy reads as they are written.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -280,6 +293,12 @@ pub struct InboundSettings {
     pub authorization: Authorization,
     /// Whether the upstream gets the client's `Host` header. If not, it gets its own name.
     pub preserve_host: bool,
+    /// The form of error responses of the sidecar itself. The issuer's endpoints on the listener
+    /// keep their own form.
+    pub error_format: ErrorFormat,
+    /// Whether `Cache-Control: private` is added to responses to requests that need a token, so
+    /// that no shared cache stores them. Responses with `no-store` or `private` stay unchanged.
+    pub private_cache: bool,
 }
 
 impl Default for InboundSettings {
@@ -288,8 +307,21 @@ impl Default for InboundSettings {
             issuer: false,
             authorization: Authorization::Keep,
             preserve_host: true,
+            error_format: ErrorFormat::Oauth,
+            private_cache: true,
         }
     }
+}
+
+/// A place of a request where a token can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TokenLocation {
+    /// `Authorization: Bearer`.
+    Authorization,
+    /// `Authorization: Basic`, with the token as user name or password: for git, pip and devices
+    /// that support nothing else.
+    Basic,
 }
 
 /// Whether the upstream gets the token itself.

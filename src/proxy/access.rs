@@ -20,7 +20,7 @@ use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::jose::verify::ClaimedToken;
 use crate::telemetry::{Decision, RequestMetrics, Role};
-use crate::verifier::{VerifiedToken, claimed_token};
+use crate::verifier::{TokenLocations, VerifiedToken, claimed_token};
 
 /// Longest logged path, in bytes.
 const LONGEST_PATH: usize = 256;
@@ -116,9 +116,10 @@ impl Access {
 
     /// Records the claims of the request's token if the token is the reason why the request is, or
     /// would be, refused.
-    pub fn note_refused_token(&mut self, headers: &HeaderMap) {
+    pub fn note_refused_token(&mut self, headers: &HeaderMap, locations: TokenLocations) {
         if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
-            self.claimed = claimed_token(headers, self.reason == Reason::Audience);
+            let with_audience = self.reason == Reason::Audience;
+            self.claimed = claimed_token(headers, locations, with_audience);
         }
     }
 

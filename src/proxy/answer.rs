@@ -129,6 +129,8 @@ pub struct Answer<'a> {
     /// The beginning of the request's target, so that the client recognises the request.
     target: Option<&'a str>,
     retry_after: u64,
+    /// Whether a token may be in Basic credentials.
+    accepts_basic: bool,
     pub(super) for_pages: bool,
     pub(super) form: ErrorForm,
 }
@@ -154,6 +156,7 @@ impl<'a> Answer<'a> {
             description,
             target: None,
             retry_after: RETRY_AFTER,
+            accepts_basic: false,
             for_pages: false,
             form: ErrorForm::default(),
         }
@@ -183,6 +186,14 @@ impl<'a> Answer<'a> {
         self
     }
 
+    /// Asks for Basic credentials too if the token is missing or bad: git and others send them only
+    /// then.
+    #[must_use]
+    pub fn accepting_basic(mut self, accepts_basic: bool) -> Self {
+        self.accepts_basic = accepts_basic;
+        self
+    }
+
     /// Sets the seconds after which a retry is reasonable.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -205,9 +216,12 @@ impl<'a> Answer<'a> {
     pub(super) fn body(&self) -> Bytes {
         let Row { status, error, .. } = row_of(self.reason);
         if self.form != ErrorForm::OAuth {
-            let members =
-                serde_json::Value::from(self.form.members(status, error, &self.description));
-            return format!("{members}\n").into();
+            let mut members = self.form.members(status, error, &self.description);
+            // A google.rpc.Status has no other member, or its clients cannot read it.
+            if let (ErrorForm::Problem, Some(target)) = (self.form, self.target) {
+                members.insert("target".to_owned(), target.into());
+            }
+            return format!("{}\n", serde_json::Value::from(members)).into();
         }
         // Both texts are constants without characters that JSON escapes. The target is escaped
         // ASCII.
@@ -245,11 +259,17 @@ impl<'a> Answer<'a> {
         Some(text)
     }
 
+    /// The second challenge (RFC 7617 §2).
+    fn basic_challenge(&self) -> Option<String> {
+        let asks = self.accepts_basic && self.status() == 401;
+        asks.then(|| format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.realm))
+    }
+
     pub(super) fn headers(&self, body: &Bytes) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = vec![
             (
                 header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
+                HeaderValue::from_static(self.form.media_type()),
             ),
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -264,6 +284,12 @@ impl<'a> Answer<'a> {
         if let Some(challenge) = self
             .challenge()
             .and_then(|text| HeaderValue::try_from(text).ok())
+        {
+            headers.push((header::WWW_AUTHENTICATE, challenge));
+        }
+        if let Some(challenge) = self
+            .basic_challenge()
+            .and_then(|text| HeaderValue::from_str(&text).ok())
         {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }

@@ -28,7 +28,7 @@ impl Answer<'_> {
         let mut answer =
             ResponseHeader::build_no_case(self.status(), Some(9)).map_err(unwritable)?;
         for (name, value) in self.headers(&body) {
-            answer.insert_header(name, value).map_err(unwritable)?;
+            answer.append_header(name, value).map_err(unwritable)?;
         }
         if let Some(origin) = request
             .headers

@@ -1,9 +1,12 @@
-//! A request's one bearer token (RFC 6750 §2.1).
+//! A request's one bearer token (RFC 6750 §2.1), and the places where it can be.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
 
-use super::Refusal;
+use super::{Refusal, TokenLocations};
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -20,7 +23,11 @@ impl<'r> BearerToken<'r> {
     /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`], [`Reason::MalformedAuthorization`] or
     /// [`Reason::TokenTooLarge`].
     pub fn extract(headers: &'r HeaderMap) -> Result<Self, Refusal> {
-        let presented = PresentedToken::of_request(headers).map_err(Refusal::new)?;
+        let found = FoundToken::of_request(headers, TokenLocations::default());
+        let presented = match found.map_err(Refusal::new)? {
+            FoundToken::Sent(presented) => presented,
+            FoundToken::Decoded(_) => return Err(Refusal::new(Reason::NoToken)),
+        };
         presented.checked().map_err(|reason| match reason {
             Reason::TokenTooLarge => Refusal::too_large(presented.bytes().len(), MAX_TOKEN_SIZE),
             reason => Refusal::new(reason),
@@ -57,12 +64,19 @@ impl<'r> From<BearerToken<'r>> for PresentedToken<'r> {
     }
 }
 
-impl<'r> PresentedToken<'r> {
-    /// The token of a request's headers.
+/// A request's token, as sent or decoded. It has no `Debug` output.
+pub(super) enum FoundToken<'r> {
+    Sent(PresentedToken<'r>),
+    Decoded(Zeroizing<Vec<u8>>),
+}
+
+impl<'r> FoundToken<'r> {
+    /// The token at one of these places of a request's headers.
     ///
     /// # Errors
-    /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`] or [`Reason::MalformedAuthorization`].
-    pub fn of_request(headers: &'r HeaderMap) -> Result<Self, Reason> {
+    /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`], [`Reason::MalformedAuthorization`] or
+    /// [`Reason::MalformedToken`].
+    pub fn of_request(headers: &'r HeaderMap, locations: TokenLocations) -> Result<Self, Reason> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Reason::NoToken)?;
         if values.next().is_some() {
@@ -73,8 +87,11 @@ impl<'r> PresentedToken<'r> {
             Some(end) => bytes.split_at(end),
             None => (bytes, &[][..]),
         };
-        if scheme.eq_ignore_ascii_case(b"bearer") {
-            return Ok(Self(trim_spaces(rest)));
+        if locations.bearer && scheme.eq_ignore_ascii_case(b"bearer") {
+            return Ok(Self::Sent(PresentedToken(trim_spaces(rest))));
+        }
+        if locations.basic && scheme.eq_ignore_ascii_case(b"basic") {
+            return of_basic(trim_spaces(rest)).map(Self::Decoded);
         }
         // Credentials of another scheme are not a bearer token.
         let is_text = value.to_str().is_ok();
@@ -85,6 +102,46 @@ impl<'r> PresentedToken<'r> {
         })
     }
 
+    pub fn token(&self) -> PresentedToken<'_> {
+        match self {
+            Self::Sent(token) => *token,
+            Self::Decoded(token) => PresentedToken(token),
+        }
+    }
+}
+
+/// The token in Basic credentials (RFC 7617 §2): the user name or the password, whichever is a JWT.
+///
+/// # Errors
+/// [`Reason::MalformedAuthorization`], also for two different tokens, or [`Reason::MalformedToken`]
+/// without a JWT.
+fn of_basic(credentials: &[u8]) -> Result<Zeroizing<Vec<u8>>, Reason> {
+    let decoded = STANDARD.decode(credentials).map(Zeroizing::new);
+    let decoded = decoded.map_err(|_| Reason::MalformedAuthorization)?;
+    let colon = decoded.iter().position(|byte| *byte == b':');
+    let (user, password) = colon
+        .and_then(|colon| Some((decoded.get(..colon)?, decoded.get(colon + 1..)?)))
+        .ok_or(Reason::MalformedAuthorization)?;
+    match (looks_like_jwt(user), looks_like_jwt(password)) {
+        (true, true) if user != password => Err(Reason::MalformedAuthorization),
+        (true, _) => Ok(Zeroizing::new(user.to_vec())),
+        (_, true) => Ok(Zeroizing::new(password.to_vec())),
+        (false, false) => Err(Reason::MalformedToken),
+    }
+}
+
+/// Three parts in base64url, separated by dots (RFC 7515 §3.1).
+fn looks_like_jwt(text: &[u8]) -> bool {
+    let is_part = |part: &[u8]| {
+        let is_in_alphabet =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !part.is_empty() && part.iter().all(is_in_alphabet)
+    };
+    let mut parts = text.split(|byte| *byte == b'.');
+    parts.by_ref().take(3).filter(|part| is_part(part)).count() == 3 && parts.next().is_none()
+}
+
+impl<'r> PresentedToken<'r> {
     pub fn bytes(self) -> &'r [u8] {
         self.0
     }
@@ -115,8 +172,13 @@ fn trim_spaces(mut bytes: &[u8]) -> &[u8] {
 /// The claims of a request's unverified bearer token, for the access log. `None` if the request has
 /// no signed JWT.
 #[must_use]
-pub fn claimed_token(headers: &HeaderMap, with_audience: bool) -> Option<ClaimedToken> {
-    let bearer = BearerToken::extract(headers).ok()?;
+pub fn claimed_token(
+    headers: &HeaderMap,
+    locations: TokenLocations,
+    with_audience: bool,
+) -> Option<ClaimedToken> {
+    let found = FoundToken::of_request(headers, locations).ok()?;
+    let bearer = found.token().checked().ok()?;
     let jws = Jws::parse(bearer.text()).ok()?;
     Some(jws.claimed_for_log(with_audience))
 }
@@ -211,7 +273,75 @@ mod tests {
         );
     }
 
+    fn in_basic(credentials: &str) -> Result<String, Reason> {
+        let mut headers = HeaderMap::new();
+        let value = format!("Basic {}", STANDARD.encode(credentials));
+        headers.append(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
+        let locations = TokenLocations {
+            bearer: true,
+            basic: true,
+        };
+        let found = FoundToken::of_request(&headers, locations)?;
+        Ok(found.token().checked()?.text().to_owned())
+    }
+
+    #[test]
+    fn a_jwt_in_basic_credentials_is_the_user_name_or_the_password() {
+        for (credentials, expected) in [
+            ("a.b.c:", Ok("a.b.c")),
+            (":a.b.c", Ok("a.b.c")),
+            ("a.b.c:x-oauth-basic", Ok("a.b.c")),
+            ("git:a-_.b.c", Ok("a-_.b.c")),
+            ("a.b.c:a.b.c", Ok("a.b.c")),
+            ("a.b.c:d.e.f", Err(Reason::MalformedAuthorization)),
+            ("a.b.c", Err(Reason::MalformedAuthorization)),
+            ("user:password", Err(Reason::MalformedToken)),
+            ("user:a.b.c:", Err(Reason::MalformedToken)),
+            ("user:a.b", Err(Reason::MalformedToken)),
+            ("user:a.b.c.d", Err(Reason::MalformedToken)),
+            ("user:a..c", Err(Reason::MalformedToken)),
+            ("user:a.b.\u{e9}", Err(Reason::MalformedToken)),
+            (":", Err(Reason::MalformedToken)),
+            ("", Err(Reason::MalformedAuthorization)),
+        ] {
+            assert_eq!(
+                in_basic(credentials),
+                expected.map(str::to_owned),
+                "{credentials}"
+            );
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Basic YS5iLmM6"));
+        let found = |bearer, basic| {
+            FoundToken::of_request(&headers, TokenLocations { bearer, basic }).map(drop)
+        };
+        assert_eq!(found(true, false), Err(Reason::NoToken));
+        assert_eq!(found(false, true), Ok(()));
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic YS5iLmM6!"));
+        let both = TokenLocations {
+            bearer: true,
+            basic: true,
+        };
+        let broken = FoundToken::of_request(&headers, both).map(drop);
+        assert_eq!(broken, Err(Reason::MalformedAuthorization));
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer a.b.c"));
+        let basic_only = TokenLocations {
+            bearer: false,
+            basic: true,
+        };
+        let other = FoundToken::of_request(&headers, basic_only).map(drop);
+        assert_eq!(other, Err(Reason::NoToken));
+    }
+
     proptest! {
+        #[test]
+        fn basic_credentials_never_panic_and_give_only_a_jwt(credentials in "[ab.:\\-é]{0,12}") {
+            if let Ok(token) = in_basic(&credentials) {
+                prop_assert!(looks_like_jwt(token.as_bytes()));
+                prop_assert!(credentials.contains(&token));
+            }
+        }
+
         #[test]
         fn never_panics_and_passes_no_separator(
             value in "[Bb]earer [ -~\u{80}-\u{ff}]{0,40}"

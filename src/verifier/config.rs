@@ -28,6 +28,8 @@ pub struct Config {
     pub authorities: Vec<String>,
     /// The accepted `aud` values.
     pub audiences: Audiences,
+    /// Where the tokens of requests are.
+    pub token_locations: TokenLocations,
     /// How many verified tokens are cached; 0 turns the cache off.
     pub verified_token_cache: u64,
     /// The first rule that matches decides.
@@ -40,6 +42,24 @@ pub struct Config {
     pub mode: Mode,
     /// How CORS preflights are handled.
     pub cors_preflight: CorsPreflight,
+}
+
+/// The places of requests where a listener looks for tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLocations {
+    /// `Authorization: Bearer` (RFC 6750 §2.1).
+    pub bearer: bool,
+    /// `Authorization: Basic` (RFC 7617), with the token as user name or password.
+    pub basic: bool,
+}
+
+impl Default for TokenLocations {
+    fn default() -> Self {
+        Self {
+            bearer: true,
+            basic: false,
+        }
+    }
 }
 
 /// Which `aud` values a listener accepts.

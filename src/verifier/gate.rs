@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bearer::PresentedToken;
+use super::bearer::FoundToken;
 use super::rules::{InvalidRules, Rule, Rules, TwoReadings};
 use super::{
     Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal, Request,
-    TokenPolicy, TokenVerifier, VerifiedToken, preflight,
+    TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken, preflight,
 };
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
@@ -41,6 +41,13 @@ impl Permit {
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
         self.token.as_ref()
+    }
+
+    /// Whether the request needs a token, or carried one that was verified.
+    #[must_use]
+    pub fn needs_token(&self) -> bool {
+        use Reason::{Anonymous, Preflight, Public};
+        !matches!(self.reason, Public | Preflight | Anonymous)
     }
 
     /// The check that decided.
@@ -78,6 +85,7 @@ impl Permit {
 /// Authorizes the requests of one inbound listener.
 pub struct Gate {
     tokens: TokenVerifier,
+    locations: TokenLocations,
     rules: Rules,
     mode: Mode,
     cors_preflight: CorsPreflight,
@@ -103,6 +111,7 @@ impl Gate {
         };
         Ok(Self {
             tokens: TokenVerifier::new(policy, authorities, clock).observed(observe_cache),
+            locations: config.token_locations,
             rules,
             mode: config.mode,
             cors_preflight: config.cors_preflight,
@@ -223,7 +232,9 @@ impl Gate {
         observer: &mut impl CheckObserver,
     ) -> Result<VerifiedToken, Refusal> {
         observer.checking(Check::Form);
-        let presented = PresentedToken::of_request(request.headers).map_err(Refusal::new)?;
+        let found = FoundToken::of_request(request.headers, self.locations);
+        let found = found.map_err(Refusal::new)?;
+        let presented = found.token();
         let verified = self.tokens.verify_observed(presented, observer).await;
         verified.map_err(|reason| match reason {
             Reason::TokenTooLarge => {

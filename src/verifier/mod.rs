@@ -27,7 +27,7 @@ pub use bearer::{BearerToken, claimed_token};
 pub use checks::{Check, CheckObserver};
 pub use config::{
     Access, Audiences, AuthorityConfig, CLIENT_ID_CLAIMS, ClaimNeed, Conditions, Config, EqualNeed,
-    KeySource, Needs, RequestPart, RuleConfig,
+    KeySource, Needs, RequestPart, RuleConfig, TokenLocations,
 };
 pub use gate::{Gate, Permit};
 pub use refusal::Refusal;

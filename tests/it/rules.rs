@@ -1,5 +1,7 @@
 //! Rules: what a token must say beside being valid; what shadow mode and CORS preflights let pass.
 
+mod answers;
+mod basic;
 mod conditions;
 mod equals;
 mod modes;

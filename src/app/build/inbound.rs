@@ -1,5 +1,6 @@
 //! The inbound listeners.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::part::{Life, Part};
@@ -11,6 +12,7 @@ use super::own_listeners::token_observer;
 use super::parts::LimitsIdentity;
 use crate::app::error::{StartError, unusable};
 use crate::domain::clock::SharedClock;
+use crate::domain::error_form::ErrorForms;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::limits::Limits;
@@ -58,9 +60,7 @@ impl Build<'_> {
         self.announce_mode(listener, &gate);
         let clients = ClientSettings {
             max_head: listener.max_head,
-            error_forms: own
-                .as_ref()
-                .map_or_else(Default::default, |own| own.error_forms.clone()),
+            error_forms: error_forms(listener, own.as_ref()),
             ..self.clients(&id, listener.client_timeouts)
         };
         let metrics = self.metrics(&id);
@@ -148,6 +148,15 @@ impl Build<'_> {
             metrics: Arc::new(self.process.metrics.requests(Role::Issuer, listener)),
             error_forms: oauth::error_forms(issuer.base_path(), issuer.profile(), at),
         }
+    }
+}
+
+/// The error forms of a listener.
+fn error_forms(listener: &inbound::Config, own: Option<&OwnEndpoints>) -> ErrorForms {
+    let form = listener.settings.error_format.into();
+    match own {
+        Some(own) => own.error_forms.clone().elsewhere(form, &own.paths),
+        None => ErrorForms::default().elsewhere(form, &HashSet::new()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::name::{
     Audience, ClaimName, ClaimValue, Method, Name, PathPattern, PathPrefix, Scope,
 };
 use crate::config::value::{GoDuration, Size};
-use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per};
+use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per, TokenLocation};
 use crate::proxy::headers::OF_OTHER_PROXIES;
 
 /// A reverse proxy that verifies tokens in front of a service.
@@ -45,6 +45,11 @@ pub(in crate::config) struct Inbound {
     /// The accepted audiences: the token's `aud` must contain one of them. `any` disables the
     /// check.
     pub audiences: Audiences,
+    /// Where the token of a request is. With `basic`, a 401 response also asks for Basic
+    /// credentials.
+    #[serde(default = "default_token_locations")]
+    #[schemars(length(min = 1))]
+    pub token_locations: Vec<TokenLocation>,
     /// The number of verified tokens that are cached. 0 disables the cache.
     #[serde(default = "default_verified_token_cache")]
     #[schemars(range(max = 10_000_000))]
@@ -159,6 +164,10 @@ impl Default for ClientPauses {
             write: seconds(30),
         }
     }
+}
+
+fn default_token_locations() -> Vec<TokenLocation> {
+    vec![TokenLocation::Authorization]
 }
 
 fn default_verified_token_cache() -> u64 {

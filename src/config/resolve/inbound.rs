@@ -12,11 +12,12 @@ use crate::config::tree::KeyPath;
 use crate::config::{IssuerRole, raw};
 use crate::domain::host::is_beyond_dns;
 use crate::domain::path::Ordinary;
+use crate::domain::settings::TokenLocation;
 use crate::endpoints::oauth::{self, Placement};
 use crate::limits;
 use crate::proxy::headers::ClientHeaders;
 use crate::proxy::{inbound, upstream};
-use crate::verifier::{self, Audiences, AuthorityConfig};
+use crate::verifier::{self, Audiences, AuthorityConfig, TokenLocations};
 
 /// Resolves an item of `inbound`.
 pub(super) fn resolve(
@@ -75,7 +76,17 @@ pub(super) fn resolve(
     let bearers = authorities
         .iter()
         .filter(|authority| trusted.contains(&authority.name));
-    let max_head = token_size::max_head(bearers.map(|authority| authority.max_token_size));
+    let locations = token_locations(&raw.token_locations);
+    let sizes = bearers.map(|authority| authority.max_token_size);
+    // Basic credentials are in base64: four characters for three bytes.
+    let sent = sizes.map(|size| {
+        if locations.basic {
+            size.div_ceil(3) * 4
+        } else {
+            size
+        }
+    });
+    let max_head = token_size::max_head(sent);
     Some(inbound::Config {
         listen: raw.listen.0,
         tls: resolver.server_tls(path, raw.tls),
@@ -95,6 +106,7 @@ pub(super) fn resolve(
         verifier: verifier::Config {
             authorities: trusted,
             audiences,
+            token_locations: locations,
             verified_token_cache: raw.verified_token_cache,
             rules: rules?,
             path_case: raw.path_case,
@@ -104,6 +116,13 @@ pub(super) fn resolve(
         },
         name: raw.name.into(),
     })
+}
+
+fn token_locations(raw: &[TokenLocation]) -> TokenLocations {
+    TokenLocations {
+        bearer: raw.contains(&TokenLocation::Authorization),
+        basic: raw.contains(&TokenLocation::Basic),
+    }
 }
 
 fn ordinary(raw: &raw::Inbound) -> Ordinary {

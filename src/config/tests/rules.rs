@@ -1,7 +1,8 @@
 //! Rules: conditions, comparisons and access, accepted and refused.
 
 use super::{assert_problem, config, small, small_but, small_with, warnings};
-use crate::verifier::{Access, Mode};
+use crate::domain::settings::ErrorFormat;
+use crate::verifier::{Access, Mode, TokenLocations};
 
 fn rule(keys: &str) -> String {
     small_but("- paths: [\"/**\"]", &format!("- {{ {keys} }}"))
@@ -10,7 +11,7 @@ fn rule(keys: &str) -> String {
 #[test]
 fn the_keys_of_a_rule_are_resolved() {
     let text = rule(
-        "paths: [\"/d/{id}/**\", /e/{id}], hosts: [API.Example, \"*.example:81\"], networks: \
+        "paths: [\"/d/{id}/**\", \"/e/{id}\"], hosts: [API.Example, \"*.example:81\"], networks: \
          [10.0.0.0/8, \"::1\"], mode: shadow, authorities: [self], equals: { query.t: a.b, id: x, \
          header.X-Owner: sub }",
     );
@@ -66,7 +67,7 @@ fn keys_that_cannot_work_are_refused() {
         ("paths: [/a], equals: { \"query.a b\": sub }", "equals.query.a b", "name of a parameter"),
         ("paths: [/a], equals: { path.a: sub }", "equals.path.a", "the name of a segment"),
         ("paths: [/a], equals: { \"{id}\": sub }", "equals.{id}", "the name of a segment"),
-        ("paths: [/a], hosts: []", "hosts", "at least"),
+        ("paths: [/a], hosts: []", "hosts", "must not be empty"),
         ("paths: [/a], hosts: [\"*\"]", "hosts[0]", "not a host"),
         ("paths: [/a], hosts: [\"http://a\"]", "hosts[0]", "not a host"),
         ("paths: [/a], networks: [10.0.0.1/8]", "networks[0]", "bits outside"),
@@ -105,4 +106,62 @@ fn rules_for_hosts_and_networks_are_warned_of_only_where_they_undo_something() {
         "{found:?}"
     );
     assert!(warned(&[admin, "paths: [\"/**\"], scopes: [admin]"]).is_empty());
+}
+
+#[test]
+fn the_keys_of_answers_and_token_locations_are_resolved() {
+    let with = |lines: &str| {
+        let text = small_but(
+            "    audiences: any\n",
+            &format!("    audiences: any\n{lines}"),
+        );
+        config(&text).inbound.remove(0)
+    };
+    let plain = with("");
+    assert_eq!(plain.verifier.token_locations, TokenLocations::default());
+    assert_eq!(plain.settings.error_format, ErrorFormat::Oauth);
+    assert!(plain.settings.private_cache);
+    let other = with(
+        "    tokenLocations: [basic, authorization]\n    errorFormat: problem\n    privateCache: \
+         false\n",
+    );
+    let both = TokenLocations {
+        bearer: true,
+        basic: true,
+    };
+    assert_eq!(other.verifier.token_locations, both);
+    assert_eq!(other.settings.error_format, ErrorFormat::Problem);
+    assert!(!other.settings.private_cache);
+    for (line, path, message) in [
+        ("tokenLocations: []", "tokenLocations", "must not be empty"),
+        (
+            "tokenLocations: [cookie]",
+            "tokenLocations[0]",
+            "is not one of",
+        ),
+        (
+            "tokenLocations: [websocketCookie]",
+            "tokenLocations[0]",
+            "not supported yet",
+        ),
+        ("errorFormat: json", "errorFormat", "is not one of"),
+    ] {
+        let lines = format!("    audiences: any\n    {line}\n");
+        let text = small_but("    audiences: any\n", &lines);
+        assert_problem(&text, &format!("inbound[0].{path}"), message);
+    }
+}
+
+/// Basic credentials are a third longer than their token.
+#[test]
+fn a_head_holds_the_longest_token_in_basic_credentials() {
+    let max_head = |locations: &str| {
+        let text = small_but(
+            "    audiences: any\n",
+            &format!("    audiences: any\n    tokenLocations: {locations}\n"),
+        );
+        config(&text.replace("self: { ", "self: { maxTokenSize: 48KiB, ")).inbound[0].max_head
+    };
+    assert_eq!(max_head("[authorization]"), (48 + 24) * 1024);
+    assert_eq!(max_head("[authorization, basic]"), (64 + 24) * 1024);
 }

@@ -133,3 +133,44 @@ proptest! {
         let _ = ErrorForms::of_issuer(BASE).of_head(&head);
     }
 }
+
+#[test]
+fn a_listener_has_a_form_of_its_own_beside_the_issuers_paths() {
+    let paths: HashSet<String> =
+        ["/oauth/token".to_owned(), "/m2m/api/v1/tokens".to_owned()].into();
+    for form in [ErrorForm::Status, ErrorForm::Problem] {
+        let alone = ErrorForms::default().elsewhere(form, &HashSet::new());
+        let shared = ErrorForms::default().elsewhere(form, &paths);
+        let plgd = ErrorForms::of_shared("/m2m", &paths).elsewhere(form, &paths);
+        for (path, of_shared, of_plgd) in [
+            ("/devices", form, form),
+            ("/oauth/token", ErrorForm::OAuth, ErrorForm::OAuth),
+            ("/oauth/tokens", form, form),
+            ("/m2m/api/v1/tokens", ErrorForm::OAuth, ErrorForm::Status),
+            ("/m2m/oauth/token", form, ErrorForm::Both),
+        ] {
+            assert_eq!(alone.of_path(path), form, "{path}");
+            assert_eq!(shared.of_path(path), of_shared, "{path}");
+            assert_eq!(plgd.of_path(path), of_plgd, "{path}");
+            let head = format!("GET {path}?x HTTP/1.1\r\nHost");
+            assert_eq!(shared.of_head(head.as_bytes()), of_shared, "{path}");
+        }
+        for forms in [alone, shared, plgd] {
+            assert_eq!(forms.of_no_request(), form);
+            assert_eq!(forms.of_head(b"\x16\x03"), form);
+            assert_eq!(forms.of_target(b"/a b"), form);
+        }
+    }
+    let oauth = ErrorForms::of_shared("/m2m", &paths).elsewhere(ErrorForm::OAuth, &paths);
+    assert_eq!(oauth.of_path("/m2m/x"), ErrorForm::Status);
+    assert_eq!(oauth.of_path("/oauth/token"), ErrorForm::OAuth);
+}
+
+#[test]
+fn a_problem_has_the_members_of_rfc_9457() {
+    let members = Value::from(ErrorForm::Problem.members(403, "insufficient_scope", "Not yours."));
+    let expected = json!({
+        "title": "Forbidden", "status": 403, "detail": "Not yours.", "error": "insufficient_scope",
+    });
+    assert_eq!(members, expected);
+}

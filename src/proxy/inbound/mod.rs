@@ -5,6 +5,7 @@ mod decide;
 mod evaluate;
 mod forwarding;
 mod preflight;
+mod private_cache;
 mod route;
 
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::InboundSettings;
 use crate::limits::{Limits, Slot};
 use crate::telemetry::RequestMetrics;
-use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal};
+use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal, TokenLocations};
 
 /// The service of one inbound listener.
 pub struct Inbound {
@@ -47,6 +48,7 @@ pub struct Inbound {
     removed: ClientHeaders,
     settings: InboundSettings,
     ordinary: Ordinary,
+    token_locations: TokenLocations,
     trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
     limits: Option<Arc<Limits>>,
@@ -92,6 +94,7 @@ impl Inbound {
             removed: ClientHeaders::new(&config.identity_headers, &config.removed_headers),
             settings: config.settings,
             ordinary: config.ordinary,
+            token_locations: config.verifier.token_locations,
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
             limits,
@@ -229,9 +232,13 @@ impl Policy for Inbound {
         Ok(Answered::Send)
     }
 
-    fn respond(&self, response: &mut ResponseHeader, _: &State) -> Result<(), Fault> {
+    fn respond(&self, response: &mut ResponseHeader, state: &State) -> Result<(), Fault> {
         // Removes the upstream's own reason header: here it would name the sidecar's check.
         response.remove_header(&REASON_HEADER);
+        let needs_token = state.permit.as_ref().is_some_and(Permit::needs_token);
+        if self.settings.private_cache && needs_token && !response.status.is_informational() {
+            private_cache::keep_private(response)?;
+        }
         Ok(())
     }
 

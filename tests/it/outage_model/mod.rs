@@ -25,7 +25,7 @@ use m2m_sidecar::for_tests::jose::provider;
 use m2m_sidecar::for_tests::verifier::rules::PathCase;
 use m2m_sidecar::for_tests::verifier::{
     Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode, Request,
-    RuleConfig,
+    RuleConfig, TokenLocations,
 };
 use model::{Attempt, Model, Probe, Set, Shown};
 use timeline::{Event, Timeline};
@@ -83,6 +83,7 @@ impl Process {
         let config = Config {
             authorities: Vec::new(),
             audiences: Audiences::Any,
+            token_locations: TokenLocations::default(),
             verified_token_cache: 10_000,
             rules: vec![RuleConfig {
                 paths: vec!["/**".to_owned()],
