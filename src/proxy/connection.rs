@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub use self::admission::{AWAITING_HEAD, Admitted, Capacity, Full, HEAD_READ, MaxConnections};
-use self::clients::LargeHead;
+pub(super) use self::clients::LargeHead;
 pub use self::clients::{ClientSettings, ClientTimeouts, Clients, InProgress};
 use self::closing::Closing;
 pub(super) use self::date::value as date_value;

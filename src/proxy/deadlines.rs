@@ -32,9 +32,13 @@ pub enum Wait {
     Frame,
     /// The same, after it was asked by a PING frame.
     Pong,
+    /// The client of an HTTP/2 connection, to end its side.
+    End,
+    /// The whole response to a gRPC call.
+    Call,
 }
 
-const WAITS: [Wait; 9] = [
+const WAITS: [Wait; 11] = [
     Wait::Request,
     Wait::Head,
     Wait::ClientRead,
@@ -44,6 +48,8 @@ const WAITS: [Wait; 9] = [
     Wait::Tunnel,
     Wait::Frame,
     Wait::Pong,
+    Wait::End,
+    Wait::Call,
 ];
 
 /// The running deadlines of one connection.

@@ -81,7 +81,7 @@ pub struct Clients {
 
 /// A slot for a request head beyond [`MAX_HEAD`].
 #[derive(Debug)]
-pub(super) struct LargeHead(Arc<Clients>);
+pub(in crate::proxy) struct LargeHead(Arc<Clients>);
 
 impl Drop for LargeHead {
     fn drop(&mut self) {
@@ -143,7 +143,7 @@ impl Clients {
     ///
     /// # Errors
     /// [`Reason::TooManyConnections`] when no slot is free.
-    pub(super) fn large_head(
+    pub(in crate::proxy) fn large_head(
         self: &Arc<Self>,
         taken: Option<LargeHead>,
         held: usize,

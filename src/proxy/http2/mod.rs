@@ -8,8 +8,12 @@
 mod connection;
 mod frames;
 mod request;
+mod scan;
+mod sending;
 mod shared;
 mod stream;
+
+use std::time::Duration;
 
 pub use self::connection::{Connection, Next};
 pub use self::stream::Stream;
@@ -22,3 +26,17 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one response that wait in the connection.
 const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes that the HPACK form of a head may have beyond its HTTP/1.1 form: 32 for each field.
+const HPACK_OVERHEAD: usize = 16 * 1024;
+/// Streams that this side has reset and still recognizes. Frames in transit to them are no errors.
+const RESET_STREAMS: usize = 256;
+/// How long they are recognized. A slow client sends the rest of its window meanwhile.
+const RESET_RECOGNIZED: Duration = Duration::from_secs(10);
+/// Requests that may wait for this task although they are reset. A busy worker finds several.
+const RESET_REQUESTS: usize = 100;
+/// The `h2` crate counts 256 bytes less the length for each short DATA frame that waits. So 16,000
+/// of them may wait, each of which costs about 300 bytes.
+const SHORT_FRAMES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -22,9 +22,11 @@ const NO_AUTHORITY: &str = "there is neither :authority nor Host; send one";
 const TWO_HOSTS: &str = "there are two Host headers; send one";
 const TWO_AUTHORITIES: &str = ":authority and Host differ; send one of them";
 const HOST: &str = "the authority is not a host name or address with an optional port";
+const PRI: &str = "the method PRI is the beginning of a connection";
 const SCHEME: &str = ":scheme is neither http nor https";
 const LENGTH: &str = "Content-Length is not one plain decimal number";
 const NAME: &str = "a header name has an invalid character";
+const SPACE: &str = "a header value begins or ends with a space or tab";
 const FIELDS: &str = "the head has more than 200 fields";
 const UNUSABLE: &str = "the head holds more than a proxy can forward";
 
@@ -35,11 +37,20 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// A stand-in for a refused head.
-    pub fn of_refused(method: Method) -> Self {
-        let mut request = RequestHeader::from(Request::new(()).into_parts().0);
-        request.set_method(method);
+    /// A stand-in for a head that is perhaps refused: its method, its target if a request can hold
+    /// it, and its media type, which select the form of the refusal.
+    pub fn of_refused(parts: &Parts) -> Self {
+        let target = parts.uri.path_and_query().map_or("/", |it| it.as_str());
+        let build = |target: &str| RequestHeader::build("GET", target.as_bytes(), Some(1));
+        let mut request = build(target)
+            .or_else(|_| build("/"))
+            .unwrap_or_else(|_| RequestHeader::from(Request::new(()).into_parts().0));
+        request.set_method(parts.method.clone());
         request.set_version(Version::HTTP_2);
+        if let Some(media_type) = parts.headers.get(header::CONTENT_TYPE) {
+            // A failure means that the head has no room, and then the type is missing.
+            let _ = request.insert_header(header::CONTENT_TYPE, media_type.clone());
+        }
         Self {
             request,
             body: RequestBody::None,
@@ -61,8 +72,12 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
     if method == Method::CONNECT {
         return Err(Reason::Tunnel.into());
     }
+    if method.as_str() == "PRI" {
+        return Err(Fault::malformed(PRI));
+    }
     framing::check_method(method.as_str().as_bytes())?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+    // The `h2` crate wants a scheme, and drops it beside `Host`.
+    if !matches!(uri.scheme_str(), None | Some("http" | "https")) {
         return Err(Fault::malformed(SCHEME));
     }
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
@@ -73,16 +88,12 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
         .map(|authority| authority.as_str().as_bytes());
     let host = host(&headers, authority).map_err(of_target)?;
     let body = body(&headers, is_whole).map_err(of_target)?;
+    join_cookies(&mut headers);
     check_size(&headers, target.len(), max_head).map_err(of_target)?;
     check_expect(&headers).map_err(of_target)?;
-    if headers
-        .keys()
-        .any(|name| !name.as_str().bytes().all(framing::is_token))
-    {
-        return Err(of_target(Fault::malformed(NAME)));
-    }
-    join_cookies(&mut headers);
+    check_fields(&headers).map_err(of_target)?;
     headers.insert(header::HOST, host);
+    announce_no_body(&method, is_whole, &mut headers);
     let unusable = |_| of_target(Fault::malformed(UNUSABLE));
     let mut request =
         RequestHeader::build(method, &target, Some(headers.len())).map_err(unusable)?;
@@ -133,6 +144,30 @@ fn body(headers: &HeaderMap, is_whole: bool) -> Result<RequestBody, Fault> {
         Some(length) => RequestBody::Length(length),
         None => RequestBody::Chunked,
     })
+}
+
+/// Says that there is no body where servers expect one (RFC 9110 §8.6). Some answer 411 otherwise.
+fn announce_no_body(method: &Method, is_whole: bool, headers: &mut HeaderMap) {
+    let has_usually = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if is_whole && has_usually {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    }
+}
+
+/// RFC 9113 §8.2.1: names are tokens, and no value begins or ends with white space.
+fn check_fields(headers: &HeaderMap) -> Result<(), Fault> {
+    if headers
+        .keys()
+        .any(|name| !name.as_str().bytes().all(framing::is_token))
+    {
+        return Err(Fault::malformed(NAME));
+    }
+    let is_trimmed = |value: &HeaderValue| value.as_bytes().trim_ascii() == value.as_bytes();
+    if headers.values().all(is_trimmed) {
+        Ok(())
+    } else {
+        Err(Fault::malformed(SPACE))
+    }
 }
 
 fn check_expect(headers: &HeaderMap) -> Result<(), Fault> {

@@ -40,9 +40,9 @@ impl Shared {
         }
     }
 
-    /// Whether a request is in progress.
-    pub fn has_streams(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > 0
+    /// How many requests are in progress.
+    pub fn streams(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Counts a stream until [`Shared::end_stream`].

@@ -1,6 +1,5 @@
 //! One stream: the client's side of one request.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,16 +7,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason as Code, RecvStream, SendStream};
-use http::{HeaderMap, Method, Response, StatusCode, Version, header};
+use h2::{Reason as Code, RecvStream};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::frames::A_RESPONSE;
 use super::request::Head;
+use super::scan::UNDONE;
+use super::sending::Sending;
 use super::shared::Shared;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
-use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress, date_value};
+use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress};
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
@@ -49,28 +49,6 @@ pub struct Stream {
     _in_progress: InProgress,
 }
 
-/// The state of a response.
-struct Sending {
-    way: Way,
-    /// Parts of the body that wait for the client's window.
-    queue: VecDeque<Bytes>,
-    queued: usize,
-    /// The end of the response, when it waits behind the queue.
-    end: Option<Option<HeaderMap>>,
-}
-
-/// How the rest of a response is sent.
-enum Way {
-    /// The head follows.
-    Head(SendResponse<Bytes>),
-    /// The body follows.
-    Body(SendStream<Bytes>),
-    /// Nothing follows.
-    Ended(SendStream<Bytes>),
-    /// The client is gone.
-    Broken,
-}
-
 impl Stream {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -91,12 +69,7 @@ impl Stream {
             has_begun_body: false,
             body,
             is_body_done,
-            sending: Sending {
-                way: Way::Head(respond),
-                queue: VecDeque::new(),
-                queued: 0,
-                end: None,
-            },
+            sending: Sending::new(respond, shared.watch.clone()),
             status: None,
             response_fields: None,
             body_bytes: 0,
@@ -204,10 +177,10 @@ impl Stream {
                         return Poll::Ready(Ok(Some(data)));
                     }
                 }
-                Some(Err(error)) => return Poll::Ready(Err(failed(&error))),
+                Some(Err(error)) => return Poll::Ready(Err(self.failed(&error))),
                 None => {
                     if let Err(error) = ready!(self.body.poll_trailers(cx)) {
-                        return Poll::Ready(Err(failed(&error)));
+                        return Poll::Ready(Err(self.failed(&error)));
                     }
                     self.is_body_done = true;
                 }
@@ -238,17 +211,7 @@ impl Stream {
 
     /// Ready when the client resets the stream or the connection breaks.
     pub fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_reset(cx)
-    }
-
-    /// Ready when the client resets the stream or the connection breaks.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let reset = match &mut self.sending.way {
-            Way::Head(respond) => respond.poll_reset(cx),
-            Way::Body(sending) | Way::Ended(sending) => sending.poll_reset(cx),
-            Way::Broken => return Poll::Ready(()),
-        };
-        reset.map(|_| self.sending.way = Way::Broken)
+        self.sending.poll_reset(cx)
     }
 
     /// Waits until the client resets the stream.
@@ -259,62 +222,41 @@ impl Stream {
     /// Sends the head of an interim response.
     pub fn write_interim(&mut self, head: &ResponseHeader) {
         self.has_continue |= head.status == StatusCode::CONTINUE;
-        if let Way::Head(respond) = &mut self.sending.way {
-            // A failure shows with the final response.
-            let _ = respond.send_informational(response(head));
-        }
+        self.sending.interim(head);
     }
 
     /// Sends the head of the response.
     pub fn write_head(&mut self, head: &ResponseHeader, framing: Framing) {
         self.status = Some(head.status);
-        let Way::Head(respond) = &mut self.sending.way else {
-            return;
-        };
-        let mut response = response(head);
-        if !head.headers.contains_key(header::DATE)
-            && let Some(date) = date_value()
-        {
-            response.headers_mut().insert(header::DATE, date);
-        }
-        let is_whole = framing == Framing::None;
-        self.sending.way = match respond.send_response(response, is_whole) {
-            Ok(sending) if is_whole => {
-                self.shared.watch.earn(A_RESPONSE);
-                Way::Ended(sending)
-            }
-            Ok(sending) => Way::Body(sending),
-            Err(_) => Way::Broken,
-        };
+        self.sending.head(head, framing == Framing::None);
     }
 
     /// Puts a part of the response's body into the queue.
     pub fn write_body(&mut self, data: Bytes) {
-        if matches!(self.sending.way, Way::Body(_)) && !data.is_empty() {
-            self.body_bytes += data.len() as u64;
-            self.sending.queued += data.len();
-            self.sending.queue.push_back(data);
-        }
+        self.body_bytes += self.sending.data(data) as u64;
     }
 
     /// Ends the body of the response.
     pub fn end_body(&mut self, trailers: Option<&HeaderMap>) {
-        if matches!(self.sending.way, Way::Body(_)) {
-            let trailers = trailers.filter(|trailers| !trailers.is_empty());
-            self.sending.end = Some(trailers.cloned());
-        }
+        self.sending.end(trailers);
     }
 
     /// How many bytes wait, with 1 for the end of the response.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.sending.queued + usize::from(self.sending.end.is_some())
+        self.sending.unsent()
+    }
+
+    /// Whether a part of the response was sent, and its end will not be.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.sending.is_inside_body()
     }
 
     /// Sends what the client's window permits. Starts and stops the deadline of the write.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         let before = self.unsent();
-        let sent = self.poll_send(cx);
+        let sent = self.sending.poll(cx);
         if sent.is_ready() || self.unsent() != before {
             self.deadlines.stop(Wait::ClientWrite);
         }
@@ -323,18 +265,6 @@ impl Stream {
             self.deadlines.start(Wait::ClientWrite, wait);
         }
         sent
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
-        match ready!(self.sending.poll(cx)) {
-            Ok(true) => self.shared.watch.earn(A_RESPONSE),
-            Ok(false) => {}
-            Err(_) => {
-                self.sending.way = Way::Broken;
-                return Poll::Ready(Err(ClientError::Gone));
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Sends what waits, within the client's timeout.
@@ -354,88 +284,24 @@ impl Stream {
     }
 }
 
-impl Sending {
-    /// Hands the queue and the end of the response to the connection, as far as the client's window
-    /// permits. Returns whether that ended the response.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, h2::Error>> {
-        let sending = match &mut self.way {
-            Way::Body(sending) => sending,
-            Way::Broken => return Poll::Ready(Err(Code::CANCEL.into())),
-            Way::Head(_) | Way::Ended(_) => return Poll::Ready(Ok(false)),
-        };
-        while let Some(first) = self.queue.front_mut() {
-            sending.reserve_capacity(self.queued);
-            let mut room = sending.capacity();
-            if room == 0 {
-                match ready!(sending.poll_capacity(cx)) {
-                    Some(more) => room = more?,
-                    None => return Poll::Ready(Err(Code::CANCEL.into())),
-                }
-            }
-            let part = first.split_to(room.min(first.len()));
-            if first.is_empty() {
-                self.queue.pop_front();
-            }
-            self.queued -= part.len();
-            let is_last = self.queue.is_empty() && self.end == Some(None);
-            sending.send_data(part, is_last)?;
-            if is_last {
-                self.end = None;
-                return Poll::Ready(Ok(self.has_ended()));
-            }
+impl Stream {
+    /// Why the body of the request ended early.
+    fn failed(&self, error: &h2::Error) -> ClientError {
+        if !error.is_library() {
+            return ClientError::Gone;
         }
-        match self.end.take() {
-            None => return Poll::Ready(Ok(false)),
-            Some(None) => sending.send_data(Bytes::new(), true)?,
-            Some(Some(trailers)) => sending.send_trailers(trailers)?,
+        // The client broke a rule of the protocol, which undoes the request as a reset does.
+        self.shared.watch.charge(UNDONE);
+        if error.reason() == Some(Code::PROTOCOL_ERROR) {
+            ClientError::Broken(Fault::malformed(LENGTH))
+        } else {
+            ClientError::Gone
         }
-        Poll::Ready(Ok(self.has_ended()))
-    }
-
-    fn has_ended(&mut self) -> bool {
-        if let Way::Body(sending) = std::mem::replace(&mut self.way, Way::Broken) {
-            self.way = Way::Ended(sending);
-        }
-        true
     }
 }
 
 impl Drop for Stream {
-    /// Tells the client about a response that is not whole.
     fn drop(&mut self) {
-        match &mut self.sending.way {
-            Way::Head(respond) => respond.send_reset(Code::CANCEL),
-            Way::Body(sending) => sending.send_reset(Code::INTERNAL_ERROR),
-            Way::Ended(_) | Way::Broken => {}
-        }
         self.shared.end_stream();
     }
-}
-
-/// Why the body of a request ended early.
-fn failed(error: &h2::Error) -> ClientError {
-    if error.is_library() && error.reason() == Some(Code::PROTOCOL_ERROR) {
-        ClientError::Broken(Fault::malformed(LENGTH))
-    } else {
-        ClientError::Gone
-    }
-}
-
-/// A response without the fields of an HTTP/1.1 connection (RFC 9113 §8.2.2).
-fn response(head: &ResponseHeader) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = head.status;
-    let headers = response.headers_mut();
-    headers.clone_from(&head.headers);
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection"] {
-        headers.remove(name);
-    }
-    response
 }

@@ -44,7 +44,7 @@ pub(super) async fn serve<P: Policy>(
                 access::refused_head(metrics, peer, &fault);
                 (stream, head, Some(fault))
             }
-            Next::End => return,
+            Next::End => break,
         };
         open.push(async move {
             match fault {
@@ -53,6 +53,9 @@ pub(super) async fn serve<P: Policy>(
             }
         });
     }
+    // The end of the connection ends its streams, each of which writes its log line.
+    drop(connection);
+    while open.next().await.is_some() {}
 }
 
 async fn request<P: Policy>(
@@ -64,6 +67,10 @@ async fn request<P: Policy>(
     let current = switch.current();
     let client = &mut Client::Http2(&mut stream);
     exchange::serve(&current.service, client, head, pool).await;
+    if stream.is_cut_short() {
+        // The connection sends the part that it was given before the stream is reset.
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Answers a request that is refused before it is served.

@@ -196,9 +196,9 @@ pub(super) fn late(wait: Wait) -> Broken {
     match wait {
         Wait::ClientRead => ClientError::Silent.into(),
         Wait::ClientWrite => ClientError::Stalled.into(),
-        Wait::UpstreamRead => Broken::Upstream(UpstreamError::ReadTimeout),
+        Wait::UpstreamRead | Wait::Call => Broken::Upstream(UpstreamError::ReadTimeout),
         Wait::UpstreamWrite => Broken::Upstream(UpstreamError::WriteTimeout),
-        Wait::Request | Wait::Head | Wait::Tunnel | Wait::Frame | Wait::Pong => {
+        Wait::Request | Wait::Head | Wait::Tunnel | Wait::Frame | Wait::Pong | Wait::End => {
             Reason::Internal.into()
         }
     }
