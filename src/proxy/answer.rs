@@ -213,6 +213,11 @@ impl<'a> Answer<'a> {
         row_of(self.reason).status
     }
 
+    /// One sentence for the client.
+    pub(super) fn description(&self) -> &str {
+        &self.description
+    }
+
     pub(super) fn body(&self) -> Bytes {
         let Row { status, error, .. } = row_of(self.reason);
         if self.form != ErrorForm::OAuth {

@@ -12,6 +12,7 @@ pub mod dry_run;
 pub mod fault;
 pub mod forwarded;
 pub mod framing;
+pub mod grpc;
 pub mod head;
 pub mod headers;
 mod http1;

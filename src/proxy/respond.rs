@@ -1,12 +1,15 @@
 //! Writes the sidecar's own responses.
 
-use http::{HeaderName, HeaderValue, Method, header};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::answer::{Answer, EXPOSED};
 use super::client::Client;
 use super::connection::{ClientError, Framing};
+use super::grpc;
 use super::relay::settle_connection;
+use crate::domain::error_form::rpc_code;
 
 impl Answer<'_> {
     /// Writes the response to a request. The connection stays open unless the end of the request is
@@ -24,6 +27,12 @@ impl Answer<'_> {
             client.end_after_response();
         }
         settle_connection(client);
+        // gRPC is defined over HTTP/2 only, where every client reads trailers.
+        if client.version() == Version::HTTP_2 && grpc::is_grpc(&request.headers) {
+            let mut answer = self.grpc_head().map_err(unwritable)?;
+            client.write_head(&mut answer, Framing::None);
+            return client.flush().await;
+        }
         let body = self.body();
         let mut answer =
             ResponseHeader::build_no_case(self.status(), Some(9)).map_err(unwritable)?;
@@ -47,6 +56,27 @@ impl Answer<'_> {
             client.end_body(None);
         }
         client.flush().await
+    }
+}
+
+impl Answer<'_> {
+    /// A response of trailers only, with the fields that the response to another request has.
+    fn grpc_head(&self) -> pingora::Result<ResponseHeader> {
+        let mut answer = ResponseHeader::build(StatusCode::OK, Some(8))?;
+        answer.insert_header(header::CONTENT_TYPE, grpc::MEDIA_TYPE)?;
+        let code = HeaderValue::from(u16::from(rpc_code(self.status())));
+        answer.insert_header(grpc::STATUS, code)?;
+        answer.insert_header(grpc::MESSAGE, grpc::message(self.description()))?;
+        for (name, value) in self.headers(&Bytes::new()) {
+            let is_of_body = matches!(
+                name,
+                header::CONTENT_TYPE | header::CONTENT_LENGTH | header::X_CONTENT_TYPE_OPTIONS
+            );
+            if !is_of_body {
+                answer.append_header(name, value)?;
+            }
+        }
+        Ok(answer)
     }
 }
 

@@ -10,12 +10,14 @@ use super::pump::Pump;
 use super::tunnel::{self, Why};
 use super::unread::{discard_body, settle_connection};
 use super::upload::{Upload, WINDOW};
-use super::{Answered, Broken, Decision, Policy, Repeat, request, response, upgrade};
+use super::{Answered, Broken, Decision, Policy, Repeat, Waits, request, response, upgrade};
 use crate::domain::reason::Reason;
 use crate::proxy::access::{Access, Logged};
 use crate::proxy::answer::Answer;
 use crate::proxy::client::Client;
 use crate::proxy::connection::ClientError;
+use crate::proxy::deadlines::Wait;
+use crate::proxy::grpc::{self, Call};
 use crate::proxy::headers::Added;
 use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
 
@@ -39,6 +41,7 @@ pub(super) async fn serve<P: Policy>(
         tries: Tries::default(),
         is_answered: false,
         upgrade: None,
+        call: None,
     };
     let result = exchange.run(client, pool).await;
     // The deadlines of the exchange must not end the response to its failure.
@@ -66,6 +69,8 @@ struct Exchange<'p, P: Policy> {
     is_answered: bool,
     /// The protocol that the current attempt asks for.
     upgrade: Option<HeaderValue>,
+    /// Set for a gRPC call.
+    call: Option<Call>,
 }
 
 /// The result of an attempt.
@@ -85,6 +90,7 @@ impl<P: Policy> Exchange<'_, P> {
             return Err(Reason::Internal.into());
         };
         access.identify(&head.headers);
+        self.call = Call::read(&head.headers);
         match self.policy.decide(client, head, state, access).await {
             Decision::Forward => {}
             Decision::Answered => return Ok(()),
@@ -118,6 +124,9 @@ impl<P: Policy> Exchange<'_, P> {
             () = client.departed() => return Err(ClientError::Gone.into()),
         };
         self.send_head(client, &mut upstream)?;
+        if let Some(end) = self.call.as_ref().and_then(Call::end) {
+            client.deadlines().start_at(Wait::Call, end);
+        }
         match self.answer(client, &mut upstream, upload).await {
             Ok(Outcome::Repeat) => Ok(false),
             Ok(Outcome::Switched) => {
@@ -175,8 +184,11 @@ impl<P: Policy> Exchange<'_, P> {
         upload: &mut Upload,
     ) -> Result<Outcome, Broken> {
         let policy = self.policy;
-        let waits = policy.waits(&self.state);
         let mut response = self.final_head(client, upstream, upload).await?;
+        let mut waits = self.waits();
+        if grpc::is_stream(&response.headers) {
+            waits.read = None;
+        }
         let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
         // The last permitted attempt is not used for a repetition.
         let again = !switches && upload.can_be_sent_again(client) && self.tries.may_try();
@@ -189,7 +201,8 @@ impl<P: Policy> Exchange<'_, P> {
             return self.switch(client, response);
         }
         settle_connection(client);
-        let framing = response::settle(&mut response, client)?;
+        let is_complete = upstream.is_answer_complete();
+        let framing = response::settle(&mut response, client, is_complete)?;
         access.upstream_answered();
         policy.respond(&mut response, state)?;
         client.write_head(&mut response, framing);
@@ -211,7 +224,7 @@ impl<P: Policy> Exchange<'_, P> {
         client: &mut Client<'_>,
         mut response: ResponseHeader,
     ) -> Result<Outcome, Broken> {
-        response::settle(&mut response, client)?;
+        response::settle(&mut response, client, false)?;
         self.access.upstream_answered();
         self.policy.respond(&mut response, &self.state)?;
         let protocol = self.upgrade.clone().ok_or(Reason::Internal)?;
@@ -254,6 +267,14 @@ impl<P: Policy> Exchange<'_, P> {
         }
     }
 
+    /// How long the upstream may pause before the head of its response, and later.
+    fn waits(&self) -> Waits {
+        let mut waits = self.policy.waits(&self.state);
+        // A call may have nothing to say. The client's own deadline ends it.
+        waits.read = waits.read.filter(|_| self.call.is_none());
+        waits
+    }
+
     /// The head of the response. Interim ones before it are passed on.
     async fn final_head(
         &mut self,
@@ -262,13 +283,14 @@ impl<P: Policy> Exchange<'_, P> {
         upload: &mut Upload,
     ) -> Result<ResponseHeader, Broken> {
         let policy = self.policy;
+        let waits = self.waits();
         let (state, access) = (&mut self.state, &mut self.access);
         for _ in 0..MOST_INTERIM {
             let mut pump = Pump {
                 client,
                 upstream,
                 upload,
-                waits: policy.waits(state),
+                waits,
             };
             let head = pump
                 .until_head(&mut |bytes| policy.check_body(bytes, state, access))
@@ -289,7 +311,7 @@ impl<P: Policy> Exchange<'_, P> {
             }
             // RFC 9110 §15.2: an HTTP/1.0 client would take an interim response for the final one.
             if client.version() != Version::HTTP_10 {
-                response::settle(&mut head, client)?;
+                response::settle(&mut head, client, false)?;
                 policy.respond(&mut head, state)?;
                 client.write_interim(&head);
                 // A client that reads nothing must not let them pile up.

@@ -9,16 +9,25 @@ use crate::proxy::client::Client;
 use crate::proxy::connection::Framing;
 
 /// Removes the fields of the upstream's connection and settles the framing of the body.
+/// `is_complete`: the response has no body.
 ///
 /// # Errors
 /// When the response cannot hold another field.
-pub(super) fn settle(answer: &mut ResponseHeader, client: &Client<'_>) -> Result<Framing, Broken> {
+pub(super) fn settle(
+    answer: &mut ResponseHeader,
+    client: &Client<'_>,
+    is_complete: bool,
+) -> Result<Framing, Broken> {
     answer.set_version(Version::HTTP_11);
     remove_hop_by_hop(answer);
-    settle_body(answer, client).map_err(|_| Reason::Internal.into())
+    settle_body(answer, client, is_complete).map_err(|_| Reason::Internal.into())
 }
 
-fn settle_body(answer: &mut ResponseHeader, client: &Client<'_>) -> pingora::Result<Framing> {
+fn settle_body(
+    answer: &mut ResponseHeader,
+    client: &Client<'_>,
+    is_complete: bool,
+) -> pingora::Result<Framing> {
     if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
         answer.remove_header(&header::CONTENT_LENGTH);
         answer.remove_header(&header::TRANSFER_ENCODING);
@@ -36,11 +45,15 @@ fn settle_body(answer: &mut ResponseHeader, client: &Client<'_>) -> pingora::Res
         answer.remove_header(&header::TRANSFER_ENCODING);
     }
     let framing = match is_chunked {
-        _ if has_no_body => Framing::None,
+        _ if has_no_body || is_complete && is_2 => Framing::None,
         Some(_) if is_2 => Framing::Chunked,
         Some(true) if !is_1_0 => Framing::Chunked,
         Some(_) => Framing::UntilClose,
         None if answer.headers.contains_key(header::CONTENT_LENGTH) => Framing::Length,
+        None if is_complete => {
+            answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(0))?;
+            Framing::Length
+        }
         None if is_1_0 => Framing::UntilClose,
         None if is_2 => Framing::Chunked,
         None => {

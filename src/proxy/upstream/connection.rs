@@ -148,6 +148,15 @@ impl UpstreamConnection {
         }
     }
 
+    /// Whether the response is complete, so that [`UpstreamConnection::poll_body`] yields nothing
+    /// more.
+    #[must_use]
+    pub fn is_answer_complete(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_answer_complete(),
+        }
+    }
+
     /// The trailers of a complete response, once.
     pub fn trailers(&mut self) -> Option<HeaderMap> {
         match self {
