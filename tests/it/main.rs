@@ -22,6 +22,7 @@ mod explain;
 mod generations;
 mod golden;
 mod hostile;
+mod http2;
 mod image;
 mod import;
 mod inbound;

@@ -8,7 +8,7 @@ const MALFORMED: super::Expected = (400, "malformed_authorization");
 const TWICE: super::Expected = (400, "two_authorizations");
 
 /// For a request with a valid token. A value `forged` must not arrive.
-const FIELDS: &[Case<'static>] = &[
+pub const FIELDS: &[Case<'static>] = &[
     (
         "identity",
         "x-m2m-subject: forged\r\nX-M2M-Client-Id: forged\r\nx-m2m-scope: forged\r\n\r\n",

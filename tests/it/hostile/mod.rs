@@ -6,14 +6,14 @@
 //! recording upstream panics at both, and at every request that is not in canonical form.
 
 mod answers;
-mod fields;
+pub mod fields;
 mod framing;
 mod heads;
 mod keys;
-mod recorder;
+pub mod recorder;
 mod sequences;
 mod slow;
-mod targets;
+pub mod targets;
 mod words;
 
 use std::net::SocketAddr;
@@ -26,23 +26,23 @@ use crate::support::sidecar::Sidecar;
 use crate::support::{AUDIENCE, logs, until};
 
 /// A status and the sidecar's reason; no reason: the upstream's answer.
-type Expected = (u16, &'static str);
+pub type Expected = (u16, &'static str);
 
 /// A name, the bytes, the answers. In the bytes `{m}` stands for the case's own marker, `{h}` for a
 /// valid `Host` line, `{t}` for a valid token. `{s}` is a request of 41 bytes that must not pass,
 /// `{NN}` a byte in hexadecimal.
-type Case<'a> = (&'a str, &'a str, &'a [Expected]);
+pub type Case<'a> = (&'a str, &'a str, &'a [Expected]);
 
 /// It passes.
-const OK: Expected = (200, "");
+pub const OK: Expected = (200, "");
 /// It is no strict HTTP.
-const BAD: Expected = (400, "malformed_request");
+pub const BAD: Expected = (400, "malformed_request");
 /// Its path has two readings.
-const PATH: Expected = (400, "ambiguous_path");
+pub const PATH: Expected = (400, "ambiguous_path");
 /// Its real target was checked, and needs a token.
-const NO_TOKEN: Expected = (401, "no_token");
+pub const NO_TOKEN: Expected = (401, "no_token");
 /// Its head is too large.
-const TOO_LARGE: Expected = (431, "head_too_large");
+pub const TOO_LARGE: Expected = (431, "head_too_large");
 
 const SMUGGLED: &str = "GET /admin/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -56,18 +56,18 @@ enum Pieces {
 }
 
 /// A sidecar with one worker, so that all requests share the upstream's connections.
-struct World {
+pub struct World {
     _authority: Authority,
-    recorder: Recorder,
+    pub recorder: Recorder,
     sidecar: Sidecar,
-    token: String,
-    name: String,
-    canaries: usize,
-    mark: usize,
+    pub token: String,
+    pub name: String,
+    pub canaries: usize,
+    pub mark: usize,
 }
 
 impl World {
-    async fn new(listener: &str) -> Self {
+    pub async fn new(listener: &str) -> Self {
         let (authority, recorder) = (Authority::start(), Recorder::start());
         // Its name is unique, because the tests share the log.
         let name = format!("h{}", recorder.address().port());
@@ -107,12 +107,12 @@ inbound:
         }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.sidecar.address(&self.name)
     }
 
     /// Another client's request, on its open connection; the answer must be its own.
-    async fn canary(&mut self, kept: &mut Connection, after: &str) {
+    pub async fn canary(&mut self, kept: &mut Connection, after: &str) {
         self.canaries += 1;
         let target = format!("/public/canary/{}", self.canaries);
         kept.send(format!("GET {target} HTTP/1.1\r\nHost: canary\r\n\r\n"))
@@ -198,7 +198,7 @@ inbound:
     }
 
     /// The bytes of a row.
-    fn bytes(&self, wire: &str, marker: &str) -> Vec<u8> {
+    pub fn bytes(&self, wire: &str, marker: &str) -> Vec<u8> {
         // The `x` ends the marker: `c1` is part of `c10`.
         let wire = wire
             .replace("{m}", &format!("{marker}x"))
@@ -228,7 +228,7 @@ inbound:
 
     /// Checks that each whole request at the upstream has one decision that allows it, and that all
     /// requests are in canonical form.
-    async fn check_recorded(&self) {
+    pub async fn check_recorded(&self) {
         let allowed = || {
             let listener = format!("listener=\"{}\"", self.name);
             logs::lines_since(self.mark, &["access", &listener, "decision=\"allow\""]).len()

@@ -3,7 +3,7 @@
 use super::{BAD, Case, NO_TOKEN, OK, PATH, World};
 
 /// Targets of a GET without a token.
-const TARGETS: &[Case<'static>] = &[
+pub const TARGETS: &[Case<'static>] = &[
     ("dot segments", "/public/../admin/smuggled", &[NO_TOKEN]),
     (
         "dot segments behind two slashes",

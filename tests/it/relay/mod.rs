@@ -92,14 +92,14 @@ outbound:
 }
 
 /// One end of a connection, of a client or of an upstream.
-struct Peer {
+pub struct Peer {
     stream: TcpStream,
     /// Bytes that were received and not yet returned.
     received: Vec<u8>,
 }
 
 impl Peer {
-    fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         // Every write is a packet of its own.
         stream.set_nodelay(true).expect("a connected socket");
         Self {
@@ -108,7 +108,7 @@ impl Peer {
         }
     }
 
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sent = tokio::time::timeout(WAIT_LIMIT, self.stream.write_all(bytes.as_ref()));
         sent.await.expect("the peer reads").expect("it is open");
     }
@@ -118,12 +118,12 @@ impl Peer {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    async fn finish_sending(&mut self) {
+    pub async fn finish_sending(&mut self) {
         self.stream.shutdown().await.expect("it is open");
     }
 
     /// Everything up to and including these bytes, as text.
-    async fn through(&mut self, mark: &str) -> String {
+    pub async fn through(&mut self, mark: &str) -> String {
         let found = |bytes: &[u8]| {
             let at = bytes
                 .windows(mark.len())
@@ -145,12 +145,12 @@ impl Peer {
     }
 
     /// The next head.
-    async fn head(&mut self) -> String {
+    pub async fn head(&mut self) -> String {
         self.through("\r\n\r\n").await
     }
 
     /// Everything until the other side ends the connection, in order or by a reset.
-    async fn rest(&mut self) -> Vec<u8> {
+    pub async fn rest(&mut self) -> Vec<u8> {
         while matches!(self.fill().await, Ok(1..)) {}
         std::mem::take(&mut self.received)
     }
@@ -165,13 +165,13 @@ impl Peer {
         read.expect("bytes, or the end")
     }
 
-    fn reset(self) {
+    pub fn reset(self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 }
 
 /// An answer with these fields and this body.
-fn ok(fields: &str, body: &str) -> String {
+pub fn ok(fields: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
 }

@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod http1;
+pub mod http2;
 pub mod keys;
 pub mod leaks;
 pub mod logs;
