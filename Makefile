@@ -2,7 +2,7 @@
 # Evaluated when a recipe runs, because the prerequisite `tools` may just have installed cmake.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release release-pgo test test-long test-interop test-examples test-openapi bench bench-instructions bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release release-pgo test test-long test-interop test-conformance test-examples test-openapi bench bench-instructions bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,6 +33,9 @@ test-interop: build ## Test with independent clients, verifiers and authorities,
 	tests/interop/run.sh
 	tests/interop/verifiers/run.sh
 	env $$(scripts/ensure-cmake) tests/interop/plgd-nginx.sh
+
+test-conformance: build ## Run h2spec against a listener with HTTP/2 (needs python3, and go to install h2spec)
+	tests/conformance/run.sh
 
 test-openapi: build ## Test the management API by its description with schemathesis (needs python3 with venv)
 	tests/openapi/run.sh
