@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# h2spec against an inbound listener with HTTP/2 by prior knowledge. Every case must pass.
+# h2spec against inbound listeners: HTTP/2 by prior knowledge, and over TLS by ALPN. Every case must pass.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -20,28 +20,52 @@ python3 upstream.py >"$data/upstream-port" &
 running+=($!)
 until [ -s "$data/upstream-port" ]; do sleep 0.1; done
 
-cat >"$data/sidecar.yaml" <<YAML
-stateDir: $data/state
-authorities: { unused: { issuer: "http://127.0.0.1:1" } }
-inbound:
-  - name: conformance
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+  -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$data/tls.key" -out "$data/tls.crt" 2>/dev/null
+chmod 600 "$data/tls.key"
+
+# listener NAME [KEY]: an inbound listener that lets every request pass.
+listener() {
+  cat <<YAML
+  - name: $1
     listen: 127.0.0.1:0
+    ${2-}
     upstream: http://127.0.0.1:$(cat "$data/upstream-port")
     authorities: [unused]
     audiences: any
     rules: [{ paths: ["/**"], access: public }]
 YAML
+}
+{
+  echo "stateDir: $data/state"
+  echo 'authorities: { unused: { issuer: "http://127.0.0.1:1" } }'
+  echo "inbound:"
+  listener conformance-plain
+  listener conformance-tls "tls: { certFile: $data/tls.crt, keyFile: $data/tls.key }"
+} >"$data/sidecar.yaml"
 "$sidecar" run --config "$data/sidecar.yaml" 2>"$data/log" &
 running+=($!)
-port=
-until [ -n "$port" ]; do
-  kill -0 "${running[1]}" || { cat "$data/log" >&2; exit 1; }
-  port=$(sed -n 's/.*conformance.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$data/log" | head -1)
-  sleep 0.1
-done
 
-"$h2spec" --port "$port" --host 127.0.0.1 --timeout 4 | tee "$data/report"
-grep -q "^$cases tests, $cases passed, 0 skipped, 0 failed" "$data/report" || {
-  echo "h2spec: not all of $cases cases have passed" >&2
-  exit 1
+# port_of LISTENER: waits until it listens, and prints its port.
+port_of() {
+  local port=
+  until [ -n "$port" ]; do
+    kill -0 "${running[1]}" || { cat "$data/log" >&2; exit 1; }
+    port=$(sed -n "s/.*$1.*127\.0\.0\.1:\([0-9]*\).*/\1/p" "$data/log" | head -1)
+    sleep 0.1
+  done
+  echo "$port"
 }
+
+# specify LISTENER OPTION...: all cases must pass.
+specify() {
+  local port
+  port=$(port_of "$1")
+  "$h2spec" --port "$port" --host 127.0.0.1 --timeout 4 "${@:2}" | tee "$data/report"
+  grep -q "^$cases tests, $cases passed, 0 skipped, 0 failed" "$data/report" || {
+    echo "h2spec: not all of $cases cases have passed on $1" >&2
+    exit 1
+  }
+}
+specify conformance-plain
+specify conformance-tls --tls --insecure

@@ -54,6 +54,8 @@ pub(super) struct Watch {
     read: AtomicU64,
     /// Bytes written so far.
     written: AtomicU64,
+    /// Bytes that have left a buffer of the stream itself.
+    flushed: AtomicU64,
     /// Whether the last write could not be finished.
     is_blocked: AtomicBool,
 }
@@ -81,8 +83,9 @@ impl Watch {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Grows with every byte that is written or flushed.
     pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+        self.written.load(Ordering::Relaxed) + self.flushed.load(Ordering::Relaxed)
     }
 
     pub fn is_blocked(&self) -> bool {
@@ -244,9 +247,15 @@ impl AsyncWrite for Frames {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut *self.stream).poll_flush(cx);
-        self.watch
+        let watch = &self.watch;
+        watch
             .is_blocked
             .store(flushed.is_pending(), Ordering::Relaxed);
+        if flushed.is_pending() {
+            watch
+                .flushed
+                .store(self.stream.flushed(), Ordering::Relaxed);
+        }
         flushed
     }
 

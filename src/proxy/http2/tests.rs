@@ -28,6 +28,7 @@ async fn accepted(ending: &CancellationToken) -> (Accepted, DuplexStream) {
         ahead: Bytes::new(),
         peer,
         local: peer,
+        tls: None,
         settings: clients.settings(),
         clients,
         seat,

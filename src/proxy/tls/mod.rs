@@ -27,7 +27,7 @@ pub use self::server::{Expiring, ServerTls, Watch};
 pub use self::stream::TlsClient;
 
 /// The application protocols that a listener offers (RFC 7301), preferred first.
-pub const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+pub const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// The TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod grpc;
 mod hostile;
 mod requests;
 mod streams;
+mod tls;
 
 use std::net::SocketAddr;
 
