@@ -21,9 +21,10 @@ pub use self::stream::Stream;
 /// Streams of one connection at a time.
 const MOST_STREAMS: u32 = 128;
 /// Bytes of one request's body that a client may send ahead.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Bytes of all request bodies of a connection that its client may send ahead.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// Bytes of all request bodies of a connection that its client may send ahead. A few uploads to a
+/// slow upstream must not hold up the others.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of one response that wait in the connection.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Bytes that the HPACK form of a head may have beyond its HTTP/1.1 form: 32 for each field.
