@@ -1,11 +1,14 @@
 //! Tokens in Basic credentials, for git, pip and devices.
 
+use std::process::Command;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{World, outcome, world};
 use crate::support::client::RawAnswer;
 use crate::support::logs;
+use crate::support::upstream::Answer;
 
 const KEYS: &str = "    tokenLocations: [authorization, basic]";
 const RULES: &str = "      - { paths: [\"/**\"], scopes: [read] }";
@@ -108,4 +111,41 @@ async fn basic_credentials_are_no_token_unless_the_listener_looks_there() {
     );
     let answer = world.send_token("GET", "/x", token()).await;
     assert_eq!(outcome(&answer), (401, "no_token"));
+}
+
+/// git sends its credentials only after a 401 that asks for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn git_reads_a_repository_with_a_token_as_its_password() {
+    if Command::new("git").arg("--version").output().is_err() {
+        eprintln!("git is not installed");
+        return;
+    }
+    let world = world(KEYS, RULES).await;
+    let line = format!("{}\trefs/heads/main\n", "1".repeat(40));
+    world
+        .upstream
+        .answer(move |request| match request.target.as_str() {
+            "/x.git/HEAD" => Answer::status(200, "ref: refs/heads/main\n"),
+            _ => Answer::status(200, &line),
+        });
+    let token = world.token().claim("scope", "read").sign();
+    let address = world.sidecar.address("api");
+    for (credentials, passes) in [
+        (format!("git:{token}"), true),
+        (token, true),
+        ("git:password".to_owned(), false),
+    ] {
+        let url = format!("http://{credentials}@{address}/x.git");
+        let mut git = Command::new("git");
+        git.args(["-c", "credential.helper=", "ls-remote", &url]);
+        git.envs([
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("no_proxy", "*"),
+        ]);
+        let ended = tokio::task::spawn_blocking(move || git.output());
+        let output = ended.await.unwrap().unwrap();
+        let listed = String::from_utf8_lossy(&output.stdout).contains("refs/heads/main");
+        assert_eq!(listed, passes);
+    }
 }
