@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::resolver::Resolver;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::raw;
@@ -72,7 +74,7 @@ fn resolve_rule(
     {
         resolver.error(&path.key("timeout"), "it must be at least 1ms");
     }
-    let conditions = conditions(&mut raw);
+    let conditions = conditions(resolver, path, &mut raw);
     let rule_paths: Vec<String> = std::mem::take(&mut raw.paths)
         .into_iter()
         .map(Into::into)
@@ -100,22 +102,20 @@ fn resolve_rule(
 }
 
 /// The hosts and networks of a rule.
-fn conditions(raw: &mut raw::Rule) -> Conditions {
+fn conditions(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &mut raw::Rule) -> Conditions {
+    let hosts = raw.hosts.take().into_iter().flatten();
+    let networks = raw.networks.take().into_iter().flatten();
+    let networks: Vec<IpNet> = networks.map(Into::into).collect();
+    for (i, network) in networks.iter().enumerate() {
+        // Such addresses are compared as IPv4.
+        if matches!(network, IpNet::V6(it) if it.addr().to_ipv4_mapped().is_some()) {
+            let message = "no client has such an address: write the network in the form of IPv4";
+            resolver.error(&path.key("networks").index(i), message);
+        }
+    }
     Conditions {
-        hosts: raw
-            .hosts
-            .take()
-            .into_iter()
-            .flatten()
-            .map(|host| host.0)
-            .collect(),
-        networks: raw
-            .networks
-            .take()
-            .into_iter()
-            .flatten()
-            .map(Into::into)
-            .collect(),
+        hosts: hosts.map(|host| host.0).collect(),
+        networks,
     }
 }
 

@@ -71,6 +71,7 @@ fn keys_that_cannot_work_are_refused() {
         ("paths: [/a], hosts: [\"*\"]", "hosts[0]", "not a host"),
         ("paths: [/a], hosts: [\"http://a\"]", "hosts[0]", "not a host"),
         ("paths: [/a], networks: [10.0.0.1/8]", "networks[0]", "bits outside"),
+        ("paths: [/a], networks: [\"::ffff:10.0.0.0/104\"]", "networks[0]", "the form of IPv4"),
         ("paths: [/a], authorities: [other]", "authorities[0]", "no authority is named `other`"),
         ("paths: [/a], mode: off", "mode", "`off` is not one of"),
         ("paths: [/a], access: maybe", "access", "is not one of"),
