@@ -1,6 +1,7 @@
 //! Addresses in the configuration: of listeners, issuers, upstreams and other URLs.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -9,8 +10,13 @@ use url::{Host, Url};
 use super::value::{WrongForm, require, text_value};
 use crate::domain::host_pattern::HostPattern;
 pub(super) use crate::domain::issuer_url::IssuerUrl;
-use crate::domain::issuer_url::http_url;
+use crate::domain::issuer_url::{SCHEME, http_url};
 use crate::domain::listen::Listen;
+
+/// The longest path of a socket that the system takes, without its NUL.
+const MAX_SOCKET_PATH: usize = 107;
+const UPSTREAM_SCHEME: &str =
+    "it must begin with `http://`, `https://`, `h2c://`, `unix:/` or `h2c+unix:/`";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub Listen);
@@ -60,26 +66,41 @@ impl FromStr for HttpUrl {
 
 text_value!(IssuerUrl, "issuer-url", "an http or https URL");
 
-/// An upstream: scheme, host and port.
+/// An upstream: scheme, and host and port or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpstreamUrl {
     pub tls: bool,
-    /// Name or IP address, without brackets.
+    /// Whether it speaks HTTP/2 without TLS.
+    pub h2c: bool,
+    /// Name or IP address, without brackets; `localhost` for a socket.
     pub host: String,
     pub port: u16,
+    pub socket: Option<PathBuf>,
 }
 
 text_value!(
     UpstreamUrl,
     "upstream-url",
-    "an upstream such as `http://127.0.0.1:8080`"
+    "an upstream such as `http://127.0.0.1:8080`, `h2c://127.0.0.1:8080` or `unix:/run/a.sock`"
 );
 
 impl FromStr for UpstreamUrl {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let url = http_url(text)?;
+        for (scheme, h2c) in [("unix:", false), ("h2c+unix:", true)] {
+            if let Some(path) = text.strip_prefix(scheme) {
+                return Self::at_socket(path, h2c);
+            }
+        }
+        let plain = text
+            .strip_prefix("h2c://")
+            .map(|rest| format!("http://{rest}"));
+        let h2c = plain.is_some();
+        let url = http_url(plain.as_deref().unwrap_or(text)).map_err(|why| match why {
+            WrongForm(SCHEME) => WrongForm(UPSTREAM_SCHEME),
+            other => other,
+        })?;
         require(
             url.path() == "/" && url.query().is_none(),
             "remove path and query: requests keep their own",
@@ -94,8 +115,30 @@ impl FromStr for UpstreamUrl {
         let port = port.ok_or(WrongForm("the port must not be 0"))?;
         Ok(Self {
             tls: url.scheme() == "https",
+            h2c,
             host,
             port,
+            socket: None,
+        })
+    }
+}
+
+impl UpstreamUrl {
+    fn at_socket(path: &str, h2c: bool) -> Result<Self, WrongForm> {
+        require(
+            path.starts_with('/') && !path.starts_with("//"),
+            "behind `unix:` it must be the absolute path of a socket, such as `unix:/run/a.sock`",
+        )?;
+        require(
+            path.len() <= MAX_SOCKET_PATH && !path.contains('\0'),
+            "the path of a socket has at most 107 bytes",
+        )?;
+        Ok(Self {
+            tls: false,
+            h2c,
+            host: "localhost".to_owned(),
+            port: 80,
+            socket: Some(path.into()),
         })
     }
 }

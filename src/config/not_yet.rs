@@ -33,12 +33,6 @@ pub(super) const KEYS: &[&str] = &[
     "inbound[].allowedOrigins",
     "inbound[].publicUrl",
     "inbound[].streams",
-    "inbound[].upstreamTls.certFile",
-    "inbound[].upstreamTls.keyFile",
-    "outbound[].upstreamTls.certFile",
-    "outbound[].upstreamTls.keyFile",
-    "outbound[].forwardProxy.targets[].upstreamTls.certFile",
-    "outbound[].forwardProxy.targets[].upstreamTls.keyFile",
 ];
 
 /// The unsupported values of a key.
@@ -48,7 +42,6 @@ enum Values {
 }
 
 const UNIX: Values = Values::BeginWith(&["unix:"]);
-const UPSTREAM_SCHEMES: Values = Values::BeginWith(&["h2c:", "unix:", "h2c+unix:"]);
 
 /// Unsupported values of supported keys.
 const VALUES: &[(&str, Values)] = &[
@@ -77,12 +70,6 @@ const VALUES: &[(&str, Values)] = &[
     ("outbound[].listen", UNIX),
     ("probes.listen", UNIX),
     ("admin.listen", UNIX),
-    ("inbound[].upstream", UPSTREAM_SCHEMES),
-    ("outbound[].upstream", UPSTREAM_SCHEMES),
-    (
-        "outbound[].forwardProxy.targets[].upstream",
-        UPSTREAM_SCHEMES,
-    ),
     ("localApi.listen", UNIX),
 ];
 

@@ -86,7 +86,8 @@ pub fn metadata_urls(issuer: &Url) -> [Url; 2] {
     })
 }
 
-const SCHEME: &str = "it must begin with `http://` or `https://`";
+/// The rule about the beginning of an HTTP URL.
+pub const SCHEME: &str = "it must begin with `http://` or `https://`";
 
 /// Parses an http or https URL without credentials and fragment.
 ///

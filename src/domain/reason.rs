@@ -308,8 +308,9 @@ reasons! {
          certificate must be valid, signed by an authority that `upstreamTls.caFile` (or the \
          platform) trusts, and name the upstream's host or `upstreamTls.serverName`. A TLS alert \
          comes from the upstream. It demands a client certificate if the alert is `certificate \
-         required`, or `handshake failure` or `bad certificate` in TLS 1.2. The sidecar cannot \
-         send one yet, so disable that demand in the upstream.",
+         required`, or `handshake failure` or `bad certificate` in TLS 1.2: set \
+         `upstreamTls.certFile` and `upstreamTls.keyFile`. It does not trust the present one if \
+         the alert is `unknown ca` or `bad certificate`.",
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout" =>
         "`ms` of the access log line is the duration. If it is close to \

@@ -1,4 +1,5 @@
-//! Determines whether a TLS server demands a client certificate when its alert was lost.
+//! Determines why a TLS server refuses its client's certificate, or demands one, when its alert was
+//! lost.
 //!
 //! With TLS 1.3 the alert comes after the handshake. A client that is still sending its request
 //! then sees a failed write, and the alert is lost with the connection. A second connection, on
@@ -22,37 +23,46 @@ use super::trust::{Trust, provider};
 /// The limit of connect, handshake and alert together, because a request waits for it.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The alert by which a server refuses a client without a certificate; `None` if it sends none or
-/// is unreachable. Opens a connection and sends no data. `ca_pem` are the only trusted
-/// certificates; `None`: the platform's. Blocks for at most two seconds.
+/// The alert by which a server refuses a client with this certificate or without one; `None` if it
+/// sends none or is unreachable. Opens a connection and sends no data. `ca_pem` are the only
+/// trusted certificates; `None`: the platform's. Blocks for at most two seconds.
 #[must_use]
 pub fn demanded_certificate(
     address: SocketAddr,
     server_name: String,
     ca_pem: Option<&[u8]>,
+    own: Option<Arc<CertifiedKey>>,
 ) -> Option<&'static str> {
     let server_name = ServerName::try_from(server_name).ok()?;
     let trust = match ca_pem {
         Some(pem) => Trust::only(pem),
         None => Trust::with_platform(None),
     };
-    alert_of(address, server_name, trust.ok()?, LIMIT)
+    let demand = Arc::new(NotesDemand {
+        is_noted: AtomicBool::new(false),
+        own,
+    });
+    alert_of(address, server_name, trust.ok()?, demand, LIMIT)
         .err()
         .and_then(|error| alert_in(&error.to_string()))
 }
 
-/// Records that the server requested a certificate, and presents none.
+/// Records that the server requested a certificate.
 #[derive(Debug, Default)]
-struct NotesDemand(AtomicBool);
+struct NotesDemand {
+    is_noted: AtomicBool,
+    /// The certificate that it gets.
+    own: Option<Arc<CertifiedKey>>,
+}
 
 impl ResolvesClientCert for NotesDemand {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.store(true, Ordering::Relaxed);
-        None
+        self.is_noted.store(true, Ordering::Relaxed);
+        self.own.clone()
     }
 
     fn has_certs(&self) -> bool {
-        false
+        self.own.is_some()
     }
 }
 
@@ -96,11 +106,11 @@ fn alert_of(
     address: SocketAddr,
     name: ServerName<'static>,
     trust: Trust,
+    demand: Arc<NotesDemand>,
     limit: Duration,
 ) -> io::Result<()> {
     let end = Instant::now() + limit;
     let other = io::Error::other::<rustls::Error>;
-    let demand = Arc::new(NotesDemand::default());
     let builder = rustls::ClientConfig::builder_with_provider(provider());
     let builder = builder
         .with_safe_default_protocol_versions()
@@ -118,7 +128,7 @@ fn alert_of(
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp)?;
     }
-    if demand.0.load(Ordering::Relaxed) {
+    if demand.is_noted.load(Ordering::Relaxed) {
         rustls::Stream::new(&mut tls, &mut tcp).read_exact(&mut [0])?;
     }
     Ok(())
@@ -148,7 +158,8 @@ mod tests {
         });
         let name = ServerName::try_from("localhost").unwrap();
         let trust = Trust::with_platform(None).unwrap();
-        let error = alert_of(address, name, trust, Duration::from_millis(100)).unwrap_err();
+        let limit = Duration::from_millis(100);
+        let error = alert_of(address, name, trust, Arc::default(), limit).unwrap_err();
         assert!(matches!(
             error.kind(),
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock

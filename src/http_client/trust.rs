@@ -104,19 +104,6 @@ impl Trust {
         let verifier = verifier(roots)?;
         Some(all.get_or_init(|| verifier).clone())
     }
-
-    /// The certificates of the `caFile`.
-    #[must_use]
-    pub fn pinned(&self) -> &[CertificateDer<'static>] {
-        &self.pinned
-    }
-
-    /// Whether a certificate is for this name.
-    #[must_use]
-    pub fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
-        ParsedCertificate::try_from(certificate)
-            .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
-    }
 }
 
 /// The platform's certificates, or `None` if there are none. They are read once per process; an
@@ -154,7 +141,8 @@ fn verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
 }
 
 /// The process's cryptography provider, or the default.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
     let default = || Arc::new(crypto::aws_lc_rs::default_provider());
     CryptoProvider::get_default()
         .cloned()
@@ -162,9 +150,10 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The certificates of a PEM text, at least one.
-pub(super) fn certificates(
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, UnusableCertificates> {
+///
+/// # Errors
+/// [`UnusableCertificates`].
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, UnusableCertificates> {
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     found
         .ok()
@@ -254,8 +243,7 @@ fn is_about_its_issuer(error: &rustls::Error) -> bool {
     }
 }
 
-/// Explanations of rustls' and webpki's failures, by a part of their text. Pingora passes only the
-/// text on.
+/// Explanations of rustls' and webpki's failures, by a part of their text.
 const CAUSES: [(&str, &str); 11] = [
     (
         "UnknownIssuer",

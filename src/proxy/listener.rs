@@ -335,8 +335,7 @@ impl<P: Policy> Accept<P> {
     }
 }
 
-/// Checks whether the platform's certificates are readable. The first connection to an upstream
-/// that needs them reads them too, and Pingora panics if it cannot.
+/// Checks whether the platform's certificates are readable, before an upstream needs them.
 ///
 /// # Errors
 /// The reason why they are unreadable.

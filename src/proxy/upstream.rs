@@ -4,18 +4,21 @@
 //! keeps the last good result. A failed connect moves all requests on to the next address. When
 //! none is left, the name is resolved again at once, for services that return at another address.
 
+mod body;
 mod config;
 mod connect;
 pub mod connection;
 pub mod error;
 mod http1;
-mod peers;
-mod pin;
+mod http2;
+mod key;
 pub mod pool;
+mod stream;
+mod tls;
 mod tries;
 mod trouble;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,22 +26,21 @@ use std::{fmt, io};
 
 use http::HeaderValue;
 use pingora::Error;
-use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::{Notify, watch};
 
 pub use self::config::{Config, Timeouts, UnusableUpstream};
 pub use self::connect::Unconnected;
-pub(in crate::proxy) use self::connect::{PLAIN, open_plain};
+pub(in crate::proxy) use self::connect::{PLAIN, open_plain, plain_template};
 pub use self::connection::{RequestBody, UpstreamConnection};
 pub use self::error::UpstreamError;
-pub(in crate::proxy) use self::peers::plain_template;
-use self::peers::templates;
-use self::pin::Pin;
 pub use self::pool::Pool;
+pub use self::stream::UpstreamStream;
+use self::tls::Tls;
 pub use self::tries::Tries;
 use self::trouble::Trouble;
 use super::own::OwnAddresses;
+use super::tls::Pair;
 use crate::files::blocking;
 use crate::http_client::demanded_certificate;
 
@@ -49,17 +51,22 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// many clients is down.
 const RESOLVE_AGAIN: Duration = Duration::from_millis(500);
 
+/// Stands for the address of a Unix socket.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// An upstream and its addresses.
 pub struct Upstream {
     config: Config,
     authority: String,
     /// The value of `Host`.
     host_value: HeaderValue,
+    /// Everything of a connection without TLS except its address.
     template: HttpPeer,
-    /// The way to connect when `caFile` holds the upstream's own certificate.
-    pin: Option<Pin>,
-    /// Distinguishes its connections in a [`pool::Pool`].
+    tls: Option<Tls>,
+    /// Distinguishes its connections without TLS in a [`pool::Pool`].
     settings: u128,
+    /// How many streams its last HTTP/2 connection permits; 0: it has not agreed on HTTP/2.
+    http2_streams: AtomicUsize,
     trouble: Trouble,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     /// The address to try first; moves on when a connect fails.
@@ -81,18 +88,15 @@ impl Upstream {
         if config.tls && config.server_name.is_empty() {
             return Err(UnusableUpstream::NoServerName);
         }
-        let fixed = config
-            .host
-            .parse::<IpAddr>()
-            .map(|address| vec![SocketAddr::new(address, config.port)]);
         let authority = config.authority();
-        let (template, pin) = templates(&config)?;
+        let tls = config.tls.then(|| Tls::new(&config)).transpose()?;
         let upstream = Self {
             host_value: HeaderValue::from_str(&authority).map_err(|_| UnusableUpstream::Host)?,
             authority,
-            template,
-            pin,
+            template: connect::template(&config)?,
+            tls,
             settings: connect::settings(&config),
+            http2_streams: AtomicUsize::new(0),
             trouble: Trouble::default(),
             addresses: watch::Sender::new(Arc::new([])),
             preferred: AtomicUsize::new(0),
@@ -101,10 +105,35 @@ impl Upstream {
             leads_back: AtomicBool::new(false),
             config,
         };
-        if let Ok(fixed) = fixed {
-            upstream.take(fixed);
+        match upstream.fixed_address() {
+            Some(NO_ADDRESS) => drop(upstream.addresses.send_replace(Arc::new([NO_ADDRESS]))),
+            Some(fixed) => upstream.take(vec![fixed]),
+            None => {}
         }
         Ok(Arc::new(upstream))
+    }
+
+    /// The address of an upstream without a name.
+    fn fixed_address(&self) -> Option<SocketAddr> {
+        if self.config.socket.is_some() {
+            return Some(NO_ADDRESS);
+        }
+        let address = self.config.host.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(address, self.config.port))
+    }
+
+    /// Reads the client certificate again, and uses it for new connections if it is another one.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Why the files cannot be used. The present certificate stays.
+    pub fn renew_identity(&self) -> Result<bool, String> {
+        let (Some(tls), Some(files)) = (&self.tls, &self.config.identity) else {
+            return Ok(false);
+        };
+        let identity = Pair::read(files).map_err(|error| error.to_string())?;
+        tls.replace_identity(&identity)
+            .map_err(|error| error.to_string())
     }
 
     /// Takes over resolved addresses, without the sidecar's own.
@@ -153,14 +182,16 @@ impl Upstream {
         (self.config.tls, &self.config.host, self.config.port)
     }
 
-    /// The alert by which the upstream refuses a client without a certificate; determined at most
+    /// The alert by which the upstream refuses this client and its certificate; determined at most
     /// once a minute.
     async fn demand(&self, address: SocketAddr) -> Option<&'static str> {
         if let Some(known) = self.trouble.demand() {
             return known;
         }
         let (name, ca_pem) = (self.config.server_name.clone(), self.config.ca_pem.clone());
-        let alert = blocking(move || demanded_certificate(address, name, ca_pem.as_deref())).await;
+        let own = self.tls.as_ref().and_then(Tls::certified_key);
+        let probe = move || demanded_certificate(address, name, ca_pem.as_deref(), own);
+        let alert = blocking(probe).await;
         self.trouble.note_demand(alert);
         alert
     }
@@ -187,9 +218,6 @@ impl Upstream {
         };
         self.trouble
             .begin(self, failed, trouble::why(error, &self.config.timeouts));
-        if let Some(pin) = &self.pin {
-            pin.set_next(true);
-        }
         tries.failed.push(failed);
         let addresses = self.addresses.borrow();
         let preferred = self.preferred.load(Ordering::Relaxed);
@@ -234,7 +262,7 @@ impl Upstream {
     where
         F: Future<Output = io::Result<Vec<SocketAddr>>>,
     {
-        if self.config.host.parse::<IpAddr>().is_ok() {
+        if self.fixed_address().is_some() {
             return;
         }
         let mut failing = false;
@@ -264,22 +292,8 @@ impl Upstream {
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            if self.config.tls { "https" } else { "http" },
-            self.authority
-        )
+        f.write_str(&self.config.url())
     }
-}
-
-fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPeer {
-    let unset = SocketAddr::from(([0, 0, 0, 0], 0));
-    let mut peer = HttpPeer::new(unset, tls, server_name);
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect * if tls { 2 } else { 1 });
-    peer.options.alpn = ALPN::H1;
-    peer
 }
 
 #[cfg(test)]

@@ -14,8 +14,7 @@ use crate::proxy::upstream::{self, Upstream};
 use crate::telemetry::Role;
 
 impl Build<'_> {
-    /// Reads the platform's certificates if an upstream needs them: the first connection does, and
-    /// Pingora panics if it cannot.
+    /// Checks that the platform's certificates are readable if an upstream needs them.
     pub(super) fn platform_certificates(&mut self) {
         let needs = |upstream: &upstream::Config| upstream.tls && upstream.ca_pem.is_none();
         let config = self.config;
@@ -55,12 +54,17 @@ impl Build<'_> {
             });
             let upstream = Upstream::new(key.config.clone(), own);
             let upstream = upstream.map_err(unusable(&key.listener.name))?;
-            let (run, task) = (
-                upstream.clone(),
-                format!("upstream of {}", key.listener.name),
-            );
+            let listener = key.listener.name.clone();
+            let (run, task) = (upstream.clone(), format!("upstream of {listener}"));
+            let (renewed, files) = (upstream.clone(), key.config.identity.clone());
             Ok(Part::new(upstream, move |life: &mut Life| {
                 life.tasks.spawn(task, move || run.clone().run());
+                if let Some(files) = files {
+                    let what = format!("client certificate of {}", listener);
+                    let renewed = renewed.clone();
+                    let files = [files.certificate, files.key];
+                    life.watch_files(what, &files, move || renewed.renew_identity());
+                }
             }))
         };
         let part = self

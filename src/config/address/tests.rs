@@ -87,27 +87,57 @@ fn upstreams_are_scheme_host_and_port() {
         upstream("http://a"),
         UpstreamUrl {
             tls: false,
+            h2c: false,
             host: "a".into(),
-            port: 80
+            port: 80,
+            socket: None,
         }
     );
     assert_eq!(
         upstream("https://a/"),
         UpstreamUrl {
             tls: true,
+            h2c: false,
             host: "a".into(),
-            port: 443
+            port: 443,
+            socket: None,
         }
     );
     assert_eq!(
         upstream("http://[::1]:9"),
         UpstreamUrl {
             tls: false,
+            h2c: false,
             host: "::1".into(),
-            port: 9
+            port: 9,
+            socket: None,
         }
     );
+    assert_eq!(
+        upstream("h2c://a"),
+        UpstreamUrl {
+            tls: false,
+            h2c: true,
+            host: "a".into(),
+            port: 80,
+            socket: None,
+        }
+    );
+    assert_eq!(upstream("h2c://127.0.0.1:9").host, "127.0.0.1");
+    for (text, h2c) in [("unix:/run/a.sock", false), ("h2c+unix:/run/a.sock", true)] {
+        let at = upstream(text);
+        assert_eq!((at.socket, at.h2c), (Some("/run/a.sock".into()), h2c));
+        assert_eq!((at.host.as_str(), at.port), ("localhost", 80));
+    }
+    let long = format!("unix:/{}", "a".repeat(107));
     refuses::<UpstreamUrl>(&[
+        &long,
+        "unix:",
+        "unix:run/a.sock",
+        "unix://run/a.sock",
+        "h2c:/a",
+        "h2c://a/b",
+        "h2c://u@a",
         "a:80",
         "http://a/b",
         "http://a?b",

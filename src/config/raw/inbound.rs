@@ -31,10 +31,11 @@ pub(in crate::config) struct Inbound {
     pub tls: Option<ServerTls>,
     #[serde(flatten)]
     pub settings: InboundSettings,
-    /// The service that gets accepted requests: `http://` or `https://`, host and port. With
-    /// `upstreams` it is for the rules that name none of them.
+    /// The service that gets accepted requests: `http://`, `https://` or `h2c://` (HTTP/2 without
+    /// TLS), host and port; or `unix:` or `h2c+unix:` and the path of a socket. With `upstreams` it
+    /// is for the rules that name none of them.
     pub upstream: Option<UpstreamUrl>,
-    /// The verification of an https upstream.
+    /// The TLS of an https upstream.
     pub upstream_tls: Option<UpstreamTls>,
     /// Further services, by the names that rules use.
     #[serde(default)]
@@ -139,9 +140,9 @@ pub(in crate::config) struct Inbound {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct NamedUpstream {
-    /// The service: `http://` or `https://`, host and port.
+    /// The service, as `upstream`.
     pub url: UpstreamUrl,
-    /// The verification of an https upstream.
+    /// The TLS of an https upstream.
     pub tls: Option<UpstreamTls>,
     /// The timeouts for each step of a request. Default: `upstreamTimeouts` of the listener.
     pub timeouts: Option<Timeouts>,

@@ -308,13 +308,20 @@ fn yes() -> bool {
     true
 }
 
-/// The verification of an https upstream.
-#[derive(Deserialize, JsonSchema)]
+/// The TLS of an https upstream.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UpstreamTls {
     /// Certificates (PEM) that are trusted instead of those of the platform.
     pub ca_file: Option<FilePath>,
-    /// The name that the certificate must have. Default: the upstream's host.
+    /// The client certificate (PEM) for an upstream that demands one, with those of the authorities
+    /// between it and the one that the upstream trusts. A changed pair of `certFile` and `keyFile`
+    /// is used for new connections.
+    pub cert_file: Option<FilePath>,
+    /// The private key (PEM) of `certFile`.
+    pub key_file: Option<FilePath>,
+    /// The name that the upstream's certificate must have, and that it is asked for (SNI). Default:
+    /// the upstream's host.
     pub server_name: Option<ServerName>,
 }
 

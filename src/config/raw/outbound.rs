@@ -153,10 +153,11 @@ pub(in crate::config) struct Outbound {
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,
-    /// The service that gets the requests: `http://` or `https://`, host and port. Required
+    /// The service that gets the requests: `http://`, `https://` or `h2c://` (HTTP/2 without TLS),
+    /// host and port; or `unix:` or `h2c+unix:` and the path of a socket. Required
     /// together with `credential`, unless `forwardProxy` is set.
     pub upstream: Option<UpstreamUrl>,
-    /// The verification of an https upstream.
+    /// The TLS of an https upstream.
     pub upstream_tls: Option<UpstreamTls>,
     /// The name of the credential whose token is attached.
     pub credential: Option<Name>,
@@ -279,9 +280,10 @@ pub(in crate::config) struct ForwardTarget {
     #[serde(default = "port_80")]
     #[schemars(range(min = 1))]
     pub port: u16,
-    /// The service that gets the requests: `http://` or `https://`, host and port.
+    /// The service that gets the requests: `http://`, `https://` or `h2c://`
+    /// (HTTP/2 without TLS), host and port; or `unix:` or `h2c+unix:` and the path of a socket.
     pub upstream: UpstreamUrl,
-    /// The verification of an https upstream.
+    /// The TLS of an https upstream.
     pub upstream_tls: Option<UpstreamTls>,
     /// The name of the credential whose token is attached.
     pub credential: Name,

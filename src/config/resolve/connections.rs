@@ -6,9 +6,10 @@ use super::resolver::Resolver;
 use crate::config::address::UpstreamUrl;
 use crate::config::raw;
 use crate::config::tree::KeyPath;
-use crate::config::value::GoDuration;
+use crate::config::value::{FilePath, GoDuration};
 use crate::http_client::FetchTimeouts;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
+use crate::proxy::tls::PairFiles;
 use crate::proxy::upstream;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -74,15 +75,39 @@ impl Resolver<'_> {
         if tls.is_some() && !url.tls {
             self.error(&tls_path, "TLS settings need an https upstream");
         }
-        let (ca_file, server_name) = tls.map_or((None, None), |tls| (tls.ca_file, tls.server_name));
+        let tls = tls.filter(|_| url.tls).unwrap_or_default();
+        let identity = self.identity(&tls_path, tls.cert_file, tls.key_file);
+        let ca_pem = self.fixed_certificates(&tls_path.key("caFile"), tls.ca_file.as_ref());
+        let server_name = tls.server_name;
         Some(upstream::Config {
             tls: url.tls,
             server_name: server_name.map_or_else(|| url.host.clone(), |name| name.0),
             host: url.host,
             port: url.port,
+            socket: url.socket,
+            h2c: url.h2c,
+            identity,
             timeouts: self.timeouts(&timeouts_path, timeouts),
-            ca_pem: self.fixed_certificates(&tls_path.key("caFile"), ca_file.as_ref())?,
+            ca_pem: ca_pem?,
         })
+    }
+
+    /// The client certificate for an upstream.
+    fn identity(
+        &mut self,
+        path: &KeyPath,
+        certificate: Option<FilePath>,
+        key: Option<FilePath>,
+    ) -> Option<PairFiles> {
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(self.pair((path.clone(), certificate, key))),
+            (None, None) => None,
+            _ => {
+                let message = "a client certificate needs both `certFile` and `keyFile`";
+                self.error(path, message);
+                None
+            }
+        }
     }
 
     fn timeouts(&mut self, path: &KeyPath, raw: raw::Timeouts) -> upstream::Timeouts {

@@ -97,7 +97,11 @@ fn leads_to<'l>(
     path: &KeyPath,
     listeners: &'l [Listener],
 ) -> impl Iterator<Item = usize> + use<'l> {
-    let url = resolver.text(path).and_then(|text| Url::parse(text).ok());
+    let url = resolver.text(path).and_then(|text| {
+        let rest = text.strip_prefix("h2c://");
+        let http = rest.map(|rest| format!("http://{rest}"));
+        Url::parse(http.as_deref().unwrap_or(text)).ok()
+    });
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
     let is_target = move |listener: &Listener| {
         let (Some(listen), Some((ip, port))) = (listener.listen, to) else {

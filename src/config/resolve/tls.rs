@@ -11,8 +11,8 @@ use crate::proxy::tls::{
     Authorities, ClientFiles, Config, FileFault, Pair, PairFault, PairFiles, RevocationLists,
 };
 
-/// The keys of a certificate and its private key.
-type PairKeys = (KeyPath, FilePath, FilePath);
+/// The mapping of a certificate and its private key, and both files.
+pub(super) type PairKeys = (KeyPath, FilePath, FilePath);
 
 impl Resolver<'_> {
     /// TLS of the listener at `listener`.
@@ -40,7 +40,8 @@ impl Resolver<'_> {
         })
     }
 
-    fn pair(&mut self, (path, certificate, key): PairKeys) -> PairFiles {
+    /// A certificate and its key, which are read and checked.
+    pub fn pair(&mut self, (path, certificate, key): PairKeys) -> PairFiles {
         let (certificate_path, key_path) = (path.key("certFile"), path.key("keyFile"));
         let files = PairFiles {
             certificate: certificate.0.clone(),

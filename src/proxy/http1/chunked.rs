@@ -43,6 +43,12 @@ const NO_TRAILERS: [HeaderName; 17] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Whether a field may be a trailer.
+#[must_use]
+pub fn may_be_trailer(name: &HeaderName) -> bool {
+    !NO_TRAILERS.contains(name)
+}
+
 /// Why a body is not validly chunked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChunkFault {
@@ -306,7 +312,7 @@ impl ChunkDecoder {
             let name = HeaderName::from_bytes(name).ok()?;
             Some((name, HeaderValue::from_bytes(value).ok()?))
         });
-        if let Some((name, value)) = parsed.filter(|(name, _)| !NO_TRAILERS.contains(name)) {
+        if let Some((name, value)) = parsed.filter(|(name, _)| may_be_trailer(name)) {
             // Fails only for more fields than 64 KiB can hold.
             let _ = kept.try_append(name, value);
         }

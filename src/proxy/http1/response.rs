@@ -13,7 +13,7 @@ use pingora::http::{ResponseHeader, header_value_from_raw};
 /// Largest head of a response, in bytes.
 pub const MAX_HEAD: usize = 1024 * 1024 - 1;
 /// Most fields of a response.
-const MAX_FIELDS: usize = 256;
+pub const MAX_FIELDS: usize = 256;
 /// Few responses have more fields. A larger table is only prepared for those.
 const USUAL_FIELDS: usize = 48;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -257,7 +257,10 @@ fn settle(mut head: ResponseHeader, found: &Found, method: &Method) -> Result<Pa
 }
 
 /// The one length of all `Content-Length` fields (RFC 9110 §8.6), which are joined.
-fn settle_length(head: &mut ResponseHeader) -> Result<u64, HeadFault> {
+///
+/// # Errors
+/// [`HeadFault::Length`].
+pub fn settle_length(head: &mut ResponseHeader) -> Result<u64, HeadFault> {
     let (mut length, mut count) = (None, 0);
     for value in head.headers.get_all(header::CONTENT_LENGTH) {
         for part in value.as_bytes().split(|byte| *byte == b',') {

@@ -118,11 +118,20 @@ impl<P: Policy> Exchange<'_, P> {
     ) -> Result<bool, Broken> {
         self.access.upstream_begins();
         self.is_answered = false;
+        if let Some(head) = &self.head
+            && let Some(asked) = upgrade::asked(head, client)
+            && self.policy.upgrades(asked.as_bytes(), &self.state)
+        {
+            self.tries.require_http1();
+        }
         let mut upstream = tokio::select! {
             biased;
             connected = self.policy.connect(pool, &mut self.tries, &mut self.state) => connected?,
             () = client.departed() => return Err(ClientError::Gone.into()),
         };
+        if upstream.is_http2() {
+            upload.keep_all();
+        }
         self.send_head(client, &mut upstream)?;
         if let Some(end) = self.call.as_ref().and_then(Call::end) {
             client.deadlines().start_at(Wait::Call, end);
@@ -140,7 +149,9 @@ impl<P: Policy> Exchange<'_, P> {
                 Ok(true)
             }
             Err(Broken::Upstream(error)) if self.repeats(client, &upstream, upload, &error) => {
-                self.tries.require_new_connection();
+                if !error.is_unprocessed() {
+                    self.tries.require_new_connection();
+                }
                 Ok(false)
             }
             Err(broken) => Err(broken),
@@ -323,8 +334,8 @@ impl<P: Policy> Exchange<'_, P> {
         Err(Broken::Upstream(UpstreamError::Interim))
     }
 
-    /// Whether the request is sent again because an idle connection broke before a byte of the
-    /// response.
+    /// Whether the request is sent again: because the upstream guarantees that it has processed
+    /// nothing of it, or because an idle connection broke before a byte of the response.
     fn repeats(
         &self,
         client: &Client<'_>,
@@ -337,11 +348,10 @@ impl<P: Policy> Exchange<'_, P> {
             Repeat::Idempotent => client.method().is_idempotent(),
             Repeat::IdempotentWithoutBody => client.method().is_idempotent() && upload.is_empty,
         };
-        upstream.is_reused()
+        let is_swallowed = upstream.is_reused() && may_be_sent_twice && error.has_swallowed();
+        (is_swallowed || error.is_unprocessed())
             && !self.is_answered
-            && may_be_sent_twice
             && upload.can_restart()
-            && error.has_swallowed()
             && self.tries.may_try()
     }
 

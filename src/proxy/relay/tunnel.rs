@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Broken;
@@ -20,7 +19,7 @@ use super::upload::late;
 use crate::domain::reason::Reason;
 use crate::proxy::connection::{ClientError, Connection};
 use crate::proxy::deadlines::Wait;
-use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
+use crate::proxy::upstream::{UpstreamConnection, UpstreamError, UpstreamStream};
 
 /// Size of one read, and the most bytes that wait in one direction. More may have been read before
 /// the switch.
@@ -95,7 +94,7 @@ pub(super) async fn run(
 
 struct Tunnel<'c> {
     connection: &'c mut Connection,
-    upstream: Stream,
+    upstream: UpstreamStream,
     to_upstream: Direction,
     to_client: Direction,
     limits: Limits,
@@ -128,13 +127,13 @@ impl Tunnel<'_> {
     /// One step in each direction. Returns whether anything was passed on.
     fn pass(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let client = self.connection.stream();
-        let up = self.to_upstream.step(cx, client, &mut *self.upstream);
+        let up = self.to_upstream.step(cx, client, &mut self.upstream);
         let up = up.map_err(|error| match error {
             Failed::Read(_) => ClientError::Gone.into(),
             Failed::Write(error) => Broken::Upstream(UpstreamError::Write(error)),
         })?;
         let client = self.connection.stream();
-        let down = self.to_client.step(cx, &mut *self.upstream, client);
+        let down = self.to_client.step(cx, &mut self.upstream, client);
         let down = down.map_err(|error| match error {
             Failed::Read(error) => Broken::Upstream(UpstreamError::Read { error, begun: true }),
             Failed::Write(_) => ClientError::Gone.into(),

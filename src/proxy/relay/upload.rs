@@ -63,6 +63,13 @@ impl Upload {
         }
     }
 
+    /// Keeps the body from now on if none of it has arrived.
+    pub fn keep_all(&mut self) {
+        if self.received == 0 {
+            self.kept.get_or_insert_default();
+        }
+    }
+
     /// Begins another attempt.
     pub fn restart(&mut self) {
         self.resent = 0;

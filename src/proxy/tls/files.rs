@@ -52,7 +52,7 @@ pub enum PairFault {
     Mismatch,
 }
 
-/// A certificate that a listener shows, with its key.
+/// A certificate that a listener shows to its clients, or the sidecar to an upstream, with its key.
 #[derive(Clone, Debug)]
 pub struct Pair {
     pub(super) key: Arc<CertifiedKey>,
@@ -82,6 +82,12 @@ impl Pair {
     #[must_use]
     pub fn not_after(&self) -> UnixTime {
         self.facts.not_after
+    }
+
+    /// The certificate with its key, as rustls uses it.
+    #[must_use]
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        self.key.clone()
     }
 
     /// Whether both show the same certificates.

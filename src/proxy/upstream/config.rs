@@ -1,6 +1,9 @@
 //! The configuration of an upstream.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::proxy::tls::PairFiles;
 
 /// The configuration of one upstream.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,10 +13,16 @@ pub struct Config {
     /// Host name or IP address, without brackets.
     pub host: String,
     pub port: u16,
+    /// The Unix socket to connect to, instead of the host and port, which only name the upstream.
+    pub socket: Option<PathBuf>,
+    /// Whether it speaks HTTP/2 without TLS, without being asked (RFC 9113 §3.3).
+    pub h2c: bool,
     /// Certificates (PEM) trusted instead of the platform's.
     pub ca_pem: Option<Vec<u8>>,
     /// The name for SNI and for the verification; usually `host`.
     pub server_name: String,
+    /// The client certificate for an upstream that demands one.
+    pub identity: Option<PairFiles>,
     pub timeouts: Timeouts,
 }
 
@@ -30,6 +39,19 @@ impl Config {
             host
         } else {
             format!("{host}:{}", self.port)
+        }
+    }
+
+    /// The upstream as the configuration writes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let path = self.socket.as_ref().map(|path| path.display());
+        match (path, self.h2c) {
+            (Some(path), true) => format!("h2c+unix:{path}"),
+            (Some(path), false) => format!("unix:{path}"),
+            (None, true) => format!("h2c://{}", self.authority()),
+            (None, false) if self.tls => format!("https://{}", self.authority()),
+            (None, false) => format!("http://{}", self.authority()),
         }
     }
 }
@@ -55,6 +77,12 @@ pub enum UnusableUpstream {
     /// The host is not a valid header value.
     #[error("the upstream's host cannot be sent as `Host`")]
     Host,
+    /// The client certificate or its key cannot be used.
+    #[error("the upstream's client certificate cannot be used")]
+    Identity,
+    /// The path of the Unix socket is too long.
+    #[error("the upstream's socket has a path that is too long")]
+    Socket,
     /// An empty name would disable certificate verification.
     #[error("an https upstream needs a server name")]
     NoServerName,

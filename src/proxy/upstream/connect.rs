@@ -1,34 +1,39 @@
-//! Connects to an upstream: takes a kept connection, or opens one at the first address that
-//! answers.
+//! Connects to an upstream: takes a kept connection or a stream of a shared one, or opens a
+//! connection at the first address that answers.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
-use std::sync::{LazyLock, OnceLock};
 
 use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::protocols::{Digest, Stream};
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora::protocols::{ALPN, Stream};
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 
+use super::config::UnusableUpstream;
 use super::connection::UpstreamConnection;
 use super::error::UpstreamError;
-use super::pin::{Pin, Shown};
-use super::pool::{Pool, PoolKey};
-use super::{Config, Timeouts, Tries, Upstream};
+use super::http1::Http1Connection;
+use super::http2::{self, Http2Connection};
+use super::pool::{Opening, Pool, PoolKey};
+use super::stream::UpstreamStream;
+use super::{Config, Timeouts, Tls, Tries, Upstream};
 use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
-use crate::files::blocking;
 use crate::proxy::fault::Fault;
 
-/// The settings of connections without TLS.
+/// The settings of HTTP/1.1 connections over TCP without TLS.
 pub(in crate::proxy) const PLAIN: u128 = 0;
-/// Holds no certificates.
+/// Holds no certificates: TLS is not Pingora's part here.
 const NO_ROOTS: &str = "/dev/null";
 
-/// For connections without TLS, and for those with certificates of their own.
-static WITHOUT_ROOTS: LazyLock<TransportConnector> =
-    LazyLock::new(|| connector(Some(NO_ROOTS.to_owned())));
-/// For connections that trust the platform's certificates. Reading them takes long.
-static WITH_ROOTS: OnceLock<TransportConnector> = OnceLock::new();
+static CONNECTOR: LazyLock<TransportConnector> = LazyLock::new(|| {
+    // Its own pool stays empty.
+    let mut options = ConnectorOptions::new(1);
+    options.ca_file = Some(NO_ROOTS.to_owned());
+    TransportConnector::new(Some(options))
+});
 
 /// Why a request has no connection.
 #[derive(Debug)]
@@ -36,13 +41,6 @@ pub enum Unconnected {
     /// There is no address that may be tried.
     Refused(Reason),
     Failed(UpstreamError),
-}
-
-fn connector(ca_file: Option<String>) -> TransportConnector {
-    // Its own pool stays empty.
-    let mut options = ConnectorOptions::new(1);
-    options.ca_file = ca_file;
-    TransportConnector::new(Some(options))
 }
 
 /// Opens a connection without TLS.
@@ -54,26 +52,46 @@ pub(in crate::proxy) async fn open_plain(
     address: SocketAddr,
 ) -> Result<Stream, UpstreamError> {
     let mut peer = template.clone();
-    peer._address = address.into();
-    WITHOUT_ROOTS
+    // The template of a Unix socket has its path.
+    if matches!(peer._address, PeerAddress::Inet(_)) {
+        peer._address = address.into();
+    }
+    CONNECTOR
         .new_stream(&peer)
         .await
         .map_err(UpstreamError::Connect)
 }
 
-/// Distinguishes connections with other TLS settings.
+/// Everything of a connection without TLS except its address.
+pub(in crate::proxy) fn plain_template(timeouts: &Timeouts) -> HttpPeer {
+    let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+    with_timeouts(HttpPeer::new(unset, false, String::new()), timeouts)
+}
+
+/// The same for an upstream, which may be a Unix socket.
+pub(super) fn template(config: &Config) -> Result<HttpPeer, UnusableUpstream> {
+    let Some(path) = &config.socket else {
+        return Ok(plain_template(&config.timeouts));
+    };
+    let path = path.to_str().ok_or(UnusableUpstream::Socket)?;
+    let peer = HttpPeer::new_uds(path, false, String::new());
+    let peer = peer.map_err(|_| UnusableUpstream::Socket)?;
+    Ok(with_timeouts(peer, &config.timeouts))
+}
+
+fn with_timeouts(mut peer: HttpPeer, timeouts: &Timeouts) -> HttpPeer {
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.alpn = ALPN::H1;
+    peer
+}
+
+/// Distinguishes connections without TLS: by their protocol and their socket.
 pub(super) fn settings(config: &Config) -> u128 {
-    if !config.tls {
+    if !config.h2c && config.socket.is_none() {
         return PLAIN;
     }
-    let ca: [&[u8]; 2] = match &config.ca_pem {
-        Some(pem) => [b"own", pem],
-        None => [b"platform", b""],
-    };
-    let id = sha256_parts(&[config.server_name.as_bytes(), ca[0], ca[1]]);
-    let mut first = [0; 16];
-    first.copy_from_slice(id.first_chunk::<16>().unwrap_or(&[0; 16]));
-    u128::from_be_bytes(first)
+    super::tls::first_bytes(&sha256_parts(&[config.url().as_bytes()]))
 }
 
 impl Upstream {
@@ -105,8 +123,17 @@ impl Upstream {
     }
 
     fn key(&self, address: SocketAddr) -> PoolKey {
-        let settings = self.settings;
+        let settings = self.tls.as_ref().map_or(self.settings, Tls::settings);
         PoolKey { address, settings }
+    }
+
+    /// How many streams a new connection probably carries; 0: it is not known to speak HTTP/2.
+    fn expected_streams(&self, tries: &Tries) -> usize {
+        match self.http2_streams.load(Ordering::Relaxed) {
+            _ if tries.needs_http1 && !self.config.h2c => 0,
+            0 if self.config.h2c => http2::MOST_STREAMS,
+            known => known,
+        }
     }
 
     fn take_kept(
@@ -118,7 +145,16 @@ impl Upstream {
         if tries.fresh || !tries.may_try() {
             return None;
         }
-        let kept = pool.take(&self.key(address))?;
+        let key = self.key(address);
+        let stream = if self.expected_streams(tries) > 0 {
+            pool.take_stream(&key)
+        } else {
+            None
+        };
+        let kept = match stream {
+            Some(stream) => UpstreamConnection::Http2(Box::new(stream)),
+            None => pool.take(&key)?,
+        };
         tries.begin(address);
         Some(kept)
     }
@@ -136,12 +172,20 @@ impl Upstream {
             if let Some(kept) = self.take_kept(address, pool, tries) {
                 return Ok(kept);
             }
-            tries.begin(address);
-            match self.open(address, tries).await {
-                Ok(stream) => {
-                    let idle = self.config.timeouts.idle;
-                    return Ok(UpstreamConnection::http1(stream, self.key(address), idle));
+            // Requests that come together share one new connection.
+            let mut opening = pool.opening(self.key(address), self.expected_streams(tries));
+            if let Opening::ByAnother(opened) = &opening {
+                opened.cancelled().await;
+                if let Some(kept) = self.take_kept(address, pool, tries) {
+                    return Ok(kept);
                 }
+                opening = Opening::Alone;
+            }
+            tries.begin(address);
+            let opened = self.open(address, pool, tries).await;
+            drop(opening);
+            match opened {
+                Ok(connection) => return Ok(connection),
                 Err(error) if self.goes_on(&error, address, tries) => {}
                 Err(error) => return Err(Unconnected::Failed(error)),
             }
@@ -163,46 +207,62 @@ impl Upstream {
         self.pick(tries).ok_or(Reason::UpstreamUnreachable)
     }
 
-    /// Opens a connection and verifies its certificate.
-    async fn open(&self, address: SocketAddr, tries: &mut Tries) -> Result<Stream, UpstreamError> {
-        let pinned = self.pin.as_ref().and_then(Pin::template);
-        let mut peer = pinned.unwrap_or(&self.template).clone();
-        peer._address = address.into();
-        let connector = if self.config.tls && self.config.ca_pem.is_none() {
-            with_roots().await
-        } else {
-            &WITHOUT_ROOTS
-        };
-        let stream = connector
-            .new_stream(&peer)
-            .await
-            .map_err(UpstreamError::Connect)?;
-        let digest = Digest {
-            ssl_digest: stream.get_ssl_digest(),
-            ..Digest::default()
-        };
-        match self
-            .pin
-            .as_ref()
-            .map(|pin| (pin, pin.check(&peer, Some(&digest))))
-        {
-            None | Some((_, Shown::Good)) => Ok(stream),
-            Some((_, Shown::Bad(error))) => Err(UpstreamError::Certificate(error.to_string())),
-            Some((pin, Shown::Another)) => {
-                pin.set_next(false);
-                tries.verifies_otherwise = true;
-                let why = "another certificate than the one in the CA file";
-                Err(UpstreamError::Certificate(why.to_owned()))
+    /// Opens a connection in the protocol that the upstream speaks.
+    async fn open(
+        &self,
+        address: SocketAddr,
+        pool: &Pool,
+        tries: &Tries,
+    ) -> Result<UpstreamConnection, UpstreamError> {
+        let (stream, key) = self.open_stream(address, tries).await?;
+        let idle = self.config.timeouts.idle;
+        if !self.config.h2c && !stream.has_agreed_on_http2() {
+            if !tries.needs_http1 {
+                self.http2_streams.store(0, Ordering::Relaxed);
             }
+            let connection = Http1Connection::over(stream, key, idle);
+            return Ok(UpstreamConnection::Http1(connection));
         }
+        let begun = self
+            .in_time(Http2Connection::begin(stream, key, idle))
+            .await;
+        let connection = begun?;
+        let streams = connection.most_streams().max(1);
+        self.http2_streams.store(streams, Ordering::Relaxed);
+        let stream = connection.stream();
+        pool.share(connection);
+        Ok(UpstreamConnection::Http2(Box::new(stream)))
     }
 
-    /// Whether another attempt follows a failed one. Logs the failure, unless the same address is
-    /// verified in the other way.
+    /// Opens a connection, and verifies the upstream's certificate if it uses TLS.
+    async fn open_stream(
+        &self,
+        address: SocketAddr,
+        tries: &Tries,
+    ) -> Result<(UpstreamStream, PoolKey), UpstreamError> {
+        let stream = open_plain(&self.template, address).await?;
+        let Some(tls) = &self.tls else {
+            return Ok((UpstreamStream::Plain(stream), self.key(address)));
+        };
+        let secured = tls.connect(stream, tries.needs_http1);
+        let (stream, settings) = self.in_time(secured).await?;
+        Ok((stream, PoolKey { address, settings }))
+    }
+
+    /// Limits a step of connecting.
+    async fn in_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let step = tokio::time::timeout(self.config.timeouts.connect, step).await;
+        step.unwrap_or_else(|_| {
+            let late = Error::new(ErrorType::TLSHandshakeTimedout);
+            Err(UpstreamError::Connect(late))
+        })
+    }
+
+    /// Whether another attempt follows a failed one. Logs the failure.
     fn goes_on(&self, error: &UpstreamError, address: SocketAddr, tries: &mut Tries) -> bool {
-        if std::mem::take(&mut tries.verifies_otherwise) && tries.may_try() {
-            return true;
-        }
         if let UpstreamError::Connect(error) = error {
             return self.connect_failed(tries, error) && tries.may_try();
         }
@@ -217,8 +277,8 @@ impl Upstream {
     }
 
     /// Logs a request that failed after its connection was made. `is_answered`: a response had
-    /// begun. Returns the TLS alert behind the failure if the error lacks it, because the
-    /// connection ended while the request was sent.
+    /// begun. Returns the TLS alert behind the failure if the error lacks it: an upstream that ends
+    /// the connection before it has read the request takes its alert back.
     pub async fn broke_off(
         &self,
         tries: &Tries,
@@ -226,7 +286,7 @@ impl Upstream {
         is_answered: bool,
     ) -> Option<Fault> {
         let address = tries.current?;
-        let is_lost = error.is_unsent() && self.config.tls && !is_answered;
+        let is_lost = error.has_swallowed() && self.config.tls && !is_answered;
         let alert = if is_lost && error.tls_alert().is_none() {
             self.demand(address).await
         } else {
@@ -235,14 +295,6 @@ impl Upstream {
         let why = alert.map_or_else(|| error.why(&self.config.timeouts), str::to_owned);
         self.trouble.begin(self, address, why);
         alert.map(|alert| Fault::because(Reason::UpstreamTls, alert))
-    }
-}
-
-/// The connector that trusts the platform's certificates, which are read once.
-async fn with_roots() -> &'static TransportConnector {
-    match WITH_ROOTS.get() {
-        Some(connector) => connector,
-        None => blocking(|| WITH_ROOTS.get_or_init(|| connector(None))).await,
     }
 }
 

@@ -30,6 +30,9 @@ fn upstream(tls: bool, ca_pem: Option<String>, addresses: &[SocketAddr]) -> Arc<
         tls,
         host: "a.example".into(),
         port: 1,
+        socket: None,
+        h2c: false,
+        identity: None,
         ca_pem: ca_pem.map(Into::into),
         server_name: "a.example".into(),
         timeouts: timeouts(),
@@ -220,31 +223,95 @@ async fn only_a_trusted_server_gets_a_connection_over_tls() {
     assert_eq!(pool.len(), 1);
 }
 
+/// A server that agrees on HTTP/2 first, and never answers in it.
+async fn server_of_both() -> (SocketAddr, String) {
+    let own = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+    let builder =
+        rustls::ServerConfig::builder_with_provider(crate::http_client::trust::provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let chain = vec![own.cert.der().clone()];
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                tokio::spawn(async move { while connection.accept().await.is_some() {} });
+            } else {
+                tokio::spawn(async move {
+                    tokio::time::sleep(timeouts().read).await;
+                    drop(stream)
+                });
+            }
+        }
+    });
+    (address, own.cert.pem())
+}
+
+#[tokio::test]
+async fn a_request_for_an_upgrade_gets_http1_from_an_upstream_of_both() {
+    let (address, pem) = server_of_both().await;
+    let (upstream, pool) = (upstream(true, Some(pem), &[address]), Pool::new(9));
+    for needs_http1 in [false, true, false] {
+        let mut tries = Tries::default();
+        if needs_http1 {
+            tries.require_http1();
+        }
+        let connection = upstream.connect(&pool, &mut tries).await.unwrap();
+        assert_eq!(connection.is_http2(), !needs_http1);
+        connection.release(&pool);
+    }
+    assert_eq!((pool.shared(), pool.len()), (1, 1));
+}
+
 #[test]
-fn connections_with_other_tls_settings_are_told_apart() {
-    let config = |tls, name: &str, pem: Option<&str>| {
-        let config = Config {
-            tls,
+fn connections_with_other_settings_are_told_apart() {
+    crate::jose::provider::install();
+    let pem = || {
+        let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        Some(own.cert.pem().into_bytes())
+    };
+    let settings = |change: &dyn Fn(&mut Config)| {
+        let mut config = Config {
+            tls: true,
             host: "a".into(),
             port: 1,
-            ca_pem: pem.map(Into::into),
-            server_name: name.into(),
+            socket: None,
+            h2c: false,
+            ca_pem: None,
+            server_name: "a".into(),
+            identity: None,
             timeouts: timeouts(),
         };
-        settings(&config)
+        change(&mut config);
+        let upstream = Upstream::new(config, Arc::new(OwnAddresses::new([]))).unwrap();
+        upstream.key(SocketAddr::from(([10, 0, 0, 1], 1))).settings
     };
+    let plain = |config: &mut Config| config.tls = false;
+    let h2c = |config: &mut Config| (config.tls, config.h2c) = (false, true);
+    let socket = |path: &str| Some(path.into());
     let all = [
-        config(true, "a", None),
-        config(true, "b", None),
-        config(true, "a", Some("x")),
-        config(true, "a", Some("y")),
-        config(true, "a", Some("")),
-        config(false, "a", None),
+        settings(&|_| {}),
+        settings(&|config| config.server_name = "b".into()),
+        settings(&|config| config.ca_pem = pem()),
+        settings(&|config| config.ca_pem = pem()),
+        settings(&plain),
+        settings(&h2c),
+        settings(&|config| (config.tls, config.socket) = (false, socket("/a"))),
+        settings(&|config| (config.tls, config.socket) = (false, socket("/b"))),
     ];
     for (at, one) in all.iter().enumerate() {
         assert!(!all[at + 1..].contains(one), "{at}");
     }
-    assert_eq!(config(false, "b", Some("x")), PLAIN);
+    assert_eq!(settings(&plain), PLAIN);
 }
 
 fn fault(refused: Unconnected) -> Fault {

@@ -1,4 +1,5 @@
-//! A request to an upstream: over a connection of its own in HTTP/1.1.
+//! A request to an upstream: over a connection of its own in HTTP/1.1, or as a stream of a shared
+//! one in HTTP/2.
 
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -9,29 +10,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 
+pub use super::body::RequestBody;
 use super::error::UpstreamError;
 use super::http1::Http1Connection;
+use super::http2::Http2Stream;
+pub use super::key::PoolKey;
+use super::stream::UpstreamStream;
 
-/// How the body of a request is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestBody {
-    None,
-    Length(u64),
-    Chunked,
-}
-
-/// Two requests with the same key may use one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolKey {
-    pub address: SocketAddr,
-    /// The hash of the upstream's TLS settings: whether there is TLS, the server name, the trusted
-    /// certificates, and the client certificate.
-    pub settings: u128,
-}
-
-/// What carries one request at a time. It has no timers; the relay polls it.
+/// A connection or a stream that carries one request at a time. It has no timers; the relay polls
+/// it.
 pub enum UpstreamConnection {
     Http1(Http1Connection),
+    Http2(Box<Http2Stream>),
 }
 
 impl UpstreamConnection {
@@ -46,13 +36,21 @@ impl UpstreamConnection {
     pub fn is_reused(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_reused(),
+            Self::Http2(stream) => stream.is_reused(),
         }
+    }
+
+    /// Whether it is a stream of HTTP/2, whose end can guarantee that nothing was processed.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
     }
 
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         match self {
             Self::Http1(connection) => connection.key().address,
+            Self::Http2(stream) => stream.key().address,
         }
     }
 
@@ -68,6 +66,7 @@ impl UpstreamConnection {
     ) -> Result<(), UpstreamError> {
         match self {
             Self::Http1(connection) => connection.begin(head, added, body),
+            Self::Http2(stream) => stream.begin(head, added, body),
         }
     }
 
@@ -75,14 +74,16 @@ impl UpstreamConnection {
     pub fn send(&mut self, data: Bytes) {
         match self {
             Self::Http1(connection) => connection.send(data),
+            Self::Http2(stream) => stream.send(data),
         }
     }
 
     /// Ends the request's body. A body that is shorter than its length stays incomplete. HTTP/1.1
     /// drops the trailers.
-    pub fn end(&mut self, _trailers: Option<HeaderMap>) {
+    pub fn end(&mut self, trailers: Option<HeaderMap>) {
         match self {
             Self::Http1(connection) => connection.end(),
+            Self::Http2(stream) => stream.end(trailers),
         }
     }
 
@@ -91,6 +92,7 @@ impl UpstreamConnection {
     pub fn has_unsent(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.has_unsent(),
+            Self::Http2(stream) => stream.has_unsent(),
         }
     }
 
@@ -99,6 +101,7 @@ impl UpstreamConnection {
     pub fn unsent(&self) -> usize {
         match self {
             Self::Http1(connection) => connection.unsent(),
+            Self::Http2(stream) => stream.unsent(),
         }
     }
 
@@ -107,6 +110,7 @@ impl UpstreamConnection {
     pub fn sent(&self) -> u64 {
         match self {
             Self::Http1(connection) => connection.sent(),
+            Self::Http2(stream) => stream.sent(),
         }
     }
 
@@ -118,6 +122,7 @@ impl UpstreamConnection {
     pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
         match self {
             Self::Http1(connection) => connection.poll_send(cx),
+            Self::Http2(stream) => stream.poll_send(cx),
         }
     }
 
@@ -132,6 +137,7 @@ impl UpstreamConnection {
     ) -> Poll<Result<ResponseHeader, UpstreamError>> {
         match self {
             Self::Http1(connection) => connection.poll_head(cx),
+            Self::Http2(stream) => stream.poll_head(cx),
         }
     }
 
@@ -145,6 +151,7 @@ impl UpstreamConnection {
     ) -> Poll<Result<Option<Bytes>, UpstreamError>> {
         match self {
             Self::Http1(connection) => connection.poll_body(cx),
+            Self::Http2(stream) => stream.poll_body(cx),
         }
     }
 
@@ -154,6 +161,7 @@ impl UpstreamConnection {
     pub fn is_answer_complete(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_answer_complete(),
+            Self::Http2(stream) => stream.is_answer_complete(),
         }
     }
 
@@ -161,6 +169,7 @@ impl UpstreamConnection {
     pub fn trailers(&mut self) -> Option<HeaderMap> {
         match self {
             Self::Http1(connection) => connection.trailers(),
+            Self::Http2(stream) => stream.trailers(),
         }
     }
 
@@ -169,15 +178,17 @@ impl UpstreamConnection {
     pub fn is_request_complete(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_request_complete(),
+            Self::Http2(stream) => stream.is_request_complete(),
         }
     }
 
     /// After `101 Switching Protocols`: the stream, and the bytes of the other protocol that have
     /// been read already. Only HTTP/1.1 switches.
     #[must_use]
-    pub fn into_stream(self) -> Option<(Stream, Bytes)> {
+    pub fn into_stream(self) -> Option<(UpstreamStream, Bytes)> {
         match self {
             Self::Http1(connection) => Some(connection.into_stream()),
+            Self::Http2(_) => None,
         }
     }
 }

@@ -11,11 +11,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use super::connection::{PoolKey, RequestBody};
+use super::body::RequestBody;
 use super::error::UpstreamError;
+use super::key::PoolKey;
+use super::stream::UpstreamStream;
 use crate::proxy::http1;
 use crate::proxy::http1::chunked::ChunkDecoder;
 use crate::proxy::http1::outgoing::Outgoing;
@@ -30,7 +32,7 @@ const KEPT: usize = 2 * FIRST_READ;
 const MAX_AGE: Duration = Duration::from_hours(1);
 
 pub struct Http1Connection {
-    stream: Stream,
+    stream: UpstreamStream,
     key: PoolKey,
     is_reused: bool,
     opened: Instant,
@@ -75,9 +77,14 @@ enum Answer {
 }
 
 impl Http1Connection {
-    /// A new connection, which may be idle for so long.
+    /// A new connection without TLS, which may be idle for so long.
     #[must_use]
     pub fn new(stream: Stream, key: PoolKey, idle: Duration) -> Self {
+        Self::over(UpstreamStream::Plain(stream), key, idle)
+    }
+
+    /// A new connection, which may be idle for so long.
+    pub(super) fn over(stream: UpstreamStream, key: PoolKey, idle: Duration) -> Self {
         Self {
             stream,
             key,
@@ -202,7 +209,7 @@ impl Http1Connection {
     /// [`UpstreamError::Write`], once; a response may still be read then. The rest of the request
     /// is dropped.
     pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
-        let written = ready!(self.outgoing.poll_write(cx, &mut *self.stream));
+        let written = ready!(self.outgoing.poll_write(cx, &mut self.stream));
         Poll::Ready(written.map_err(|error| {
             self.outgoing.clear();
             self.request.body = RequestBody::None;
@@ -252,9 +259,9 @@ impl Http1Connection {
 
     /// Closes the connection. A TLS upstream is told so if that needs no waiting.
     pub fn close(mut self) {
-        if self.stream.get_ssl().is_some() {
+        if self.stream.is_tls() {
             let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(&mut *self.stream).poll_shutdown(&mut cx);
+            let _ = Pin::new(&mut self.stream).poll_shutdown(&mut cx);
         }
     }
 
@@ -271,7 +278,7 @@ impl Http1Connection {
     /// After `101 Switching Protocols`: the stream, and the bytes of the other protocol that have
     /// been read already.
     #[must_use]
-    pub fn into_stream(self) -> (Stream, Bytes) {
+    pub fn into_stream(self) -> (UpstreamStream, Bytes) {
         (self.stream, self.incoming.freeze())
     }
 }

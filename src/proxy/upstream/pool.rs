@@ -1,4 +1,8 @@
-//! The idle connections of one worker and listener.
+//! The upstream connections of one worker and listener: idle ones of HTTP/1.1, each for one request
+//! at a time, and all of HTTP/2, which requests share.
+
+mod opening;
+mod shared;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,15 +11,18 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use super::connection::PoolKey;
+pub use self::opening::Opening;
+use self::opening::Openings;
 use super::connection::UpstreamConnection;
 use super::http1::Http1Connection;
+use super::http2::Http2Connection;
+pub use super::key::PoolKey;
 
 /// How often the pool looks for connections that have ended or expired. A connection is also
 /// looked at when it is taken.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Idle connections. The one that was used last is used first.
+/// The connections. Of the idle ones, the one that was used last is used first.
 pub struct Pool {
     most: usize,
     state: Mutex<State>,
@@ -27,6 +34,9 @@ pub struct Pool {
 struct State {
     /// In the order in which they became idle.
     idle: VecDeque<Idle>,
+    /// The connections of HTTP/2, with and without requests.
+    shared: Vec<Http2Connection>,
+    openings: Openings,
     /// Whether [`Pool::run`] waits for a connection.
     is_asleep: bool,
     is_closed: bool,
@@ -42,6 +52,8 @@ impl UpstreamConnection {
     pub fn release(self, pool: &Pool) {
         match self {
             Self::Http1(connection) => connection.release(pool),
+            // The pool has its connection already.
+            Self::Http2(stream) => drop(stream),
         }
     }
 }
@@ -136,6 +148,7 @@ impl Pool {
             for idle in self.ended() {
                 idle.connection.close();
             }
+            drop(self.ended_shared());
         }
     }
 
@@ -144,7 +157,7 @@ impl Pool {
         loop {
             {
                 let mut state = self.state();
-                if state.is_closed || !state.idle.is_empty() {
+                if state.is_closed || !state.idle.is_empty() || !state.shared.is_empty() {
                     return;
                 }
                 state.is_asleep = true;
@@ -174,7 +187,10 @@ impl Pool {
         let mut state = self.state();
         state.is_closed = true;
         let all = std::mem::take(&mut state.idle);
+        // Requests on shared connections end first.
+        let shared = std::mem::take(&mut state.shared);
         drop(state);
+        drop(shared);
         self.woken.notify_one();
         for idle in all {
             idle.connection.close();

@@ -12,8 +12,8 @@ pub struct Tries {
     pub(super) failed: Vec<SocketAddr>,
     /// The next attempt uses a new connection.
     pub(super) fresh: bool,
-    /// The next attempt verifies the certificate in the other way.
-    pub(super) verifies_otherwise: bool,
+    /// The request asks for an upgrade, which only HTTP/1.1 has.
+    pub(super) needs_http1: bool,
     /// The attempts so far.
     attempts: usize,
 }
@@ -34,6 +34,11 @@ impl Tries {
     /// Requires a new connection for the next attempt.
     pub fn require_new_connection(&mut self) {
         self.fresh = true;
+    }
+
+    /// Requires HTTP/1.1 if the upstream offers a choice: the request asks for an upgrade.
+    pub fn require_http1(&mut self) {
+        self.needs_http1 = true;
     }
 
     /// Whether the next attempt uses a new connection.

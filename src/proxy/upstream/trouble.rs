@@ -55,7 +55,10 @@ impl Trouble {
             }
             failures = last.since;
         }
-        tracing::warn!(%upstream, %address, error = why, failures, "the upstream does not serve");
+        // A Unix socket has none.
+        let shown = (address.port() != 0).then(|| tracing::field::display(address));
+        tracing::warn!(%upstream, address = shown, error = why, failures, "the upstream does not \
+            serve");
         said.retain(|said| said.address != address);
         if said.len() == MOST {
             said.remove(0);

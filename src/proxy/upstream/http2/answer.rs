@@ -1,0 +1,21 @@
+//! The state of a response.
+
+use h2::RecvStream;
+use h2::client::ResponseFuture;
+use http::HeaderMap;
+
+use crate::proxy::upstream::error::UpstreamError;
+
+/// The next part of the response.
+pub(super) enum Answer {
+    Head(ResponseFuture),
+    Body {
+        stream: RecvStream,
+        /// The bytes that the relay has, and whose window is not yet released.
+        taken: usize,
+    },
+    Complete(Option<HeaderMap>),
+    /// The connection has taken no request.
+    Refused(UpstreamError),
+    Failed,
+}
