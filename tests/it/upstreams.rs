@@ -2,6 +2,9 @@
 //! `proxy/upstream` cover names whose addresses change.
 
 mod alerts;
+mod client_certificates;
+mod goaway;
+mod http2;
 mod reuse;
 mod words;
 

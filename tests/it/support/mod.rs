@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod http1;
 pub mod http2;
+pub mod http2_upstream;
 pub mod keys;
 pub mod leaks;
 pub mod logs;

@@ -54,7 +54,12 @@ impl TestTls {
 
     /// The same; with `client`, clients must show its certificate.
     pub fn with_clients(names: &[&str], client: Option<&ClientCertificate>) -> Self {
-        Self::with(names, client, rustls::ALL_VERSIONS)
+        Self::with(names, client.as_slice(), rustls::ALL_VERSIONS)
+    }
+
+    /// The same; clients must show one of these certificates.
+    pub fn with_client_list(names: &[&str], clients: &[&ClientCertificate]) -> Self {
+        Self::with(names, clients, rustls::ALL_VERSIONS)
     }
 
     /// A server that speaks only this version of TLS and demands a client certificate that no
@@ -63,12 +68,23 @@ impl TestTls {
         names: &[&str],
         version: &'static SupportedProtocolVersion,
     ) -> Self {
-        Self::with(names, Some(&ClientCertificate::generate()), &[version])
+        Self::with(names, &[&ClientCertificate::generate()], &[version])
+    }
+
+    /// The same server, which agrees on one of these protocols (ALPN).
+    pub fn speaking(self, protocols: &[&str]) -> Self {
+        let mut config = ServerConfig::clone(self.acceptor.config());
+        let protocols = protocols.iter();
+        config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            ..self
+        }
     }
 
     fn with(
         names: &[&str],
-        client: Option<&ClientCertificate>,
+        clients: &[&ClientCertificate],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
         let ca_key = KeyPair::generate().expect("a key");
@@ -90,11 +106,13 @@ impl TestTls {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
             .expect("the provider's versions");
-        let builder = match client {
-            None => builder.with_no_client_auth(),
-            Some(client) => {
+        let builder = match clients {
+            [] => builder.with_no_client_auth(),
+            clients => {
                 let mut roots = RootCertStore::empty();
-                roots.add(client.der.clone()).expect("a certificate");
+                for client in clients {
+                    roots.add(client.der.clone()).expect("a certificate");
+                }
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
                 builder.with_client_cert_verifier(verifier.expect("a verifier"))
