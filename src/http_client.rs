@@ -14,11 +14,13 @@ mod answer;
 mod demand;
 mod encoding;
 mod error;
+mod options;
 mod reach;
 mod reuse;
 mod said;
 pub mod trust;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use self::answer::{Unread, read_body};
 pub use self::demand::demanded_certificate;
 use self::error::Limits;
 pub use self::error::{Failed, HttpError, place};
+pub use self::options::{BuildError, FetchTimeouts, HttpOptions};
 use self::reach::{Reach, System};
 use self::reuse::NoteConnects;
 use self::trust::Trust;
@@ -46,44 +49,6 @@ const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 
 /// Shorter than the idle timeout of most servers, so that a reused connection is rarely closed.
 const POOL_IDLE: Duration = Duration::from_secs(25);
-
-/// The time limits of a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchTimeouts {
-    /// Name resolution, TCP and TLS together.
-    pub connect: Duration,
-    /// From the start to the last byte of the response.
-    pub total: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct HttpOptions {
-    /// Name resolution, TCP and TLS together.
-    pub connect_timeout: Duration,
-    /// From the start to the last byte of the response.
-    pub total_timeout: Duration,
-    /// Certificates (PEM) trusted in addition to the platform's.
-    pub ca_pem: Option<Vec<u8>>,
-    /// The client's private key and certificates (PEM), for servers that request them.
-    pub identity_pem: Option<SecretString>,
-    /// Largest response body, in bytes.
-    pub max_body: usize,
-}
-
-/// Why a client cannot be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// The PEM has no certificate or an invalid one.
-    #[error("the CA file holds no valid certificate")]
-    Certificate,
-    /// The PEM has no private key or no certificate, or the two do not match.
-    #[error("the client's certificate and private key cannot be used together")]
-    Identity,
-    #[error("the platform has no CA certificates, and there is no caFile")]
-    NoRoots,
-    #[error("the TLS client could not be set up")]
-    Tls,
-}
 
 /// An HTTP/1.1 client with a connection pool. Clones share the pool.
 #[derive(Clone, Debug)]
@@ -108,13 +73,23 @@ impl HttpClient {
         Self::build(&options, None)
     }
 
-    /// A client that accepts only the first certificate of a PEM text, whatever its names.
+    /// A client for a server on this machine, whose certificate is known (PEM): it accepts the first
+    /// certificate of the text, whatever its names, and no other. With `socket` it connects to that
+    /// file.
     ///
     /// # Errors
     /// When the PEM is invalid.
-    pub fn for_server(options: &HttpOptions, certificate: &[u8]) -> Result<Self, BuildError> {
-        let trust = Trust::exactly(certificate).map_err(|_| BuildError::Certificate)?;
-        Self::with_trust(options, trust, None)
+    pub fn for_server(
+        options: &HttpOptions,
+        certificate: Option<&[u8]>,
+        socket: Option<&Path>,
+    ) -> Result<Self, BuildError> {
+        let trust = match certificate {
+            Some(certificate) => Trust::exactly(certificate),
+            None => Trust::with_platform(None),
+        };
+        let trust = trust.map_err(|_| BuildError::Certificate)?;
+        Self::with_trust(options, trust, None, socket)
     }
 
     /// Whether it trusts no certificate, so that every https request fails. Reads the platform's
@@ -166,13 +141,15 @@ impl HttpClient {
 
     fn build(options: &HttpOptions, reach: Option<Arc<Reach>>) -> Result<Self, BuildError> {
         let trust = Trust::with_platform(options.ca_pem.as_deref());
-        Self::with_trust(options, trust.map_err(|_| BuildError::Certificate)?, reach)
+        let trust = trust.map_err(|_| BuildError::Certificate)?;
+        Self::with_trust(options, trust, reach, None)
     }
 
     fn with_trust(
         options: &HttpOptions,
         trust: Trust,
         reach: Option<Arc<Reach>>,
+        socket: Option<&Path>,
     ) -> Result<Self, BuildError> {
         // reqwest panics without a process-wide provider. `Err` means that one is already
         // installed.
@@ -181,6 +158,10 @@ impl HttpClient {
         let tls = tls(trust.clone(), options.identity_pem.as_ref())?;
         let build = |pool: usize| {
             let client = builder(options, reach.as_ref()).tls_backend_preconfigured(tls.clone());
+            let client = match socket {
+                Some(socket) => client.unix_socket(socket),
+                None => client,
+            };
             client
                 .pool_max_idle_per_host(pool)
                 .build()

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
+use crate::domain::listen::BoundAddress;
 use crate::store;
 
 /// Every reason at once.
@@ -37,7 +37,7 @@ pub enum StartError {
         /// The listener's name.
         listener: String,
         /// The address of the configuration.
-        address: SocketAddr,
+        address: BoundAddress,
         /// The system's error, for instance that the address is in use.
         error: io::Error,
     },

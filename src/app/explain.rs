@@ -180,14 +180,16 @@ fn seen_from_outside(config: &Config, authority: &AuthorityConfig) -> AuthorityC
 /// Where a running sidecar answers for its own issuer, as seen from this machine.
 fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
     // Over TLS its public URL has a name that the certificate fits.
-    if let Some(listen) = role.listen.filter(|_| role.tls.is_none()) {
-        return Some(format!("http://{}", reachable(listen)));
+    let own = role.listen.as_ref().filter(|_| role.tls.is_none());
+    if let Some(address) = own.and_then(Listen::address) {
+        return Some(format!("http://{}", reachable(address)));
     }
-    let mut inbound = config.inbound.iter();
-    let listener = inbound.find(|it| it.settings.issuer && it.tls.is_none())?;
+    let inbound = config.inbound.iter();
+    let mut inbound = inbound.filter(|it| it.settings.issuer && it.tls.is_none());
+    let address = inbound.find_map(|it| it.listen.address())?;
     Some(format!(
         "http://{}{}",
-        reachable(listener.listen),
+        reachable(address),
         role.issuer.url.base_path()
     ))
 }
@@ -212,10 +214,9 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
     .collect()
 }
 
-/// Where a listener on any address can be reached from here.
+/// Where a listener at an address, perhaps an unspecified one, can be reached from here.
 #[must_use]
-pub fn reachable(listen: Listen) -> SocketAddr {
-    let mut listen = listen.address();
+pub fn reachable(mut listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => listen.set_ip(Ipv6Addr::LOCALHOST.into()),

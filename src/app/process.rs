@@ -1,6 +1,5 @@
 //! The state of the process, which outlives every generation.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::tasks::Tasks;
 use crate::domain::clock::SharedClock;
+use crate::domain::listen::BoundAddress;
 use crate::proxy::own::BoundAddresses;
 use crate::telemetry::{Metrics, Role};
 
@@ -31,7 +31,7 @@ impl ListenerId {
 }
 
 /// The listener and the address of each socket in use.
-pub(super) type Addresses = Arc<ArcSwap<Vec<(ListenerId, SocketAddr)>>>;
+pub(super) type Addresses = Arc<ArcSwap<Vec<(ListenerId, BoundAddress)>>>;
 
 /// The process, as every part sees it.
 #[derive(Clone)]

@@ -216,20 +216,24 @@ fn base_url(place: &Place) -> String {
     } else {
         "http"
     };
-    format!("{scheme}://{}", reachable(place.listen))
+    match place.listen.address() {
+        Some(address) => format!("{scheme}://{}", reachable(address)),
+        // The socket is named by its path, and the host is free.
+        None => format!("{scheme}://localhost"),
+    }
 }
 
 /// A client for a listener of a sidecar on this machine. Over TLS it accepts only the certificate
 /// of the configuration.
 fn client_for(place: &Place, options: HttpOptions) -> anyhow::Result<HttpClient> {
-    let Some(file) = &place.certificate else {
-        return Ok(HttpClient::new(options)?);
+    let read = |file: &PathBuf| {
+        let certificate = files::read(file, files::MAX_PUBLIC);
+        certificate.map_err(|error| anyhow!("the file {} {error}", file.display()))
     };
-    let shown = file.display();
-    let certificate = files::read(file, files::MAX_PUBLIC);
-    let certificate = certificate.map_err(|error| anyhow!("the file {shown} {error}"))?;
-    HttpClient::for_server(&options, &certificate)
-        .map_err(|_| anyhow!("the file {shown} contains no valid certificate"))
+    let certificate = place.certificate.as_ref().map(read).transpose()?;
+    let socket = place.listen.unix().map(|socket| socket.path.as_path());
+    let client = HttpClient::for_server(&options, certificate.as_deref(), socket);
+    client.context("the certificate of the configuration cannot be used")
 }
 
 /// The runtime for all work except requests.

@@ -11,14 +11,14 @@ use super::value::{WrongForm, require, text_value};
 use crate::domain::host_pattern::HostPattern;
 pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::{SCHEME, http_url};
-use crate::domain::listen::Listen;
+use crate::domain::listen::{Listen, UnixSocket};
 
 /// The longest path of a socket that the system takes, without its NUL.
 const MAX_SOCKET_PATH: usize = 107;
 const UPSTREAM_SCHEME: &str =
     "it must begin with `http://`, `https://`, `h2c://`, `unix:/` or `h2c+unix:/`";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub Listen);
 
 text_value!(
@@ -36,6 +36,9 @@ impl FromStr for ListenAddress {
                 "the IP address before the port is missing; `0.0.0.0` means all addresses",
             ));
         }
+        if let Some(socket) = text.strip_prefix("unix:") {
+            return unix_socket(socket).map(Listen::Unix).map(Self);
+        }
         // Names are not resolved: the addresses of a listener must not depend on DNS.
         if let Some((host, port)) = text.split_once(':')
             && host.eq_ignore_ascii_case("localhost")
@@ -49,6 +52,50 @@ impl FromStr for ListenAddress {
             .map(|address| Self(Listen::At(address)))
             .map_err(|_| WrongForm("it must be an IP address or `localhost`, `:` and a port"))
     }
+}
+
+/// The longest path of a listening socket: it is made under a longer name.
+const MAX_LISTENING_PATH: usize = 100;
+
+/// Reads `/path`, `,mode=0660` and `,owner=user:group`.
+fn unix_socket(text: &str) -> Result<UnixSocket, WrongForm> {
+    let mut parts = text.split(',');
+    let path = parts.next().unwrap_or_default();
+    require(
+        path.starts_with('/') && !path.ends_with('/'),
+        "the path of the socket must begin with `/`: `unix:/run/m2m/api.sock`",
+    )?;
+    require(
+        path.len() <= MAX_LISTENING_PATH,
+        "the path of the socket must have at most 100 bytes",
+    )?;
+    let mut socket = UnixSocket {
+        path: path.into(),
+        mode: None,
+        user: None,
+        group: None,
+    };
+    for part in parts {
+        match part.split_once('=') {
+            Some(("mode", mode)) => socket.mode = Some(file_mode(mode)?),
+            Some(("owner", owner)) => {
+                let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
+                let some = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+                (socket.user, socket.group) = (some(user), some(group));
+            }
+            _ => {
+                let form = "behind the path only `,mode=0660` and `,owner=user:group` may follow";
+                return Err(WrongForm(form));
+            }
+        }
+    }
+    Ok(socket)
+}
+
+fn file_mode(text: &str) -> Result<u32, WrongForm> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    let mode = mode.filter(|mode| *mode <= 0o777 && matches!(text.len(), 3 | 4));
+    mode.ok_or(WrongForm("the mode must be octal, such as `0660`"))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,8 +41,6 @@ enum Values {
     BeginWith(&'static [&'static str]),
 }
 
-const UNIX: Values = Values::BeginWith(&["unix:"]);
-
 /// Unsupported values of supported keys.
 const VALUES: &[(&str, Values)] = &[
     (
@@ -65,12 +63,6 @@ const VALUES: &[(&str, Values)] = &[
         "store.url",
         Values::BeginWith(&["postgres:", "postgresql:"]),
     ),
-    ("issuer.listen", UNIX),
-    ("inbound[].listen", UNIX),
-    ("outbound[].listen", UNIX),
-    ("probes.listen", UNIX),
-    ("admin.listen", UNIX),
-    ("localApi.listen", UNIX),
 ];
 
 /// Plausible keys that will never be supported, with their replacement.

@@ -22,6 +22,10 @@ use crate::domain::error_form::{ErrorForm, ErrorForms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
 
+/// Marks a request from a socket in the file system, whose permissions have admitted its client.
+#[derive(Clone, Copy, Debug)]
+pub struct FromSocketFile;
+
 /// The client's address, if the request came through the proxy's bridge.
 type Peer = Option<Extension<PeerAddress>>;
 

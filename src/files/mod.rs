@@ -1,6 +1,7 @@
 //! Small files: read whole up to a limit, noticed when they change, and the private ones of this
 //! program, which are replaced as a whole.
 
+pub mod accounts;
 pub mod private;
 mod watched;
 

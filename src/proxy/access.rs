@@ -155,9 +155,8 @@ impl Access {
         if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
             return;
         }
-        let peer = self
-            .client
-            .map_or_else(|| client.peer().to_string(), |address| address.to_string());
+        let (peer, via) = self.peers(client);
+        let process = client.process();
         let method = client.method().as_str();
         let head = self.refused_head(request, status);
         let head = head.as_ref();
@@ -177,7 +176,9 @@ impl Access {
             role = metrics.role().as_str(),
             listener = metrics.listener(),
             peer = tracing::field::display(peer),
-            via = self.client.map(|_| tracing::field::display(client.peer())),
+            via = via.map(tracing::field::display),
+            uid = process.map(|it| it.user),
+            pid = process.and_then(|it| it.process),
             method = method.get(..32).unwrap_or(method),
             path = excerpt(request.path.as_bytes(), LONGEST_PATH).as_ref(),
             status,
@@ -192,12 +193,24 @@ impl Access {
             jti = token.and_then(|token| token.jti()).or(claimed_jti.as_deref()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             tls = tls.map(|tls| tls.version.as_str()),
-            certificate = certificate.map(|it| excerpt(it.subject.as_bytes(), LONGEST_TEXT)).as_deref(),
+            certificate = shown(certificate.map(|it| &it.subject)),
             x5t = certificate.map(|it| it.thumbprint.as_str()),
             bytes = client.body_bytes(),
             ms = milliseconds(took),
             upstream_ms = self.upstream_time.map(milliseconds),
         );
+    }
+
+    /// The client, and the peer of the connection if that is a proxy.
+    fn peers(&self, client: &Client<'_>) -> (String, Option<String>) {
+        let direct = match client.process() {
+            Some(_) => "unix".to_owned(),
+            None => client.peer().to_string(),
+        };
+        match self.client {
+            Some(client) => (client.to_string(), Some(direct)),
+            None => (direct, None),
+        }
     }
 
     /// The head of a request whose host or origin is logged.

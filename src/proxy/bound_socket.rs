@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
-use crate::domain::listen::Listen;
+use super::unix_socket::{self, SocketFile};
+use crate::domain::listen::{BoundAddress, Listen, UnixSocket};
 
 /// Length of the queue of connections that wait for `accept`.
 const BACKLOG: i32 = 1024;
@@ -14,13 +17,29 @@ const FREE_PORTS: usize = 16;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {error}")]
 pub struct BindError {
-    pub address: SocketAddr,
+    pub address: BoundAddress,
     /// The system's error, for example that the address is in use.
     pub error: io::Error,
 }
 
 /// The sockets of a listener: one, or one for each address of `localhost`.
-pub struct BoundSocket(Vec<(SocketAddr, TcpListener)>);
+pub struct BoundSocket(Vec<(BoundAddress, Bound)>);
+
+/// A listening socket.
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    /// With its file, which the last duplicate removes.
+    Unix(UnixListener, Arc<SocketFile>),
+}
+
+impl Bound {
+    fn duplicate(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket, file) => Self::Unix(socket.try_clone()?, file.clone()),
+        })
+    }
+}
 
 impl BoundSocket {
     /// Binds and listens.
@@ -30,27 +49,31 @@ impl BoundSocket {
     /// exists.
     pub fn bind(listen: impl Into<Listen>) -> Result<Self, BindError> {
         let bound = match listen.into() {
+            Listen::Unix(socket) => return bind_unix(&socket),
             Listen::At(address) => bind(address)
                 .map(|bound| vec![bound])
                 .map_err(|failed| failed.at(address)),
             Listen::Localhost(0) => on_free_port(bind),
-            listen => on_each(listen, bind),
+            listen => on_each(&listen, bind),
         };
-        bound.map(Self)
+        let named = |(address, socket)| (BoundAddress::Inet(address), Bound::Tcp(socket));
+        bound.map(|bound| Self(bound.into_iter().map(named).collect()))
     }
 
-    /// The same sockets for another listener.
+    /// The same sockets for another listener, which may have other permissions.
     ///
     /// # Errors
-    /// [`BindError`] when the system has no further descriptor.
-    pub fn duplicate(&self) -> Result<Self, BindError> {
-        let duplicate = |(address, socket): &(SocketAddr, TcpListener)| {
-            let socket = socket.try_clone();
+    /// [`BindError`] when the system has no further descriptor, or refuses the permissions.
+    pub fn duplicate(&self, listen: &Listen) -> Result<Self, BindError> {
+        let duplicate = |(address, socket): &(BoundAddress, Bound)| {
             let failed = |error| BindError {
-                address: *address,
+                address: address.clone(),
                 error,
             };
-            Ok((*address, socket.map_err(failed)?))
+            if let Some(socket) = listen.unix() {
+                unix_socket::permit(&socket.path, socket).map_err(failed)?;
+            }
+            Ok((address.clone(), socket.duplicate().map_err(failed)?))
         };
         self.0
             .iter()
@@ -60,12 +83,23 @@ impl BoundSocket {
     }
 
     /// The bound addresses, with the assigned port where port 0 was requested.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0.iter().map(|(address, _)| *address)
+    pub fn addresses(&self) -> impl Iterator<Item = &BoundAddress> {
+        self.0.iter().map(|(address, _)| address)
     }
 
-    pub(super) fn sockets(&self) -> impl Iterator<Item = &TcpListener> {
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Bound> {
         self.0.iter().map(|(_, socket)| socket)
+    }
+}
+
+fn bind_unix(socket: &UnixSocket) -> Result<BoundSocket, BindError> {
+    let address = BoundAddress::Unix(socket.path.clone());
+    match unix_socket::listen(socket) {
+        Ok((file, listener)) => {
+            let bound = Bound::Unix(listener, Arc::new(file));
+            Ok(BoundSocket(vec![(address, bound)]))
+        }
+        Err(error) => Err(BindError { address, error }),
     }
 }
 
@@ -79,7 +113,10 @@ enum Failed {
 impl Failed {
     fn at(self, address: SocketAddr) -> BindError {
         let (Self::Absent(error) | Self::Other(error)) = self;
-        BindError { address, error }
+        BindError {
+            address: BoundAddress::Inet(address),
+            error,
+        }
     }
 
     fn is_taken(&self) -> bool {
@@ -109,7 +146,7 @@ fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Failed> {
 
 /// Binds every address that this machine has.
 fn on_each<S>(
-    listen: Listen,
+    listen: &Listen,
     bind: impl Fn(SocketAddr) -> Result<S, Failed>,
 ) -> Result<Vec<S>, BindError> {
     let mut bound = Vec::new();
@@ -117,7 +154,9 @@ fn on_each<S>(
     for address in listen.addresses() {
         match bind(address) {
             Ok(socket) => bound.push(socket),
-            Err(Failed::Absent(error)) => absent = absent.or(Some(BindError { address, error })),
+            Err(Failed::Absent(error)) => {
+                absent = absent.or_else(|| Some(Failed::Absent(error).at(address)));
+            }
             Err(failed) => return Err(failed.at(address)),
         }
     }
@@ -132,7 +171,7 @@ fn on_free_port<S>(
     bind: impl Fn(SocketAddr) -> Result<(SocketAddr, S), Failed>,
 ) -> Result<Vec<(SocketAddr, S)>, BindError> {
     let [first, second] = [
-        Listen::Localhost(0).address(),
+        SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)),
         SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0)),
     ];
     let mut tries = 0;
@@ -174,7 +213,7 @@ mod tests {
     #[test]
     fn localhost_is_both_loopback_addresses_with_one_port() {
         let socket = BoundSocket::bind(Listen::Localhost(0)).unwrap();
-        let addresses: Vec<_> = socket.addresses().collect();
+        let addresses: Vec<_> = socket.addresses().filter_map(BoundAddress::inet).collect();
         assert_eq!(addresses[0].ip().to_string(), "127.0.0.1");
         if std::net::TcpListener::bind("[::1]:0").is_ok() {
             assert_eq!(
@@ -196,11 +235,11 @@ mod tests {
             let there = vec![(there.parse().unwrap(), ())];
             assert_eq!(on_free_port(without(absent_is_v6)).unwrap(), there);
             assert_eq!(
-                on_each(Listen::Localhost(7), without(absent_is_v6)).unwrap(),
+                on_each(&Listen::Localhost(7), without(absent_is_v6)).unwrap(),
                 there
             );
         }
-        assert!(on_each(Listen::Localhost(7), |_| Err::<(), _>(absent())).is_err());
+        assert!(on_each(&Listen::Localhost(7), |_| Err::<(), _>(absent())).is_err());
         assert!(on_free_port(|_| Err::<(SocketAddr, ()), _>(absent())).is_err());
     }
 
@@ -213,7 +252,7 @@ mod tests {
                 Ok((address, ()))
             }
         };
-        let error = on_each(Listen::Localhost(7), v6_is_taken).unwrap_err();
+        let error = on_each(&Listen::Localhost(7), v6_is_taken).unwrap_err();
         assert_eq!(error.address.to_string(), "[::1]:7");
         assert_eq!(
             on_free_port(v6_is_taken).unwrap_err().error.kind(),

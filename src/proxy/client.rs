@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::connection::{ClientError, ClientTimeouts, Connection, Framing};
+use super::connection::{ClientError, ClientTimeouts, Connection, Framing, LocalPeer};
 use super::deadlines::Deadlines;
 use super::framing::Unread;
 use super::http2;
@@ -52,6 +52,12 @@ impl Client<'_> {
     #[must_use]
     pub fn tls(&self) -> Option<&TlsPeer> {
         either!(self, it => it.tls.as_deref())
+    }
+
+    /// The process at the other end of a socket in the file system.
+    #[must_use]
+    pub fn process(&self) -> Option<LocalPeer> {
+        either!(self, it => it.process)
     }
 
     /// The forms of errors for this client.

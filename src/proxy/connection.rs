@@ -7,6 +7,7 @@
 //!   [`framing`](super::framing));
 //! - a close that lets the response arrive while the client is still sending.
 
+mod accepted;
 mod admission;
 mod clients;
 mod closing;
@@ -29,6 +30,7 @@ use pingora::http::RequestHeader;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+pub use self::accepted::{Accepted, LocalPeer};
 pub use self::admission::{AWAITING_HEAD, Admitted, Capacity, Full, HEAD_READ, MaxConnections};
 pub(super) use self::clients::LargeHead;
 pub use self::clients::{ClientSettings, ClientTimeouts, Clients, InProgress};
@@ -64,6 +66,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The facts of the TLS handshake; `None` without TLS.
     pub tls: Option<Arc<TlsPeer>>,
+    /// The process at the other end of a socket in the file system.
+    pub process: Option<LocalPeer>,
     clients: Arc<Clients>,
     settings: Arc<ClientSettings>,
     /// The fields of a response after which the connection stays open.
@@ -101,21 +105,6 @@ pub struct Connection {
     closing: Option<Closing>,
     /// Whether the sending side is closed.
     is_shut_down: bool,
-}
-
-/// The parts of a connection that do not depend on its protocol.
-pub struct Accepted {
-    pub stream: Box<dyn ClientStream>,
-    /// Bytes that have been read already.
-    pub ahead: Bytes,
-    pub peer: SocketAddr,
-    pub local: SocketAddr,
-    pub tls: Option<Arc<TlsPeer>>,
-    pub clients: Arc<Clients>,
-    pub settings: Arc<ClientSettings>,
-    pub seat: Admitted,
-    /// Cancelled when the listener ends.
-    pub ending: CancellationToken,
 }
 
 /// The current request of a connection and the state of its response.
@@ -203,6 +192,7 @@ impl Connection {
             peer,
             local,
             tls: None,
+            process: None,
             heads: HeadReader::new(settings.error_forms.clone(), settings.max_head),
             clients,
             keep_alive: announced(settings.timeouts.keep_alive),
@@ -226,30 +216,6 @@ impl Connection {
             closing: None,
             is_shut_down: false,
         }
-    }
-
-    /// The stream and its surroundings, for a client that speaks another protocol from its first
-    /// byte on. The received bytes are not parsed.
-    #[must_use]
-    pub fn into_accepted(self) -> Accepted {
-        Accepted {
-            stream: self.stream,
-            ahead: self.received.freeze(),
-            peer: self.peer,
-            local: self.local,
-            tls: self.tls,
-            clients: self.clients,
-            settings: self.settings,
-            seat: self.seat,
-            ending: self.ending,
-        }
-    }
-
-    /// The same over TLS.
-    #[must_use]
-    pub fn over_tls(mut self, peer: TlsPeer) -> Self {
-        self.tls = Some(Arc::new(peer));
-        self
     }
 
     /// The error forms for the client.

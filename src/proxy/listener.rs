@@ -4,6 +4,7 @@
 //! Every worker accepts on its own duplicate of every listening socket and keeps a connection until
 //! its end. So a request never changes threads, and every worker has its own upstream connections.
 
+mod accepting;
 mod opening;
 
 use std::io;
@@ -16,11 +17,12 @@ use std::time::Duration;
 use pingora::tls::load_platform_certs_incl_env_into_store;
 use rustls::RootCertStore;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::accepting::{Accepting, Ends};
 use self::opening::Accepted;
 use super::answer;
 pub use super::bound_socket::{BindError, BoundSocket};
@@ -29,6 +31,7 @@ use super::relay::{self, Policy};
 use super::switch::Switch;
 use super::tls::Turns;
 use super::upstream::Pool;
+use crate::domain::listen::BoundAddress;
 use crate::domain::reason::Reason;
 use crate::telemetry::{ClosedConnection, Reading, RequestMetrics};
 
@@ -105,7 +108,7 @@ impl Workers {
                 // Registers the socket here, so that a failure is reported at the start.
                 let accepting = {
                     let _on_worker = runtime.enter();
-                    TcpListener::from_std(socket.try_clone()?)?
+                    Accepting::new(socket)?
                 };
                 let accept = Accept {
                     service: service.clone(),
@@ -122,7 +125,7 @@ impl Workers {
                 runtime.spawn(accept.run());
             }
         }
-        let addresses = socket.addresses().collect();
+        let addresses = socket.addresses().cloned().collect();
         Ok(Listener {
             addresses,
             stop_accepting,
@@ -144,7 +147,7 @@ impl Drop for Workers {
 
 /// A running listener.
 pub struct Listener {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<BoundAddress>,
     stop_accepting: CancellationToken,
     ending: CancellationToken,
     connections: TaskTracker,
@@ -165,8 +168,14 @@ impl Drop for Listener {
 }
 
 impl Listener {
+    /// Its internet addresses.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().copied()
+        self.addresses.iter().filter_map(BoundAddress::inet)
+    }
+
+    /// All its addresses.
+    pub fn sockets(&self) -> impl Iterator<Item = &BoundAddress> {
+        self.addresses.iter()
     }
 
     /// Replaces what it allows its clients.
@@ -202,7 +211,7 @@ impl Listener {
 struct Accept<P> {
     service: Switch<P>,
     pool: Arc<Pool>,
-    socket: TcpListener,
+    socket: Accepting,
     stop: CancellationToken,
     ending: CancellationToken,
     connections: TaskTracker,
@@ -234,8 +243,8 @@ impl<P: Policy> Accept<P> {
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, peer)) => tokio::select! {
-                    () = self.admit(stream, peer) => {}
+                Ok((stream, ends)) => tokio::select! {
+                    () = self.admit(stream, ends) => {}
                     () = self.stop.cancelled() => return,
                 },
                 Err(error) => self.report(&error).await,
@@ -244,7 +253,8 @@ impl<P: Policy> Accept<P> {
     }
 
     /// Serves a new connection in its own task as soon as a seat is free, or refuses it.
-    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn admit(&self, stream: TcpStream, ends: Ends) {
+        let peer = ends.peer;
         let on_dismissed = || {
             self.metrics.connection_closed(ClosedConnection::MadeRoom);
             if is_first(&self.reported.closed_idle) {
@@ -261,12 +271,9 @@ impl<P: Policy> Accept<P> {
             Ok(seat) => seat,
             Err(full) => return self.refuse(&stream, peer, full),
         };
-        let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else {
-            return;
-        };
         let accepted = Accepted {
             stream,
-            addresses: (peer, local),
+            ends,
             clients: self.clients.clone(),
             seat,
             ending: self.ending.clone(),

@@ -28,7 +28,7 @@ use super::head;
 use super::relay::{Decision, OwnAnswers, Policy};
 use crate::domain::path::{AmbiguousPath, NormalPath};
 use crate::domain::reason::Reason;
-use crate::endpoints::PeerAddress;
+use crate::endpoints::{FromSocketFile, PeerAddress};
 use crate::telemetry::RequestMetrics;
 
 /// Largest request body of the sidecar's endpoints.
@@ -58,10 +58,13 @@ pub async fn answer(
         Ok(Err(BodyError::Broken(error))) => return Err(error),
         Err(_) => return refuse(client, head, access, Reason::BodyTimeout.into()).await,
     };
-    let Some(request) = request(head, path, peer, body) else {
+    let Some(mut request) = request(head, path, peer, body) else {
         let fault = Fault::malformed("the target is no URI");
         return refuse(client, head, access, fault).await;
     };
+    if client.process().is_some() {
+        request.extensions_mut().insert(FromSocketFile);
+    }
     // A router is infallible: its error type has no value.
     let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await
     else {

@@ -30,4 +30,5 @@ mod respond;
 pub mod response_fields;
 pub mod switch;
 pub mod tls;
+mod unix_socket;
 pub mod upstream;

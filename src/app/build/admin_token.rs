@@ -57,6 +57,8 @@ pub(super) struct AdminIdentity {
     hosts: Vec<String>,
     token_file: Option<PathBuf>,
     state_dir: PathBuf,
+    /// Whether a socket in the file system needs no token.
+    needs_none: bool,
 }
 
 impl Build<'_> {
@@ -66,8 +68,15 @@ impl Build<'_> {
             hosts: role.hosts.clone(),
             token_file: role.token_file.clone(),
             state_dir: self.config.state_dir.clone(),
+            needs_none: role.listen.unix().is_some() && role.token_file.is_none(),
         };
-        let make = |key: &AdminIdentity| new_guard(role, &key.state_dir);
+        let make = |key: &AdminIdentity| match key.needs_none {
+            true => Ok(Part::new(
+                Arc::new(Guard::new(None, key.hosts.clone())),
+                |_| {},
+            )),
+            false => new_guard(role, &key.state_dir),
+        };
         let part = self.parts.admin.take(&self.before.admin, key, make);
         Some((**self.note(part)?).clone())
     }

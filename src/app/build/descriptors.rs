@@ -78,8 +78,8 @@ impl Shares {
     /// each listening socket.
     pub(super) fn new(config: &Config, process: &Process) -> Self {
         let listeners = listeners::of(config);
-        let sockets = listeners.iter().flat_map(|it| it.listen.addresses());
-        let taken = sockets.count() * (process.threads + 1);
+        let sockets = |it: &ListenerConfig| it.listen.addresses().count().max(1);
+        let taken = listeners.iter().map(sockets).sum::<usize>() * (process.threads + 1);
         share(listeners, process.descriptors, taken)
     }
 

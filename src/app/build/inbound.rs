@@ -68,7 +68,7 @@ impl Build<'_> {
         let limits = self.limits(listener);
         let service = Inbound::new(listener, gate, upstreams, own, limits, observed);
         Some(Planned {
-            listen: listener.listen,
+            listen: listener.listen.clone(),
             metrics,
             clients,
             service: Service::Inbound(self.switch(service)),

@@ -53,61 +53,42 @@ impl Service {
     }
 }
 
+/// A listener of a section of the configuration.
+macro_rules! listener {
+    ($role:expr, $name:expr, $section:expr) => {
+        ListenerConfig {
+            id: ListenerId::new($role, $name),
+            listen: $section.listen.clone(),
+            max: $section.max_connections,
+            proxies: Vec::new(),
+            tls: $section.tls.clone(),
+        }
+    };
+}
+
 /// The listeners of a configuration.
 pub(super) fn of(config: &Config) -> Vec<ListenerConfig> {
-    let own = |role, name: &str, listen, max, tls: &Option<tls::Config>| ListenerConfig {
-        id: ListenerId::new(role, name),
-        listen,
-        max,
-        proxies: Vec::new(),
-        tls: tls.clone(),
-    };
     let issuer = config.issuer.iter().filter_map(|role| {
         Some(ListenerConfig {
+            id: ListenerId::new(Role::Issuer, ISSUER),
+            listen: role.listen.clone()?,
+            max: role.max_connections,
             proxies: role.trusted_proxies.clone(),
-            ..own(
-                Role::Issuer,
-                ISSUER,
-                role.listen?,
-                role.max_connections,
-                &role.tls,
-            )
+            tls: role.tls.clone(),
         })
     });
     let inbound = config.inbound.iter().map(|it| ListenerConfig {
         proxies: it.trusted_proxies.clone(),
-        ..own(
-            Role::Inbound,
-            &it.name,
-            it.listen,
-            it.max_connections,
-            &it.tls,
-        )
+        ..listener!(Role::Inbound, &it.name, it)
     });
     let outbound = config.outbound.iter();
-    let outbound = outbound.map(|it| {
-        own(
-            Role::Outbound,
-            &it.name,
-            it.listen,
-            it.max_connections,
-            &it.tls,
-        )
-    });
+    let outbound = outbound.map(|it| listener!(Role::Outbound, &it.name, it));
     let local_api = config.local_api.iter();
-    let local_api = local_api.map(|it| {
-        own(
-            Role::LocalApi,
-            LOCAL_API,
-            it.listen,
-            it.max_connections,
-            &it.tls,
-        )
-    });
+    let local_api = local_api.map(|it| listener!(Role::LocalApi, LOCAL_API, it));
     let admin = config.admin.iter();
-    let admin = admin.map(|it| own(Role::Admin, ADMIN, it.listen, it.max_connections, &it.tls));
+    let admin = admin.map(|it| listener!(Role::Admin, ADMIN, it));
     let probes = config.probes.iter();
-    let probes = probes.map(|it| own(Role::Probes, PROBES, it.listen, it.max_connections, &it.tls));
+    let probes = probes.map(|it| listener!(Role::Probes, PROBES, it));
     (issuer.chain(inbound).chain(outbound))
         .chain(local_api)
         .chain(admin)

@@ -57,7 +57,7 @@ impl Build<'_> {
         let observed = (metrics.clone(), self.mark(&id));
         let service = Outbound::new(listener, destinations, elsewhere, observed);
         Some(Planned {
-            listen: listener.listen,
+            listen: listener.listen.clone(),
             metrics,
             clients: self.clients(&id, listener.client_timeouts),
             service: Service::Outbound(self.switch(service)),

@@ -27,7 +27,9 @@ impl Build<'_> {
         let (Some(open), Some(role)) = (open, role) else {
             return;
         };
-        let Some(listen) = role.listen else { return };
+        let Some(listen) = role.listen.clone() else {
+            return;
+        };
         let (issuer, at) = (&open.issuer, Placement::OwnListener);
         let observer = token_observer(&self.process.metrics);
         let router = oauth::issuer_router(issuer.clone(), at, observer, callers.clone());
@@ -47,7 +49,7 @@ impl Build<'_> {
     pub(super) fn local_api(&mut self, credentials: &Credentials) {
         if let Some(api) = &self.config.local_api {
             let router = endpoints::local_api::router(credentials.values().cloned());
-            self.plain_listener(Role::LocalApi, LOCAL_API, api.listen, router);
+            self.plain_listener(Role::LocalApi, LOCAL_API, api.listen.clone(), router);
         }
     }
 
@@ -67,7 +69,7 @@ impl Build<'_> {
         let status = status::status(authorities, credentials, listeners);
         let issuer = open.map(|open| open.issuer.clone());
         let router = endpoints::admin::router(issuer, status, guard);
-        self.plain_listener(Role::Admin, ADMIN, role.listen, router);
+        self.plain_listener(Role::Admin, ADMIN, role.listen.clone(), router);
     }
 
     pub(super) fn probes(
@@ -91,7 +93,7 @@ impl Build<'_> {
             conditions.of(&self.config.readiness),
             self.config.metrics_hosts.clone(),
         );
-        self.plain_listener(Role::Probes, PROBES, listener.listen, router);
+        self.plain_listener(Role::Probes, PROBES, listener.listen.clone(), router);
     }
 
     fn plain_listener(&mut self, role: Role, name: &str, listen: Listen, router: Router) {

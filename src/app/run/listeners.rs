@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use crate::app::build::{ListenerId, Planned, Service};
 use crate::app::error::{StartError, StartErrors};
-use crate::domain::listen::Listen;
+use crate::domain::listen::{BoundAddress, Listen};
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BindError, BoundSocket, Listener, Workers};
 use crate::telemetry::Role;
@@ -49,7 +49,7 @@ impl Listeners {
                 bound.push(None);
                 continue;
             }
-            match self.socket(planned.listen) {
+            match self.socket(&planned.listen) {
                 Ok(socket) => bound.push(Some(socket)),
                 Err(BindError { address, error }) => errors.push(StartError::Bind {
                     listener: planned.id.name.clone(),
@@ -66,11 +66,14 @@ impl Listeners {
     }
 
     /// A socket at an address, which a listener that is served may have already.
-    fn socket(&self, listen: Listen) -> Result<BoundSocket, BindError> {
+    fn socket(&self, listen: &Listen) -> Result<BoundSocket, BindError> {
         let has_it = |served: &&Served| {
-            let has_port = listen.address().port() != 0;
+            if let (Some(served), Some(listen)) = (served.listen.unix(), listen.unix()) {
+                return served.path == listen.path;
+            }
+            let has_port = listen.address().is_some_and(|address| address.port() != 0);
             let is_bound = || served.listener.addresses().eq(listen.addresses());
-            has_port && (served.listen == listen || is_bound())
+            has_port && (served.listen == *listen || is_bound())
         };
         match self
             .served
@@ -78,8 +81,8 @@ impl Listeners {
             .find(has_it)
             .and_then(|served| served.socket.as_ref())
         {
-            Some(socket) => socket.duplicate(),
-            None => BoundSocket::bind(listen),
+            Some(socket) => socket.duplicate(listen),
+            None => BoundSocket::bind(listen.clone()),
         }
     }
 
@@ -110,7 +113,7 @@ impl Listeners {
                     self.served.push(served);
                 }
                 (Some((listener, socket)), _) => {
-                    for address in listener.addresses() {
+                    for address in listener.sockets() {
                         tracing::info!(listener = planned.id.name, %address, "listening");
                     }
                     self.served.push(Served {
@@ -157,10 +160,10 @@ impl Listeners {
         outbound.flat_map(|served| served.listener.addresses())
     }
 
-    pub(super) fn sockets(&self) -> impl Iterator<Item = (ListenerId, SocketAddr)> {
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (ListenerId, BoundAddress)> {
         self.served.iter().flat_map(|served| {
-            let addresses = served.listener.addresses();
-            addresses.map(|address| (served.id.clone(), address))
+            let addresses = served.listener.sockets();
+            addresses.map(|address| (served.id.clone(), address.clone()))
         })
     }
 

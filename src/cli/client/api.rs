@@ -26,7 +26,8 @@ const TOKEN_VARIABLE: &str = "M2M_SIDECAR_ADMIN_TOKEN";
 pub(super) struct Api {
     client: HttpClient,
     base: Url,
-    authorization: HeaderValue,
+    /// `None`: a socket in the file system needs none.
+    authorization: Option<HeaderValue>,
 }
 
 impl Api {
@@ -57,9 +58,11 @@ impl Api {
                 "`--admin` must be an http or https URL without user name and password".to_owned(),
             )
         })?;
+        let is_socket = |config: &Management| config.place.listen.unix().is_some();
         let token = match (given, &config) {
-            (Some(token), _) => token,
-            (None, Some(config)) => configured_token(config)?,
+            (Some(token), _) => Some(token),
+            (None, Some(config)) if connection.admin.is_none() && is_socket(config) => None,
+            (None, Some(config)) => Some(configured_token(config)?),
             (None, None) => bail!(Ended::Usage(format!(
                 "there is no admin token: `--token-file FILE`, the variable {TOKEN_VARIABLE}, \
                  or `--config FILE`"
@@ -82,7 +85,7 @@ impl Api {
                 _ => HttpClient::new(options)?,
             },
             base,
-            authorization: bearer(&token)?,
+            authorization: token.as_ref().map(bearer).transpose()?,
         })
     }
 
@@ -95,7 +98,8 @@ impl Api {
     ) -> anyhow::Result<Value> {
         let base = self.base.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{base}{target}"))?;
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())]);
+        let authorization = self.authorization.clone();
+        let headers = HeaderMap::from_iter(authorization.map(|it| (AUTHORIZATION, it)));
         let answer = self
             .client
             .send_json(method, &url, headers, body.map(Value::to_string))
@@ -167,7 +171,7 @@ fn management(file: &Path) -> anyhow::Result<Management> {
 }
 
 fn configured_url(config: &Management) -> anyhow::Result<String> {
-    if config.place.listen.address().port() == 0 {
+    if (config.place.listen.address()).is_some_and(|address| address.port() == 0) {
         bail!("`admin.listen` takes any free port: name the one it got with `--admin`");
     }
     Ok(cli::base_url(&config.place))

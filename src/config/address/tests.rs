@@ -44,6 +44,41 @@ fn listen_addresses_are_literal_or_localhost() {
 }
 
 #[test]
+fn a_socket_in_the_file_system_may_have_a_mode_and_an_owner() {
+    let parsed = |text: &str| text.parse::<ListenAddress>().map(|parsed| parsed.0);
+    let Ok(Listen::Unix(socket)) = parsed("unix:/run/a.sock,mode=0640,owner=app:web") else {
+        panic!("refused")
+    };
+    assert_eq!(socket.path.to_str(), Some("/run/a.sock"));
+    assert_eq!(socket.mode, Some(0o640));
+    assert_eq!(
+        (socket.user.as_deref(), socket.group.as_deref()),
+        (Some("app"), Some("web"))
+    );
+    let Ok(Listen::Unix(socket)) = parsed("unix:/run/a.sock,owner=:33") else {
+        panic!("refused")
+    };
+    assert_eq!(
+        (socket.mode, socket.user, socket.group.as_deref()),
+        (None, None, Some("33"))
+    );
+    let long = format!("unix:/{}", "a".repeat(100));
+    for text in [
+        "unix:",
+        "unix:run/a.sock",
+        "unix:/run/",
+        "unix:/a,mode=0999",
+        "unix:/a,mode=1777",
+        "unix:/a,mode=60",
+        "unix:/a,group=web",
+        "unix:/a,",
+        &long,
+    ] {
+        assert!(parsed(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn urls_carry_no_credentials() {
     accepts::<HttpUrl>(&["http://a", "https://a:1/b?c=d", "http://[::1]:9/x"]);
     refuses::<HttpUrl>(&[

@@ -216,8 +216,10 @@ fn listen(source: &mut Source<'_>, path: &KeyPath, grpc: Option<&str>) -> String
         );
         return address;
     };
-    let near =
-        |ListenAddress(address): ListenAddress| address.is_loopback().then_some(address.address());
+    let near = |ListenAddress(listen): ListenAddress| {
+        let address = listen.address();
+        address.filter(|address| address.ip().is_loopback())
+    };
     if let Some(address) = address.parse().ok().and_then(near) {
         return address.to_string();
     }

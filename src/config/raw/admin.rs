@@ -12,7 +12,8 @@ use crate::config::value::FilePath;
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Admin {
-    /// The address of the API. Beyond loopback set `tls`: others can read the admin token.
+    /// The address of the API. Beyond loopback set `tls`: others can read the admin token. Or
+    /// `unix:/path` as for `inbound`, by default with mode 0600: it needs no token.
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,

@@ -20,7 +20,8 @@ pub(in crate::config) struct Issuer {
     /// The `iss` claim, exactly as written here. The path of the URL is the base path of the
     /// endpoints.
     pub url: IssuerUrl,
-    /// The issuer's own listener. Optional if an inbound listener has `issuer: true`.
+    /// The issuer's own listener. Optional if an inbound listener has `issuer: true`. Or
+    /// `unix:/path`, as for `inbound`.
     pub listen: Option<ListenAddress>,
     /// TLS of its own listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,

@@ -216,7 +216,8 @@ impl Default for Store {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Probes {
-    /// The address of these endpoints, which need no authentication.
+    /// The address of these endpoints, which need no authentication. Or `unix:/path` as for
+    /// `inbound`.
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,

@@ -149,6 +149,7 @@ pub(in crate::config) struct Outbound {
     /// The name of the listener, used as a metrics label.
     pub name: Name,
     /// The address to listen on: loopback, unless `allowRemote` is set. Port 0 takes a free port.
+    /// Or `unix:/path`, as for `inbound`.
     /// `localhost:PORT` means 127.0.0.1 and ::1.
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
@@ -311,7 +312,8 @@ pub(in crate::config) enum Other {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct LocalApi {
-    /// The address to listen on: loopback only.
+    /// The address to listen on: loopback, or `unix:/path` as for `inbound`, by default with mode
+    /// 0600.
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,

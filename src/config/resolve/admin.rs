@@ -11,7 +11,7 @@ pub(super) fn resolve(
     path: &KeyPath,
     raw: raw::Admin,
 ) -> Option<AdminRole> {
-    if !raw.listen.0.is_loopback() && raw.tls.is_none() {
+    if !raw.listen.0.is_local() && raw.tls.is_none() {
         let message = "beyond loopback the admin token is sent in plain text: set `tls`, or allow \
                        access only through a proxy with TLS";
         resolver.warn(&path.key("listen"), message);
@@ -29,7 +29,7 @@ pub(super) fn resolve(
         resolver.error(&token_path, message);
     }
     Some(AdminRole {
-        listen: raw.listen.0,
+        listen: raw.listen.0.private(),
         tls: resolver.server_tls(path, raw.tls),
         max_connections: resolver.max_connections(path, raw.max_connections),
         token,

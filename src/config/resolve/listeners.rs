@@ -39,7 +39,7 @@ fn check_addresses<'p>(resolver: &mut Resolver<'_>, listeners: impl Iterator<Ite
         let Some(Ok(ListenAddress(address))) = resolver.text(&path).map(str::parse) else {
             continue;
         };
-        if let Some((_, first)) = seen.iter().find(|(other, _)| any_collide(*other, address)) {
+        if let Some((_, first)) = seen.iter().find(|(other, _)| any_collide(other, &address)) {
             resolver.error(&path, format!("this address is already used by `{first}`"));
         } else {
             seen.push((address, path));
@@ -47,7 +47,10 @@ fn check_addresses<'p>(resolver: &mut Resolver<'_>, listeners: impl Iterator<Ite
     }
 }
 
-fn any_collide(a: Listen, b: Listen) -> bool {
+fn any_collide(a: &Listen, b: &Listen) -> bool {
+    if let (Some(a), Some(b)) = (a.unix(), b.unix()) {
+        return a.path == b.path;
+    }
     a.addresses().any(|a| b.addresses().any(|b| collide(a, b)))
 }
 

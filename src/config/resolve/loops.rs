@@ -104,7 +104,7 @@ fn leads_to<'l>(
     });
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
     let is_target = move |listener: &Listener| {
-        let (Some(listen), Some((ip, port))) = (listener.listen, to) else {
+        let (Some(listen), Some((ip, port))) = (&listener.listen, to) else {
             return false;
         };
         let is_at = |listen: SocketAddr| {

@@ -100,11 +100,11 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 /// Resolves the section `probes` alone.
 pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Place> {
     let probes: Option<raw::Probes> = Resolver::new(tree, findings).top("probes");
-    probes.map(|probes| place(&probes.listen, probes.tls))
+    probes.map(|probes| place(probes.listen, probes.tls))
 }
 
 /// The place of a listener. Files are not read.
-fn place(listen: &ListenAddress, tls: Option<raw::ServerTls>) -> Place {
+fn place(listen: ListenAddress, tls: Option<raw::ServerTls>) -> Place {
     Place {
         listen: listen.0,
         certificate: tls.map(|tls| tls.cert_file.0),
@@ -116,7 +116,7 @@ pub(super) fn management(tree: &Node, findings: &mut Findings) -> Option<Managem
     let mut resolver = Resolver::new(tree, findings);
     let admin: raw::Admin = resolver.top("admin")?;
     Some(Management {
-        place: place(&admin.listen, admin.tls),
+        place: place(admin.listen, admin.tls),
         token_file: admin.token_file.map(|file| file.0),
         state_dir: state_dir(&mut resolver),
     })

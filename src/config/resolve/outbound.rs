@@ -33,7 +33,7 @@ pub(super) fn resolve(
         },
     };
     Some(outbound::Config {
-        listen: raw.listen.0,
+        listen: raw.listen.0.clone(),
         tls: resolver.server_tls(path, raw.tls.take()),
         client_timeouts,
         max_connections: resolver.max_connections(path, raw.max_connections),
@@ -46,7 +46,7 @@ pub(super) fn resolve(
 }
 
 fn check_exposure(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Outbound) {
-    if !raw.listen.0.is_loopback() && !raw.allow_remote {
+    if !raw.listen.0.is_local() && !raw.allow_remote {
         let message = "other machines can reach this address and use the credential: listen on \
                        loopback, or set `allowRemote: true`";
         resolver.error(&path.key("listen"), message);
@@ -218,7 +218,7 @@ pub(super) fn resolve_local_api(
     path: &KeyPath,
     raw: raw::LocalApi,
 ) -> Option<OwnListener> {
-    if !raw.listen.0.is_loopback() {
+    if !raw.listen.0.is_local() {
         resolver.error(
             &path.key("listen"),
             "this API gives out tokens: listen on loopback only",
@@ -226,7 +226,7 @@ pub(super) fn resolve_local_api(
     }
     let max_connections = resolver.max_connections(path, raw.max_connections);
     Some(OwnListener {
-        listen: raw.listen.0,
+        listen: raw.listen.0.private(),
         max_connections,
         tls: resolver.server_tls(path, raw.tls),
     })

@@ -24,7 +24,7 @@ use super::audit;
 use crate::domain::hash::sha256_parts;
 use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
-use crate::endpoints::PeerAddress;
+use crate::endpoints::{FromSocketFile, PeerAddress};
 use crate::issuer::client_secret::is_beyond_guessing;
 use crate::limits::guesses::{Allowance, BucketKey, Buckets, neighbourhood, network};
 
@@ -70,11 +70,10 @@ struct AdminToken {
 }
 
 impl AdminTokens {
-    fn new(token: SecretString) -> Self {
-        Self(ArcSwap::from_pointee(vec![AdminToken {
-            token,
-            ends_at: None,
-        }]))
+    fn new(token: Option<SecretString>) -> Self {
+        let ends_at = None;
+        let token = token.map(|token| AdminToken { token, ends_at });
+        Self(ArcSwap::from_pointee(Vec::from_iter(token)))
     }
 
     /// Makes another token valid; the present ones stay valid for `grace`. Returns whether that is
@@ -235,12 +234,12 @@ impl Guesses {
 }
 
 impl Guard {
-    /// Accepts requests with this token whose `Host` is an IP address, `localhost` or one of
-    /// `hosts`.
+    /// Accepts requests with this token, or from a socket in the file system, whose `Host` is an IP
+    /// address, `localhost` or one of `hosts`.
     #[must_use]
-    pub fn new(token: SecretString, hosts: Vec<String>) -> Self {
+    pub fn new(token: impl Into<Option<SecretString>>, hosts: Vec<String>) -> Self {
         Self {
-            tokens: Arc::new(AdminTokens::new(token)),
+            tokens: Arc::new(AdminTokens::new(token.into())),
             hosts,
             guesses: Guesses::new(),
         }
@@ -256,7 +255,9 @@ impl Guard {
         let headers = request.headers();
         self.check_host(headers)?;
         check_site(headers)?;
-        self.check_token(request)?;
+        if request.extensions().get::<FromSocketFile>().is_none() {
+            self.check_token(request)?;
+        }
         check_content_type(request.method(), headers)
     }
 

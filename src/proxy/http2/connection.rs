@@ -84,6 +84,7 @@ impl Connection {
             peer,
             local,
             tls,
+            process,
             clients,
             settings,
             seat,
@@ -108,7 +109,13 @@ impl Connection {
         Some(Self {
             h2,
             pings,
-            shared: Arc::new(Shared::new((peer, local), tls, settings, watch, clients)),
+            shared: Arc::new(Shared::new(
+                (peer, local),
+                (tls, process),
+                settings,
+                watch,
+                clients,
+            )),
             seat,
             ended,
             deadlines: Deadlines::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::frames::Watch;
-use crate::proxy::connection::{ClientSettings, Clients, InProgress};
+use crate::proxy::connection::{ClientSettings, Clients, InProgress, LocalPeer};
 use crate::proxy::tls::TlsPeer;
 
 /// The state that the streams of a connection share.
@@ -13,6 +13,7 @@ pub(super) struct Shared {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub tls: Option<Arc<TlsPeer>>,
+    pub process: Option<LocalPeer>,
     pub settings: Arc<ClientSettings>,
     pub watch: Arc<Watch>,
     clients: Arc<Clients>,
@@ -24,7 +25,7 @@ impl Shared {
     /// The state of a connection between these addresses.
     pub fn new(
         (peer, local): (SocketAddr, SocketAddr),
-        tls: Option<Arc<TlsPeer>>,
+        (tls, process): (Option<Arc<TlsPeer>>, Option<LocalPeer>),
         settings: Arc<ClientSettings>,
         watch: Arc<Watch>,
         clients: Arc<Clients>,
@@ -33,6 +34,7 @@ impl Shared {
             peer,
             local,
             tls,
+            process,
             settings,
             watch,
             clients,

@@ -17,7 +17,7 @@ use super::sending::Sending;
 use super::shared::Shared;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
-use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress};
+use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress, LocalPeer};
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
@@ -33,6 +33,7 @@ pub struct Stream {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub tls: Option<Arc<TlsPeer>>,
+    pub process: Option<LocalPeer>,
     /// The request as it was received.
     head: RequestHeader,
     request_body: RequestBody,
@@ -62,6 +63,7 @@ impl Stream {
             peer: shared.peer,
             local: shared.local,
             tls: shared.tls.clone(),
+            process: shared.process,
             head: request.clone(),
             request_body: head.body,
             expects_continue: !is_body_done && request.headers.contains_key(header::EXPECT),

@@ -29,6 +29,7 @@ async fn accepted(ending: &CancellationToken) -> (Accepted, DuplexStream) {
         peer,
         local: peer,
         tls: None,
+        process: None,
         settings: clients.settings(),
         clients,
         seat,

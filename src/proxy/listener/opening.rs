@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::accepting::Ends;
 use super::{Reported, is_first};
 use crate::proxy::access;
 use crate::proxy::connection::{Admitted, Clients, Connection, FIRST_BYTE_TIMEOUT};
@@ -14,11 +16,13 @@ use crate::proxy::fault::Fault;
 use crate::proxy::tls::{self, Failure, First, ServerTls, TlsClient, TlsPeer, Turns};
 use crate::telemetry::{ClosedConnection, RequestMetrics};
 
+/// How long a handshake that has begun may take after the end of the listener.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
+
 /// An accepted socket with a seat.
 pub(super) struct Accepted {
     pub stream: TcpStream,
-    /// Those of the client and of the listener.
-    pub addresses: (SocketAddr, SocketAddr),
+    pub ends: Ends,
     pub clients: Arc<Clients>,
     pub seat: Admitted,
     /// Cancelled when the listener ends.
@@ -39,8 +43,14 @@ enum NotOpened {
 impl Accepted {
     /// A connection without TLS.
     pub fn plain(self) -> Connection {
+        let Ends {
+            peer,
+            local,
+            process,
+        } = self.ends;
         let stream = Box::new(self.stream);
-        Connection::new(stream, self.addresses, self.clients, self.seat, self.ending)
+        Connection::new(stream, (peer, local), self.clients, self.seat, self.ending)
+            .of_process(process)
     }
 
     /// A connection over TLS; `None` if the handshake fails, which is counted and logged.
@@ -51,7 +61,7 @@ impl Accepted {
         metrics: &RequestMetrics,
         reported: &Reported,
     ) -> Option<Connection> {
-        let peer = self.addresses.0;
+        let peer = self.ends.peer;
         let failure = match self.open(tls, turns).await {
             Ok(connection) => {
                 metrics.handshake_ended("ok");
@@ -87,7 +97,7 @@ impl Accepted {
         }
         let Self {
             stream,
-            addresses,
+            ends,
             clients,
             seat,
             ending,
@@ -95,14 +105,20 @@ impl Accepted {
         let opened = tokio::select! {
             opened = timeout_at(end, tls::handshake(tls, stream, turns)) => opened,
             () = seat.dismissed() => return Err(NotOpened::Silently),
-            () = ending.cancelled() => return Err(NotOpened::Silently),
+            () = late(&ending) => return Err(NotOpened::Silently),
         };
         let opened: Result<(TlsClient, TlsPeer), _> = opened
             .unwrap_or(Err(Failure::TIMEOUT))
             .map_err(NotOpened::Failed);
         let (stream, peer) = opened?;
-        let connection = Connection::new(Box::new(stream), addresses, clients, seat, ending);
-        Ok(connection.over_tls(peer))
+        let connection = Connection::new(
+            Box::new(stream),
+            (ends.peer, ends.local),
+            clients,
+            seat,
+            ending,
+        );
+        Ok(connection.of_process(ends.process).over_tls(peer))
     }
 
     /// Waits until another connection needs the seat, or the listener ends.
@@ -115,11 +131,17 @@ impl Accepted {
 
     async fn refuse_plain_http(self, metrics: &RequestMetrics) {
         let fault = Fault::malformed(Failure::PLAINTEXT.text);
-        access::refused_head(metrics, self.addresses.0, &fault);
+        access::refused_head(metrics, self.ends.peer, &fault);
         let mut connection = self.plain();
         connection.write_refusal(&fault);
         connection.close().await;
     }
+}
+
+/// Waits until the listener has ended and a handshake that has begun had time to end.
+async fn late(ending: &CancellationToken) {
+    ending.cancelled().await;
+    tokio::time::sleep(LAST_HANDSHAKES).await;
 }
 
 /// Logs a failed handshake; the first one of a listener as a warning.

@@ -239,6 +239,8 @@ impl Current {
         };
         let certificates = Certificates::new(&content.pairs);
         let mut server = builder.with_cert_resolver(Arc::new(certificates));
+        // The server's order, as scanners of weak configurations want it.
+        server.ignore_client_order = true;
         server.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         // Tickets are encrypted with keys that change every six hours and are kept nowhere.
         server.ticketer = Ticketer::new().map_err(|error| failed(&error))?;

@@ -206,7 +206,7 @@ fn only_the_token_lets_in() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replaced_token_counts_for_the_grace_period_only() {
-    let tokens = AdminTokens::new("first".into());
+    let tokens = AdminTokens::new(Some("first".into()));
     let good = |tokens: &AdminTokens| {
         ["first", "second", "third"].map(|token| tokens.contain(&SecretString::from(token)))
     };
