@@ -54,4 +54,5 @@ mod tidy;
 mod tls;
 mod token_requests;
 mod tokens;
+mod unix_sockets;
 mod upstreams;

@@ -219,10 +219,11 @@ fn check_reports_an_unsafe_address_or_token_of_the_api() {
             1,
             "one line",
         ),
+        ("listen: \"unix:/run/admin.sock\"".to_owned(), 0, ""),
         (
-            "listen: \"unix:/run/admin.sock\"".to_owned(),
+            "listen: \"unix:run/admin.sock\"".to_owned(),
             1,
-            "not supported yet",
+            "must begin with `/`",
         ),
         ("listen: 127.0.0.1:8080".to_owned(), 1, "already used by"),
     ] {

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use time::OffsetDateTime;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -165,8 +166,24 @@ impl TlsClient {
     ) -> io::Result<Connection<TlsStream<TcpStream>>> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
+        self.handshake(tcp, name).await
+    }
+
+    /// The same over a connected stream.
+    pub async fn over<S>(&self, stream: S, name: &str) -> Connection<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let opened = self.handshake(stream, name).await;
+        opened.unwrap_or_else(|error| panic!("no handshake: {error}"))
+    }
+
+    async fn handshake<S>(&self, stream: S, name: &str) -> io::Result<Connection<TlsStream<S>>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let name = ServerName::try_from(name.to_owned()).expect("a valid name");
-        let handshake = TlsConnector::from(self.0.clone()).connect(name, tcp);
+        let handshake = TlsConnector::from(self.0.clone()).connect(name, stream);
         let stream = tokio::time::timeout(WAIT_LIMIT, handshake).await;
         stream.expect("the handshake ends").map(Connection::over)
     }

@@ -1,7 +1,13 @@
 //! Certificates and configurations that change while the sidecar runs.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::{NAME, World, ask, replace, shown, yaml};
-use crate::support::client::get;
+use crate::support::certificates::{CertificateAuthority, Issued, TlsClient};
+use crate::support::client::try_send_raw;
 use crate::support::{logs, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,9 +115,14 @@ async fn a_new_configuration_changes_the_tls_of_a_listener_that_stays() {
         .expect("the line");
     let without = with_tls.replace(line, "");
     world.sidecar.replace(&without).await.expect("it is valid");
-    assert_eq!(get(address, "/x", &[]).await.status, 200);
+    // A connection that the ending listener has accepted is closed without an answer.
+    let status = async || {
+        let answer = try_send_raw(address, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        answer.map_or(0, |answer| answer.status)
+    };
+    until("it is plain", async || status().await == 200).await;
     world.sidecar.replace(&with_tls).await.expect("it is valid");
-    assert_eq!(get(address, "/x", &[]).await.status, 400);
+    until("it has TLS", async || status().await == 400).await;
     let mut connection = world.client().open(address, NAME).await;
     assert_eq!(ask(&mut connection, "/x").await.status, 200);
     // A pair that cannot be used changes nothing.
@@ -126,5 +137,75 @@ async fn a_new_configuration_changes_the_tls_of_a_listener_that_stays() {
         "{refused}"
     );
     assert_eq!(ask(&mut connection, "/x").await.status, 200);
+    world.sidecar.stop().await;
+}
+
+/// Connects and sends requests until the time is over: how many were answered.
+async fn call(address: SocketAddr, client: TlsClient, end: Instant) -> usize {
+    let mut answered = 0;
+    while Instant::now() < end {
+        // A part of the connections is resumed.
+        let mut connection = client.open(address, NAME).await;
+        for _ in 0..5 {
+            assert_eq!(ask(&mut connection, "/x").await.status, 200);
+            answered += 1;
+        }
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_change_under_load_fail_no_request() {
+    let clients = CertificateAuthority::new("the clients' authority");
+    let next = CertificateAuthority::new("the next authority of clients");
+    let tls = ", clientCertificate: required, clientCaFile: \"@DIR@/clients.pem\", \
+               clientCrlFile: \"@DIR@/clients.crl\"";
+    let lists =
+        |revoked: &[&Issued]| [clients.revoked(revoked, 3600), next.revoked(&[], 3600)].concat();
+    let world = World::with(tls, |_, builder| {
+        let builder = builder.file("clients.pem", &clients.pem);
+        builder.file("clients.crl", lists(&[]))
+    })
+    .await;
+    let address = world.address();
+    let showing = |issued: &Issued| TlsClient::showing(&world.authority.pem, issued);
+    let (kept, withdrawn) = (clients.client("kept"), clients.client("withdrawn"));
+    let mut before = showing(&withdrawn).open(address, NAME).await;
+    let first = shown(&mut before);
+    let end = Instant::now() + Duration::from_secs(6);
+    let callers = (0..8).map(|_| tokio::spawn(call(address, showing(&kept), end)));
+    let callers: Vec<_> = callers.collect();
+    let renewed = world.authority.server(&[NAME]);
+    let mark = logs::mark();
+    replace(&world.sidecar.path("tls.key"), &renewed.key_pem);
+    replace(&world.sidecar.path("tls.crt"), &renewed.cert_pem);
+    replace(
+        &world.sidecar.path("clients.pem"),
+        &[clients.pem.as_str(), &next.pem].concat(),
+    );
+    replace(&world.sidecar.path("clients.crl"), &lists(&[&withdrawn]));
+    for what in [
+        "certificate of api",
+        "client authorities of api",
+        "revoked client certificates",
+    ] {
+        logs::wait_for_line(mark, &["took over a changed file", what]).await;
+    }
+    let mut answered = 0;
+    for caller in callers {
+        answered += caller.await.expect("no request fails");
+    }
+    assert!(answered > 100, "{answered}");
+    // The next handshake sees the new state of each file.
+    let mut now = showing(&next.client("new")).open(address, NAME).await;
+    assert_ne!(shown(&mut now), first);
+    assert_eq!(ask(&mut now, "/x").await.status, 200);
+    let mut refused = match showing(&withdrawn).try_open(address, NAME).await {
+        Err(_) => return world.sidecar.stop().await,
+        Ok(connection) => connection,
+    };
+    // With TLS 1.3 a client is told of its refusal when it reads.
+    refused.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(refused.try_answer("GET").await.is_err());
     world.sidecar.stop().await;
 }
