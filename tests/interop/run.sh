@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Independent clients against the issuer, by discovery only: Authlib and requests-oauthlib (Python), openid-client and
 # oauth4webapi with jose (Node), the `oauth2` crate (Rust). M2M_PARTS lists the parts that each tries: those that the
-# configuration accepts and the metadata advertise. At the end outbound.sh tests the sidecar as a client.
+# configuration accepts and the metadata advertise. At the end outbound.sh tests the sidecar as a client, and
+# grpc_programs.py as a proxy of gRPC with grpcio.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
@@ -93,3 +94,5 @@ node "$tools/openid_client.mjs"
 node "$tools/oauth4webapi_client.mjs"
 "$tools/rust/debug/m2m-sidecar-interop"
 ./outbound.sh
+mkdir "$data/grpc"
+"$python" grpc_programs.py "$sidecar" "$data/grpc"
