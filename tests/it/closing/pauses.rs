@@ -23,7 +23,8 @@ struct World {
     listeners: [String; 2],
 }
 
-/// A listener of each kind, with these timeouts.
+/// A listener of each kind, with these timeouts. Nothing listens at the authority: a fetch from the
+/// upstream would take a scripted answer.
 async fn world(timeouts: &str) -> World {
     let upstream = Upstream::start();
     let listeners = ["in", "out"].map(|kind| format!("{kind}{}", upstream.address().port()));
@@ -31,7 +32,7 @@ async fn world(timeouts: &str) -> World {
     let yaml = format!(
         r#"
 stateDir: "@DIR@"
-authorities: {{ a: {{ issuer: "{0}" }} }}
+authorities: {{ a: {{ issuer: "http://127.0.0.1:1" }} }}
 inbound:
   - {{ name: {inbound}, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any,
       {timeouts}, rules: [{{ paths: ["/**"], access: public }}] }}
