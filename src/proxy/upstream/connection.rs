@@ -19,6 +19,10 @@ use super::stream::UpstreamStream;
 
 /// A connection or a stream that carries one request at a time. It has no timers; the relay polls
 /// it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost the usual request an allocation"
+)]
 pub enum UpstreamConnection {
     Http1(Http1Connection),
     Http2(Box<Http2Stream>),

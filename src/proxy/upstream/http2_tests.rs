@@ -114,7 +114,7 @@ async fn a_request_and_its_answer_cross_whole() {
             )
         });
         out.send_trailers(HeaderMap::from_iter(trailers)).unwrap();
-        running
+        Some(running)
     };
     let ask = async {
         let trailers = HeaderMap::from_iter([(
