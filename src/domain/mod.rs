@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod clock;
+pub mod cookies;
 pub mod duration;
 pub mod encryption;
 pub mod error_form;
@@ -32,3 +33,4 @@ pub mod scope;
 pub mod secret;
 pub mod settings;
 pub mod web_origin;
+pub mod websocket;

@@ -235,10 +235,11 @@ reasons! {
         "The program uses the listener as an HTTPS proxy. Configure it to call `http://` URLs: an \
          outbound listener uses https to the upstream itself. A forward proxy is configured by \
          `http_proxy`, not by `https_proxy`.",
-    /// The request opens a WebSocket, which is not supported.
+    /// The request asks for a WebSocket, but its handshake is not valid.
     WebSocket = "websocket" =>
-        "WebSockets are not supported yet. Configure the client to use another transport (long \
-         polling, server-sent events), or let it reach the service directly.",
+        "`error_description`, and `detail` in the log line, name the rule of RFC 6455 that the \
+         handshake breaks. The client is no WebSocket library of today, or a proxy in between \
+         changes the headers.",
     /// A browser page of another site sent the request.
     CrossSite = "cross_site" =>
         "A browser page of another site tried to use the listener and was refused. The cause is \
@@ -246,7 +247,7 @@ reasons! {
          Outbound \
          listeners are for programs. If a page needs the API, give it its own authorization, or \
          add \
-         its origin to `allowedOrigins`. Do the same for a program that sends a `Referer` of \
+         its origin to `allowedOrigins`. On inbound listeners this concerns WebSockets only. Do the same for a program that sends a `Referer` of \
          another host.",
     /// The request already has an `Authorization` header, and the listener does not overwrite it.
     OwnAuthorization = "own_authorization" =>

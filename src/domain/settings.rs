@@ -299,6 +299,9 @@ pub struct InboundSettings {
     /// Whether `Cache-Control: private` is added to responses to requests that need a token, so
     /// that no shared cache stores them. Responses with `no-store` or `private` stay unchanged.
     pub private_cache: bool,
+    /// Whether WebSockets, gRPC streams and other long responses end with their token: when it
+    /// expires or is revoked, its key is withdrawn, or its client is disabled.
+    pub streams: Streams,
 }
 
 impl Default for InboundSettings {
@@ -309,6 +312,7 @@ impl Default for InboundSettings {
             preserve_host: true,
             error_format: ErrorFormat::Oauth,
             private_cache: true,
+            streams: Streams::EndWithToken,
         }
     }
 }
@@ -322,6 +326,22 @@ pub enum TokenLocation {
     /// `Authorization: Basic`, with the token as user name or password: for git, pip and devices
     /// that support nothing else.
     Basic,
+    /// The cookie `tokenCookie` of a request for a WebSocket. It needs `allowedOrigins`.
+    WebsocketCookie,
+    /// The subprotocol after `Bearer` in a request for a WebSocket: `Sec-WebSocket-Protocol:
+    /// Bearer, TOKEN`.
+    WebsocketSubprotocol,
+}
+
+/// Whether streams end with their token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Streams {
+    /// They end within 5s.
+    #[default]
+    EndWithToken,
+    /// They end when one side closes them.
+    UntilClosed,
 }
 
 /// Whether the upstream gets the token itself.

@@ -6,10 +6,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
-use super::{Refusal, TokenLocations};
+use super::{Refusal, TokenLocations, TokenPlace};
+use crate::domain::cookies;
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::websocket::{self, Offered};
 use crate::jose::verify::{ClaimedToken, Jws};
 
 /// The text of an unverified bearer token: a b64token of at most 64 KiB. It has no `Debug` output.
@@ -23,7 +25,7 @@ impl<'r> BearerToken<'r> {
     /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`], [`Reason::MalformedAuthorization`] or
     /// [`Reason::TokenTooLarge`].
     pub fn extract(headers: &'r HeaderMap) -> Result<Self, Refusal> {
-        let found = FoundToken::of_request(headers, TokenLocations::default());
+        let found = FoundToken::in_header(headers, &TokenLocations::default());
         let presented = match found.map_err(Refusal::new)? {
             FoundToken::Sent(presented) => presented,
             FoundToken::Decoded(_) => return Err(Refusal::new(Reason::NoToken)),
@@ -71,12 +73,82 @@ pub(super) enum FoundToken<'r> {
 }
 
 impl<'r> FoundToken<'r> {
-    /// The token at one of these places of a request's headers.
+    /// The token of a request.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn of_request(headers: &'r HeaderMap, locations: &TokenLocations) -> Result<Self, Reason> {
+        Self::find(headers, locations).map(|(token, _)| token)
+    }
+
+    /// The token of a request, and its place: the first of cookie, subprotocol and header that has
+    /// one and is a location of the listener. Cookie and subprotocol are read on requests for a
+    /// WebSocket only.
     ///
     /// # Errors
     /// [`Reason::NoToken`], [`Reason::TwoAuthorizations`], [`Reason::MalformedAuthorization`] or
     /// [`Reason::MalformedToken`].
-    pub fn of_request(headers: &'r HeaderMap, locations: TokenLocations) -> Result<Self, Reason> {
+    pub fn find(
+        headers: &'r HeaderMap,
+        locations: &TokenLocations,
+    ) -> Result<(Self, TokenPlace), Reason> {
+        if locations.are_of_websockets() && websocket::asks(headers) {
+            for place in [TokenPlace::Cookie, TokenPlace::Subprotocol] {
+                if let Some(token) = Self::of_websocket(place, headers, locations)? {
+                    return Ok((Self::Sent(token), place));
+                }
+            }
+        }
+        let found = Self::in_header(headers, locations)?;
+        Ok((found, TokenPlace::Authorization))
+    }
+
+    /// The token at a place.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn at(
+        place: TokenPlace,
+        headers: &'r HeaderMap,
+        locations: &TokenLocations,
+    ) -> Result<Self, Reason> {
+        if place == TokenPlace::Authorization {
+            return Self::in_header(headers, locations);
+        }
+        let found = Self::of_websocket(place, headers, locations)?;
+        found.map(Self::Sent).ok_or(Reason::NoToken)
+    }
+
+    /// The token in the cookie or the subprotocol; `None` if there is none, or the listener does
+    /// not look there.
+    fn of_websocket(
+        place: TokenPlace,
+        headers: &'r HeaderMap,
+        locations: &TokenLocations,
+    ) -> Result<Option<PresentedToken<'r>>, Reason> {
+        match (place, &locations.websocket_cookie) {
+            (TokenPlace::Cookie, Some(name)) => {
+                let mut values = cookies::values(headers, name);
+                let token = values.next();
+                // Servers differ in the one that they read.
+                if values.next().is_some() {
+                    return Err(Reason::TwoAuthorizations);
+                }
+                Ok(token.filter(|token| !token.is_empty()).map(PresentedToken))
+            }
+            (TokenPlace::Subprotocol, _) if locations.websocket_subprotocol => {
+                match websocket::offered_token(headers) {
+                    Offered::Nothing => Ok(None),
+                    Offered::Token(token) => Ok(Some(PresentedToken(token))),
+                    Offered::Two => Err(Reason::TwoAuthorizations),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The token of the `Authorization` header.
+    fn in_header(headers: &'r HeaderMap, locations: &TokenLocations) -> Result<Self, Reason> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Reason::NoToken)?;
         if values.next().is_some() {
@@ -174,7 +246,7 @@ fn trim_spaces(mut bytes: &[u8]) -> &[u8] {
 #[must_use]
 pub fn claimed_token(
     headers: &HeaderMap,
-    locations: TokenLocations,
+    locations: &TokenLocations,
     with_audience: bool,
 ) -> Option<ClaimedToken> {
     let found = FoundToken::of_request(headers, locations).ok()?;
@@ -273,15 +345,20 @@ mod tests {
         );
     }
 
+    fn at(bearer: bool, basic: bool) -> TokenLocations {
+        TokenLocations {
+            bearer,
+            basic,
+            ..TokenLocations::default()
+        }
+    }
+
     fn in_basic(credentials: &str) -> Result<String, Reason> {
         let mut headers = HeaderMap::new();
         let value = format!("Basic {}", STANDARD.encode(credentials));
         headers.append(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
-        let locations = TokenLocations {
-            bearer: true,
-            basic: true,
-        };
-        let found = FoundToken::of_request(&headers, locations)?;
+        let locations = at(true, true);
+        let found = FoundToken::of_request(&headers, &locations)?;
         Ok(found.token().checked()?.text().to_owned())
     }
 
@@ -312,24 +389,14 @@ mod tests {
         }
         let mut headers = HeaderMap::new();
         headers.append(AUTHORIZATION, HeaderValue::from_static("Basic YS5iLmM6"));
-        let found = |bearer, basic| {
-            FoundToken::of_request(&headers, TokenLocations { bearer, basic }).map(drop)
-        };
+        let found = |bearer, basic| FoundToken::of_request(&headers, &at(bearer, basic)).map(drop);
         assert_eq!(found(true, false), Err(Reason::NoToken));
         assert_eq!(found(false, true), Ok(()));
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic YS5iLmM6!"));
-        let both = TokenLocations {
-            bearer: true,
-            basic: true,
-        };
-        let broken = FoundToken::of_request(&headers, both).map(drop);
+        let broken = FoundToken::of_request(&headers, &at(true, true)).map(drop);
         assert_eq!(broken, Err(Reason::MalformedAuthorization));
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer a.b.c"));
-        let basic_only = TokenLocations {
-            bearer: false,
-            basic: true,
-        };
-        let other = FoundToken::of_request(&headers, basic_only).map(drop);
+        let other = FoundToken::of_request(&headers, &at(false, true)).map(drop);
         assert_eq!(other, Err(Reason::NoToken));
     }
 

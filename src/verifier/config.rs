@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -14,6 +15,7 @@ use crate::domain::issuer_name::IssuerName;
 use crate::domain::oauth::DEFAULT_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::settings::{CorsPreflight, Mode, PathCase, Profile};
+use crate::domain::web_origin::WebOrigin;
 use crate::http_client::FetchTimeouts;
 use crate::jose::{ALGORITHMS, Algorithm};
 
@@ -42,15 +44,21 @@ pub struct Config {
     pub mode: Mode,
     /// How CORS preflights are handled.
     pub cors_preflight: CorsPreflight,
+    /// The web origins whose pages may open WebSockets; `None`: all.
+    pub allowed_origins: Option<Vec<WebOrigin>>,
 }
 
 /// The places of requests where a listener looks for tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenLocations {
     /// `Authorization: Bearer` (RFC 6750 §2.1).
     pub bearer: bool,
     /// `Authorization: Basic` (RFC 7617), with the token as user name or password.
     pub basic: bool,
+    /// The cookie with this name, on requests for a WebSocket.
+    pub websocket_cookie: Option<Arc<str>>,
+    /// The subprotocol behind `Bearer`, on requests for a WebSocket.
+    pub websocket_subprotocol: bool,
 }
 
 impl Default for TokenLocations {
@@ -58,6 +66,8 @@ impl Default for TokenLocations {
         Self {
             bearer: true,
             basic: false,
+            websocket_cookie: None,
+            websocket_subprotocol: false,
         }
     }
 }

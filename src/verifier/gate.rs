@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::ORIGIN;
+use http::{HeaderMap, HeaderValue};
+
 use super::bearer::FoundToken;
 use super::rules::{InvalidRules, Rule, Rules, TwoReadings};
 use super::{
     Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal, Request,
-    TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken, preflight,
+    TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken, WatchedToken, preflight,
 };
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
+use crate::domain::web_origin::WebOrigin;
+use crate::domain::websocket;
 
 /// Permission to forward one request. Only [`Gate::decide`] gives one.
 pub struct Permit {
@@ -89,6 +94,8 @@ pub struct Gate {
     rules: Rules,
     mode: Mode,
     cors_preflight: CorsPreflight,
+    /// The web origins whose pages may open WebSockets; `None`: all.
+    allowed_origins: Option<Vec<WebOrigin>>,
 }
 
 impl Gate {
@@ -111,17 +118,32 @@ impl Gate {
         };
         Ok(Self {
             tokens: TokenVerifier::new(policy, authorities, clock).observed(observe_cache),
-            locations: config.token_locations,
             rules,
             mode: config.mode,
             cors_preflight: config.cors_preflight,
+            locations: config.token_locations.clone(),
+            allowed_origins: config.allowed_origins.clone(),
         })
+    }
+
+    /// Where the token of a request is.
+    #[must_use]
+    pub fn locations(&self) -> &TokenLocations {
+        &self.locations
     }
 
     /// Whether refused requests are stopped, unless their rule says otherwise.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Watches the token of a request's stream, which [`Gate::decide`] has verified.
+    #[must_use]
+    pub fn watch(&self, token: VerifiedToken, headers: &HeaderMap) -> WatchedToken<'_> {
+        let place = self.locations.place_in(headers);
+        let text = || self.locations.token_at(place?, headers);
+        WatchedToken::new(&self.tokens, token, text)
     }
 
     /// Decides about one request. Only a valid token reveals that no rule matches a path: to
@@ -156,10 +178,39 @@ impl Gate {
             let permit = self.authorize(rule, mode, request, observer).await?;
             (rule, permit)
         };
-        Ok(Permit {
+        let permit = Permit {
             mode,
             rule: rule.map(Rule::position),
             timeout: rule.and_then(Rule::timeout),
+            ..permit
+        };
+        self.check_origin(permit, request)
+    }
+
+    /// Refuses a WebSocket of a page that may not open one (RFC 6455 §10.2): browsers send cookies
+    /// with it whatever page asks. A program sends no `Origin`.
+    fn check_origin(&self, permit: Permit, request: &Request<'_>) -> Result<Permit, Refusal> {
+        let Some(allowed) = &self.allowed_origins else {
+            return Ok(permit);
+        };
+        let is_allowed = |origin: &HeaderValue| {
+            let origin = origin.to_str().ok().and_then(|it| it.parse().ok());
+            origin.is_some_and(|origin| allowed.contains(&origin))
+        };
+        let mut origins = request.headers.get_all(ORIGIN).iter();
+        let is_refused = permit.would_be_refused;
+        if is_refused || !websocket::asks(request.headers) || origins.all(is_allowed) {
+            return Ok(permit);
+        }
+        let refusal = Refusal {
+            token: permit.token.clone(),
+            ..Refusal::new(Reason::CrossSite)
+        };
+        let (timeout, rule) = (permit.timeout, permit.rule);
+        let permit = refuse(permit.mode, refusal, permit.token)?;
+        Ok(Permit {
+            timeout,
+            rule,
             ..permit
         })
     }
@@ -232,7 +283,7 @@ impl Gate {
         observer: &mut impl CheckObserver,
     ) -> Result<VerifiedToken, Refusal> {
         observer.checking(Check::Form);
-        let found = FoundToken::of_request(request.headers, self.locations);
+        let found = FoundToken::of_request(request.headers, &self.locations);
         let found = found.map_err(Refusal::new)?;
         let presented = found.token();
         let verified = self.tokens.verify_observed(presented, observer).await;

@@ -12,6 +12,7 @@ mod config;
 mod discovery;
 mod gate;
 mod key_file;
+mod locations;
 mod preflight;
 mod recent;
 mod refusal;
@@ -21,6 +22,7 @@ pub mod rules;
 mod share;
 mod token;
 mod token_verifier;
+mod watched_token;
 
 pub use authority::{Authority, OwnIssuer};
 pub use bearer::{BearerToken, claimed_token};
@@ -30,6 +32,7 @@ pub use config::{
     KeySource, Needs, RequestPart, RuleConfig, TokenLocations,
 };
 pub use gate::{Gate, Permit};
+pub use locations::TokenPlace;
 pub use refusal::Refusal;
 pub use request::Request;
 pub use revocation::{
@@ -37,5 +40,6 @@ pub use revocation::{
 };
 pub use token::{TokenFacts, VerifiedToken};
 pub use token_verifier::{ObserveCache, PossiblyRevoked, TokenPolicy, TokenVerifier};
+pub use watched_token::WatchedToken;
 
 pub use crate::domain::settings::{CorsPreflight, Mode, OnFailure, Profile, RevocationKind};

@@ -167,6 +167,11 @@ impl TokenFacts {
         reread_claims(bearer.text(), &self.digest)
     }
 
+    /// Its `exp`, if it has one.
+    pub(super) fn expires_at(&self) -> Option<UnixTime> {
+        (!self.never_expires).then_some(UnixTime(self.ends_at))
+    }
+
     /// Whether the token has no `exp`.
     pub(super) fn never_expires(&self) -> bool {
         self.never_expires

@@ -60,7 +60,7 @@ pub struct TokenVerifier {
     policy: TokenPolicy,
     authorities: Vec<Arc<Authority>>,
     cache: VerifiedTokens,
-    clock: SharedClock,
+    pub(super) clock: SharedClock,
     observe_cache: Option<ObserveCache>,
     /// The highest size limit of an authority.
     longest_token: usize,
@@ -244,7 +244,7 @@ impl TokenVerifier {
         }
     }
 
-    fn authority(&self, facts: &TokenFacts) -> Result<&Arc<Authority>, Reason> {
+    pub(super) fn authority(&self, facts: &TokenFacts) -> Result<&Arc<Authority>, Reason> {
         self.authorities
             .get(facts.authority())
             .ok_or(Reason::Internal)
@@ -286,7 +286,7 @@ impl TokenVerifier {
         }
         let bearer = presented.checked()?;
         let before_query = || observer.before_query(token);
-        Box::pin(revocation.check(token, &bearer, before_query)).await
+        Box::pin(revocation.check(token, Some(&bearer), before_query)).await
     }
 
     /// The authority of an unverified `iss`, and its index. Every authority whose issuer differs by

@@ -149,6 +149,15 @@ impl Revocation {
         !matches!(self.fixed, Some(Method::None(_)))
     }
 
+    /// Whether the state of a token is found out with the token itself.
+    #[must_use]
+    pub fn needs_token(&self) -> bool {
+        !matches!(
+            self.method(),
+            Method::None(_) | Method::Own | Method::List(_)
+        )
+    }
+
     /// Whether [`Revocation::run`] has work.
     #[must_use]
     pub fn needs_run(&self) -> bool {
@@ -225,7 +234,7 @@ impl Revocation {
     pub async fn check(
         &self,
         facts: &TokenFacts,
-        bearer: &BearerToken<'_>,
+        bearer: Option<&BearerToken<'_>>,
         before_query: impl FnOnce() -> Result<(), Reason>,
     ) -> Result<(), Reason> {
         let now = self.issuer.clock.now();
@@ -237,11 +246,11 @@ impl Revocation {
                 self.list.check(facts, max_age, self.max_stale(), now).await
             }
             (Method::Plgd(_), _) => {
-                let query = || Query::plgd(facts, bearer);
+                let query = || Query::plgd(facts, bearer?);
                 self.queried.check(facts, before_query, query).await
             }
             (Method::Introspection(_), _) => {
-                let query = || Some(Query::introspection(bearer));
+                let query = || Some(Query::introspection(bearer?));
                 self.queried.check(facts, before_query, query).await
             }
             (Method::Own | Method::NotReadYet | Method::Unusable, _) => {
