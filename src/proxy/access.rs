@@ -116,7 +116,7 @@ impl Access {
 
     /// Records the claims of the request's token if the token is the reason why the request is, or
     /// would be, refused.
-    pub fn note_refused_token(&mut self, headers: &HeaderMap, locations: TokenLocations) {
+    pub fn note_refused_token(&mut self, headers: &HeaderMap, locations: &TokenLocations) {
         if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
             let with_audience = self.reason == Reason::Audience;
             self.claimed = claimed_token(headers, locations, with_audience);
@@ -276,8 +276,6 @@ impl Access {
 fn is_failure(reason: Reason) -> bool {
     match reason {
         Reason::ClientGone | Reason::ClientStalled => true,
-        // A refusal, although its status is 5xx.
-        Reason::WebSocket => false,
         reason => answer::table(reason).is_some_and(|row| row.status >= 500),
     }
 }

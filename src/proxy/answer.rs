@@ -11,6 +11,7 @@ use super::fault::Fault;
 use crate::domain::error_form::ErrorForm;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
+use crate::domain::websocket;
 
 /// Names the check that refused, so that the sidecar's response differs from the service's.
 pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
@@ -93,7 +94,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::Loop => row(508, "loop_detected"),
         R::Method | R::Tunnel => row(405, "method_not_allowed"),
         R::Expectation => row(417, "expectation_failed"),
-        R::WebSocket => row(501, "not_implemented"),
+        R::WebSocket => row(400, "invalid_request"),
         R::HeadTooLarge => row(431, "request_header_fields_too_large"),
         R::HeadTimeout | R::BodyTimeout => row(408, "request_timeout"),
         R::BodyTooLarge => row(413, "content_too_large"),
@@ -303,6 +304,9 @@ impl<'a> Answer<'a> {
         }
         if matches!(self.reason, Reason::Method | Reason::Tunnel) {
             headers.push((header::ALLOW, METHODS));
+        }
+        if self.reason == Reason::WebSocket {
+            headers.push((header::SEC_WEBSOCKET_VERSION, websocket::VERSION));
         }
         headers
     }

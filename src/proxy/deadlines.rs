@@ -28,6 +28,8 @@ pub enum Wait {
     UpstreamWrite,
     /// Either side of a tunnel, to send a byte.
     Tunnel,
+    /// A stream, until its end is awaited.
+    Stream,
     /// The client of an HTTP/2 connection, to send a frame.
     Frame,
     /// The same, after it was asked by a PING frame.
@@ -38,7 +40,7 @@ pub enum Wait {
     Call,
 }
 
-const WAITS: [Wait; 11] = [
+const WAITS: [Wait; 12] = [
     Wait::Request,
     Wait::Head,
     Wait::ClientRead,
@@ -46,6 +48,7 @@ const WAITS: [Wait; 11] = [
     Wait::UpstreamRead,
     Wait::UpstreamWrite,
     Wait::Tunnel,
+    Wait::Stream,
     Wait::Frame,
     Wait::Pong,
     Wait::End,

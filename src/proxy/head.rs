@@ -1,25 +1,8 @@
 //! Reads from a request head.
 
-use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
 use super::fault::Fault;
-
-/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other upgrades, such as `h2c`, are
-/// optional for the client and are ignored.
-#[must_use]
-pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let names = |header, wanted: &str| {
-        let values = headers
-            .get_all(header)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        values
-            .flat_map(|value| value.split(','))
-            .any(|token| token.trim().eq_ignore_ascii_case(wanted))
-    };
-    names(header::UPGRADE, "websocket") && names(header::CONNECTION, "upgrade")
-}
 
 /// Path and query of the request target, in origin form (RFC 9112 §3.2.1) or absolute form
 /// (§3.2.2).

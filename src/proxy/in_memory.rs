@@ -188,7 +188,7 @@ impl Policy for InMemory {
     fn check_body(
         &self,
         bytes: u64,
-        state: &mut Self::State,
+        state: &Self::State,
         access: &mut Access,
     ) -> Result<(), Fault> {
         self.inbound.check_body(bytes, state, access)

@@ -1,14 +1,18 @@
 //! One request, from its head to its log line.
 
+mod switched;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::{HeaderValue, StatusCode, Version};
+use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::lasting::Lasting;
+use super::messages::Messages;
 use super::pump::Pump;
-use super::tunnel::{self, Why};
 use super::unread::{discard_body, settle_connection};
+use super::upgrade::Asked;
 use super::upload::{Upload, WINDOW};
 use super::{Answered, Broken, Decision, Policy, Repeat, Waits, request, response, upgrade};
 use crate::domain::reason::Reason;
@@ -23,7 +27,6 @@ use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
 
 /// Most interim responses of one request. An upstream that sends more of them would never end it.
 const MOST_INTERIM: usize = 100;
-const IDLE_TUNNEL: &str = "the tunnel carried no byte for too long";
 
 /// Serves one request. The connection says afterwards whether it can carry another one.
 pub(super) async fn serve<P: Policy>(
@@ -68,7 +71,7 @@ struct Exchange<'p, P: Policy> {
     /// Whether a response of the current attempt has begun.
     is_answered: bool,
     /// The protocol that the current attempt asks for.
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Asked>,
     /// Set for a gRPC call.
     call: Option<Call>,
 }
@@ -120,7 +123,7 @@ impl<P: Policy> Exchange<'_, P> {
         self.is_answered = false;
         if let Some(head) = &self.head
             && let Some(asked) = upgrade::asked(head, client)
-            && self.policy.upgrades(asked.as_bytes(), &self.state)
+            && self.policy.upgrades(asked.protocol(), &self.state)
         {
             self.tries.require_http1();
         }
@@ -171,15 +174,15 @@ impl<P: Policy> Exchange<'_, P> {
         let to = upstream.address();
         let (state, access) = (&mut self.state, &self.access);
         let asked = upgrade::asked(&head, client);
-        self.upgrade = asked.filter(|it| self.policy.upgrades(it.as_bytes(), state));
+        self.upgrade = asked.filter(|it| self.policy.upgrades(it.protocol(), state));
         request::prepare(&mut head, client)?;
         let mut added = Added::default();
         self.policy
             .forward(&mut head, &mut added, state, to, access)?;
         let body = client.request_body();
         let mut framed = request::frame(&mut head, body);
-        if let Some(protocol) = &self.upgrade {
-            framed = framed.and_then(|()| upgrade::ask(&mut head, protocol.clone()));
+        if let Some(asked) = &self.upgrade {
+            framed = framed.and_then(|()| upgrade::ask(&mut head, asked));
         }
         framed.map_err(|_| Broken::from(Reason::Internal))?;
         upstream
@@ -218,64 +221,25 @@ impl<P: Policy> Exchange<'_, P> {
         policy.respond(&mut response, state)?;
         client.write_head(&mut response, framing);
         drop(response);
+        let state = &*state;
+        let begin = |request| policy.stream_ends(state, request).boxed();
         let mut pump = Pump {
             client,
             upstream,
             upload,
             waits,
+            lasting: Lasting::Brief(&begin),
+            messages: self.call.as_ref().map(|_| Messages::default()),
         };
-        pump.until_end(&mut |bytes| policy.check_body(bytes, state, access))
-            .await?;
-        Ok(Outcome::Sent)
-    }
-
-    /// Puts the head of a `101` response into the client's send buffer.
-    fn switch(
-        &mut self,
-        client: &mut Client<'_>,
-        mut response: ResponseHeader,
-    ) -> Result<Outcome, Broken> {
-        response::settle(&mut response, client, false)?;
-        self.access.upstream_answered();
-        self.policy.respond(&mut response, &self.state)?;
-        let protocol = self.upgrade.clone().ok_or(Reason::Internal)?;
-        upgrade::announce(&mut response, protocol).map_err(|_| Reason::Internal)?;
-        if let Client::Http1(connection) = client {
-            connection.write_switch(&response);
+        let sent = pump
+            .until_end(&mut |bytes| policy.check_body(bytes, state, access))
+            .await;
+        if let Err(Broken::Fault(fault)) = &sent
+            && pump.is_cut_between_messages()
+        {
+            pump.end_grpc(fault.reason).boxed().await;
         }
-        Ok(Outcome::Switched)
-    }
-
-    /// Passes on the bytes of the other protocol until its end.
-    async fn tunnel(
-        &mut self,
-        client: &mut Client<'_>,
-        upstream: UpstreamConnection,
-    ) -> Result<(), Broken> {
-        // No stream of HTTP/2 asks for another protocol: see `upgrade`.
-        let Client::Http1(connection) = client else {
-            return Err(Reason::Internal.into());
-        };
-        connection.deadlines.stop_all();
-        connection.flush().await?;
-        let limits = tunnel::Limits {
-            idle: self.policy.tunnel_idle(&self.state),
-            write: self.policy.waits(&self.state).write,
-        };
-        let end = self.policy.tunnel_ends(&self.state, connection.ending());
-        let ended = tunnel::run(connection, upstream, limits, end).await;
-        connection.count_sent(ended.to_client);
-        let (to_client, to_upstream) = (ended.to_client, ended.to_upstream);
-        tracing::debug!(to_client, to_upstream, "a tunnel has ended");
-        match ended.why {
-            Why::Closed => Ok(()),
-            Why::Idle => {
-                self.access.detail = Some(IDLE_TUNNEL.into());
-                Ok(())
-            }
-            Why::Policy(reason) => Err(reason.into()),
-            Why::Broken(broken) => Err(broken),
-        }
+        sent.map(|()| Outcome::Sent)
     }
 
     /// How long the upstream may pause before the head of its response, and later.
@@ -295,17 +259,26 @@ impl<P: Policy> Exchange<'_, P> {
     ) -> Result<ResponseHeader, Broken> {
         let policy = self.policy;
         let waits = self.waits();
-        let (state, access) = (&mut self.state, &mut self.access);
+        let (state, access) = (&self.state, &mut self.access);
+        let begin = |request| policy.stream_ends(state, request).boxed();
         for _ in 0..MOST_INTERIM {
             let mut pump = Pump {
                 client,
                 upstream,
                 upload,
                 waits,
+                // Another request may take long until its response, for example an upload.
+                lasting: if self.call.is_some() {
+                    Lasting::Brief(&begin)
+                } else {
+                    Lasting::Never
+                },
+                messages: None,
             };
             let head = pump
                 .until_head(&mut |bytes| policy.check_body(bytes, state, access))
                 .await;
+            drop(pump);
             let mut head = head?;
             self.is_answered = true;
             if !head.status.is_informational() {
@@ -313,12 +286,13 @@ impl<P: Policy> Exchange<'_, P> {
             }
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 let asked = self.upgrade.as_ref();
-                let is_agreed = asked.is_some_and(|asked| upgrade::agrees(&head, asked));
-                if is_agreed && upstream.is_request_complete() {
-                    return Ok(head);
-                }
-                // No request asked for it, and the following bytes are not HTTP.
-                return Err(Broken::Upstream(UpstreamError::Upgrade));
+                let agreed = asked.filter(|asked| upgrade::agrees(&head, asked));
+                return match agreed.filter(|_| upstream.is_request_complete()) {
+                    Some(asked) if upgrade::is_proven(&head, asked) => Ok(head),
+                    Some(_) => Err(Broken::Upstream(UpstreamError::WebSocket)),
+                    // No request asked for it, and the following bytes are not HTTP.
+                    None => Err(Broken::Upstream(UpstreamError::Upgrade)),
+                };
             }
             // RFC 9110 §15.2: an HTTP/1.0 client would take an interim response for the final one.
             if client.version() != Version::HTTP_10 {

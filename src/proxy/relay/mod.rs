@@ -4,7 +4,11 @@
 //! One task serves a connection. It reads and writes both sides itself, so a request costs no
 //! channel and no further task, and each side is stopped while the other one is not ready.
 
+mod direction;
 mod exchange;
+mod frames;
+mod lasting;
+mod messages;
 mod policy;
 mod pump;
 mod request;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::http::{RequestHeader, ResponseHeader};
-use tokio_util::sync::CancellationToken;
 
 use crate::domain::reason::Reason;
 use crate::proxy::access::Access;
@@ -20,7 +19,7 @@ use crate::telemetry::RequestMetrics;
 /// The service of a listener. The relay calls it in the order of its methods.
 pub trait Policy: Send + Sync + 'static {
     /// The state of one request.
-    type State: Send;
+    type State: Send + Sync;
 
     /// Begins a request.
     fn begin(&self) -> Self::State;
@@ -74,7 +73,7 @@ pub trait Policy: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the request ends here.
-    fn check_body(&self, _: u64, _: &mut Self::State, _: &mut Access) -> Result<(), Fault> {
+    fn check_body(&self, _: u64, _: &Self::State, _: &mut Access) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -115,12 +114,12 @@ pub trait Policy: Send + Sync + 'static {
         None
     }
 
-    /// Ends an open tunnel: is ready with the reason, for example when the token expires.
-    /// `_listener_ends` is cancelled when the listener ends, which waits for the tunnel.
-    fn tunnel_ends(
+    /// Ends a stream, which is a tunnel or a long response: is ready with the reason, for example
+    /// when the token expires. `_request` is the request as it was received.
+    fn stream_ends(
         &self,
         _: &Self::State,
-        _listener_ends: CancellationToken,
+        _request: RequestHeader,
     ) -> impl Future<Output = Reason> + Send {
         std::future::pending()
     }

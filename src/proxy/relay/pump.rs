@@ -1,24 +1,35 @@
 //! Moves bytes between the client and the upstream, in both directions at once.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pingora::http::ResponseHeader;
 
+use super::lasting::{LASTS, Lasting};
+use super::messages::{self, Messages};
 use super::upload::{Turn, Upload, WINDOW, explain, late};
 use super::{Broken, Waits};
+use crate::domain::reason::Reason;
 use crate::proxy::client::Client;
 use crate::proxy::connection::ClientError;
 use crate::proxy::deadlines::Wait;
 use crate::proxy::fault::Fault;
 use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
 
+/// How long a client may take for the trailers of a stream that the policy ends.
+const LAST: Duration = Duration::from_secs(1);
+
 /// One attempt of a request: both connections and the upload between them.
-pub(super) struct Pump<'a, 'c> {
+pub(super) struct Pump<'a, 'c, 's> {
     pub client: &'a mut Client<'c>,
     pub upstream: &'a mut UpstreamConnection,
     pub upload: &'a mut Upload,
     pub waits: Waits,
+    /// The end of a stream.
+    pub lasting: Lasting<'s>,
+    /// The messages of a gRPC response.
+    pub messages: Option<Messages>,
 }
 
 /// The state of a response's body.
@@ -30,7 +41,7 @@ struct Download {
     broken: Option<UpstreamError>,
 }
 
-impl Pump<'_, '_> {
+impl Pump<'_, '_, '_> {
     /// Sends the request until a head of a response arrives, which may be an interim one.
     pub async fn until_head(
         &mut self,
@@ -104,6 +115,19 @@ impl Pump<'_, '_> {
         }
     }
 
+    /// Whether the policy ended a gRPC stream of HTTP/2 where trailers can follow.
+    pub fn is_cut_between_messages(&self) -> bool {
+        let is_between = self.messages.as_ref().is_some_and(Messages::is_between);
+        is_between && self.lasting.has_ended() && matches!(self.client, Client::Http2(_))
+    }
+
+    /// Ends a gRPC stream with the status of a reason, unless the client does not take it soon.
+    pub async fn end_grpc(&mut self, reason: Reason) {
+        self.client.end_body(Some(&messages::trailers(reason)));
+        // The client gets a reset then.
+        let _ = tokio::time::timeout(LAST, self.client.flush()).await;
+    }
+
     /// Moves parts of the body to the client's send buffer until it is full. Returns whether the
     /// upstream has sent no more.
     fn fill(&mut self, cx: &mut Context<'_>, turn: Turn, download: &mut Download) -> bool {
@@ -114,7 +138,12 @@ impl Pump<'_, '_> {
             };
             self.client.deadlines().stop(Wait::UpstreamRead);
             match read {
-                Ok(Some(data)) => self.client.write_body(data),
+                Ok(Some(data)) => {
+                    if let Some(messages) = &mut self.messages {
+                        messages.pass(&data);
+                    }
+                    self.client.write_body(data);
+                }
                 Ok(None) => {
                     let trailers = self.upstream.trailers();
                     let trailers = trailers.filter(|_| self.client.takes_trailers());
@@ -154,12 +183,23 @@ impl Pump<'_, '_> {
         }
     }
 
-    /// Ends the request when its client is gone or a deadline has passed.
+    /// Ends the request when its client is gone, a deadline has passed, or the policy says so.
     fn poll_end<T>(&mut self, cx: &mut Context<'_>, turn: Turn) -> Poll<Result<T, Broken>> {
         // While the client's body is awaited, its read reports the end.
         if turn != Turn::Client && self.client.poll_departure(cx).is_ready() {
             return Poll::Ready(Err(ClientError::Gone.into()));
         }
-        self.client.deadlines().poll(cx).map(|wait| Err(late(wait)))
+        if self.lasting.is_brief() {
+            self.client.deadlines().start(Wait::Stream, LASTS);
+        }
+        loop {
+            if let Poll::Ready(reason) = self.lasting.poll(cx) {
+                return Poll::Ready(Err(reason.into()));
+            }
+            match ready!(self.client.deadlines().poll(cx)) {
+                Wait::Stream => self.lasting.begin(self.client.received_head()?),
+                wait => return Poll::Ready(Err(late(wait))),
+            }
+        }
     }
 }

@@ -5,25 +5,23 @@
 //! idle tunnel holds no buffer: reads go to the stack, and only what the other side does not take
 //! at once is kept.
 
-use std::io;
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
 
 use super::Broken;
+use super::direction::{Direction, Failed, Step};
+use super::frames::{self, Frames};
 use super::upload::late;
 use crate::domain::reason::Reason;
 use crate::proxy::connection::{ClientError, Connection};
 use crate::proxy::deadlines::Wait;
 use crate::proxy::upstream::{UpstreamConnection, UpstreamError, UpstreamStream};
 
-/// Size of one read, and the most bytes that wait in one direction. More may have been read before
-/// the switch.
-const BUFFER: usize = 16 * 1024;
+/// How long a WebSocket may take to end a frame and to take the close frame.
+const LAST_FRAME: Duration = Duration::from_secs(1);
 /// How many reads of each side precede the turn of other connections.
 const MOST_ROUNDS: usize = 16;
 
@@ -46,11 +44,41 @@ pub(super) struct Ended {
     pub why: Why,
 }
 
+/// Why the owner of a tunnel ends it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// The policy ends it.
+    Stream(Reason),
+    /// The listener ends.
+    Listener,
+}
+
+impl End {
+    fn why(self) -> Why {
+        match self {
+            Self::Stream(reason) => Why::Policy(reason),
+            Self::Listener => Why::Listener,
+        }
+    }
+
+    /// The close frame of a WebSocket that ends. 4401 is a private code (RFC 6455 §7.4.2), for the
+    /// status 401.
+    fn frame(self, mask: Option<[u8; 4]>) -> Bytes {
+        let (code, text) = match self {
+            Self::Stream(reason) => (4401, reason.code()),
+            Self::Listener => (1001, ""),
+        };
+        frames::close(code, text, mask).into()
+    }
+}
+
 /// Why a tunnel ended.
 #[derive(Debug)]
 pub(super) enum Why {
     /// Both sides closed their sending side.
     Closed,
+    /// The listener ended.
+    Listener,
     /// Neither side sent a byte in time.
     Idle,
     /// The policy ended it.
@@ -60,12 +88,14 @@ pub(super) enum Why {
 }
 
 /// Passes bytes on until both sides have closed, one is broken, or `end` is ready. The upstream
-/// connection is closed then; the caller closes the client's.
+/// connection is closed then; the caller closes the client's. A WebSocket, which has `frames`, ends
+/// with a close frame.
 pub(super) async fn run(
     connection: &mut Connection,
     upstream: UpstreamConnection,
     limits: Limits,
-    end: impl Future<Output = Reason> + Send,
+    frames: Option<Frames>,
+    end: impl Future<Output = End> + Send,
 ) -> Ended {
     let Some((upstream, ahead)) = upstream.into_stream() else {
         return Ended {
@@ -75,11 +105,12 @@ pub(super) async fn run(
         };
     };
     let mut tunnel = Tunnel {
-        to_upstream: Direction::new(connection.take_received()),
-        to_client: Direction::new(ahead),
+        to_upstream: Direction::new(connection.take_received(), frames.clone()),
+        to_client: Direction::new(ahead, frames),
         connection,
         upstream,
         limits,
+        end: None,
     };
     tunnel.connection.deadlines.stop_all();
     let mut end = pin!(end);
@@ -98,23 +129,28 @@ struct Tunnel<'c> {
     to_upstream: Direction,
     to_client: Direction,
     limits: Limits,
+    /// Set while the close frames are sent.
+    end: Option<End>,
 }
 
 impl Tunnel<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        end: Pin<&mut impl Future<Output = Reason>>,
+        end: Pin<&mut impl Future<Output = End>>,
     ) -> Poll<Why> {
-        if let Poll::Ready(reason) = end.poll(cx) {
-            return Poll::Ready(Why::Policy(reason));
+        if self.end.is_none()
+            && let Poll::Ready(end) = end.poll(cx)
+            && !self.begin_end(end)
+        {
+            return Poll::Ready(end.why());
         }
         for _ in 0..MOST_ROUNDS {
             match self.pass(cx) {
-                Err(broken) => return Poll::Ready(Why::Broken(broken)),
+                Err(broken) => return self.over(Why::Broken(broken)),
                 Ok(false) => return self.poll_limits(cx),
                 Ok(true) if self.to_upstream.is_over() && self.to_client.is_over() => {
-                    return Poll::Ready(Why::Closed);
+                    return self.over(Why::Closed);
                 }
                 Ok(true) => {}
             }
@@ -122,6 +158,26 @@ impl Tunnel<'_> {
         // A fast tunnel must not hold up the other connections of its worker.
         cx.waker().wake_by_ref();
         self.poll_limits(cx)
+    }
+
+    /// Begins to end a WebSocket: the client still gets the rest of a frame, then a close frame.
+    /// Returns whether the tunnel is one.
+    fn begin_end(&mut self, end: End) -> bool {
+        if !self.to_client.is_websocket() {
+            return false;
+        }
+        self.end = Some(end);
+        self.to_client.end_after_frame(end.frame(None));
+        let mask = fastrand::u32(..).to_ne_bytes();
+        self.to_upstream.end_now(end.frame(Some(mask)));
+        self.limits.idle = None;
+        self.connection.deadlines.stop(Wait::Tunnel);
+        self.connection.deadlines.start(Wait::Tunnel, LAST_FRAME);
+        true
+    }
+
+    fn over(&self, why: Why) -> Poll<Why> {
+        Poll::Ready(self.end.map_or(why, End::why))
     }
 
     /// One step in each direction. Returns whether anything was passed on.
@@ -163,150 +219,11 @@ impl Tunnel<'_> {
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
         // While the client is read, the read reports its reset.
         if !self.to_upstream.is_reading() && self.connection.poll_reset(cx).is_ready() {
-            return Poll::Ready(Why::Broken(ClientError::Gone.into()));
+            return self.over(Why::Broken(ClientError::Gone.into()));
         }
-        self.connection.deadlines.poll(cx).map(|wait| match wait {
-            Wait::Tunnel => Why::Idle,
-            wait => Why::Broken(late(wait)),
-        })
-    }
-}
-
-/// One direction of a tunnel.
-struct Direction {
-    /// Bytes that have been read and not written.
-    unsent: Bytes,
-    is_unflushed: bool,
-    written: u64,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Bytes may follow.
-    Open,
-    /// The sender has closed its side, and the receiver has not been told.
-    Closing,
-    /// Nothing follows.
-    Over,
-}
-
-/// The result of one direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// It passed something on.
-    Moved,
-    /// The receiver takes no more.
-    Blocked,
-    /// The sender has sent no more.
-    Waiting,
-}
-
-/// The side of a direction that broke.
-enum Failed {
-    Read(io::Error),
-    Write(io::Error),
-}
-
-impl Direction {
-    /// A direction that begins with these bytes.
-    fn new(unsent: Bytes) -> Self {
-        Self {
-            unsent,
-            is_unflushed: false,
-            written: 0,
-            state: State::Open,
+        match ready!(self.connection.deadlines.poll(cx)) {
+            Wait::Tunnel => self.over(Why::Idle),
+            wait => self.over(Why::Broken(late(wait))),
         }
-    }
-
-    fn is_over(&self) -> bool {
-        self.state == State::Over
-    }
-
-    /// Whether the next step reads.
-    fn is_reading(&self) -> bool {
-        self.state == State::Open && self.unsent.is_empty() && !self.is_unflushed
-    }
-
-    fn step<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Result<Step, Failed>
-    where
-        R: AsyncRead + Unpin + ?Sized,
-        W: AsyncWrite + Unpin + ?Sized,
-    {
-        if !self.unsent.is_empty() {
-            let written = Pin::new(&mut *to).poll_write(cx, &self.unsent);
-            let written = self.count(written)?;
-            self.unsent.advance(written.min(self.unsent.len()));
-            return Ok(moved(written > 0));
-        }
-        if self.is_unflushed {
-            let flushed = Pin::new(&mut *to).poll_flush(cx).map_err(Failed::Write)?;
-            if flushed.is_pending() {
-                return Ok(Step::Blocked);
-            }
-            self.is_unflushed = false;
-        }
-        match self.state {
-            State::Open => self.receive(cx, from, to),
-            State::Closing => {
-                let closed = Pin::new(to).poll_shutdown(cx).map_err(Failed::Write)?;
-                if closed.is_ready() {
-                    self.state = State::Over;
-                }
-                Ok(moved(closed.is_ready()))
-            }
-            State::Over => Ok(Step::Waiting),
-        }
-    }
-
-    /// Reads bytes and writes them at once. Keeps the bytes that the other side does not take.
-    fn receive<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut R,
-        to: &mut W,
-    ) -> Result<Step, Failed>
-    where
-        R: AsyncRead + Unpin + ?Sized,
-        W: AsyncWrite + Unpin + ?Sized,
-    {
-        let mut bytes = [MaybeUninit::uninit(); BUFFER];
-        let mut bytes = ReadBuf::uninit(&mut bytes);
-        let read = Pin::new(from).poll_read(cx, &mut bytes);
-        if read.map_err(Failed::Read)?.is_pending() {
-            return Ok(Step::Waiting);
-        }
-        let bytes = bytes.filled();
-        if bytes.is_empty() {
-            self.state = State::Closing;
-        } else {
-            let written = Pin::new(to).poll_write(cx, bytes);
-            let written = self.count(written)?;
-            let unsent = bytes.get(written..).unwrap_or_default();
-            self.unsent = Bytes::copy_from_slice(unsent);
-        }
-        Ok(Step::Moved)
-    }
-
-    /// Counts the bytes of a write.
-    fn count(&mut self, written: Poll<io::Result<usize>>) -> Result<usize, Failed> {
-        match written {
-            Poll::Pending => Ok(0),
-            Poll::Ready(Ok(0)) => Err(Failed::Write(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(written)) => {
-                self.is_unflushed = true;
-                self.written += written as u64;
-                Ok(written)
-            }
-            Poll::Ready(Err(error)) => Err(Failed::Write(error)),
-        }
-    }
-}
-
-fn moved(has_moved: bool) -> Step {
-    if has_moved {
-        Step::Moved
-    } else {
-        Step::Blocked
     }
 }

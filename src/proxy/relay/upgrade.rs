@@ -3,47 +3,71 @@
 use http::{HeaderMap, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use crate::domain::websocket;
 use crate::proxy::client::Client;
 use crate::proxy::framing::is_token;
 use crate::proxy::upstream::RequestBody;
 
+/// The protocol that a request asks for.
+#[derive(Clone)]
+pub(super) struct Asked {
+    protocol: HeaderValue,
+    /// The key of a WebSocket, which its server answers.
+    key: Option<HeaderValue>,
+}
+
+impl Asked {
+    pub fn protocol(&self) -> &[u8] {
+        self.protocol.as_bytes()
+    }
+
+    /// Whether it is a WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        self.protocol().eq_ignore_ascii_case(websocket::PROTOCOL)
+    }
+}
+
 /// The protocol that a request asks for: exactly one, in HTTP/1.1, without a body. Any other
 /// request is served without its upgrade.
-pub(super) fn asked(head: &RequestHeader, client: &Client<'_>) -> Option<HeaderValue> {
+pub(super) fn asked(head: &RequestHeader, client: &Client<'_>) -> Option<Asked> {
     let protocol = only_protocol(&head.headers)?;
     let may_switch = client.version() == Version::HTTP_11
         && client.request_body() == RequestBody::None
         && names_upgrade(&head.headers);
-    may_switch.then(|| protocol.clone())
+    may_switch.then(|| Asked {
+        protocol: protocol.clone(),
+        key: head.headers.get(header::SEC_WEBSOCKET_KEY).cloned(),
+    })
 }
 
 /// Asks the upstream for this protocol.
 ///
 /// # Errors
 /// When the request cannot hold another field.
-pub(super) fn ask(head: &mut RequestHeader, protocol: HeaderValue) -> pingora::Result<()> {
+pub(super) fn ask(head: &mut RequestHeader, asked: &Asked) -> pingora::Result<()> {
     head.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
-    head.insert_header("Upgrade", protocol)
+    head.insert_header("Upgrade", asked.protocol.clone())
 }
 
 /// Whether a `101` response switches to this protocol.
-pub(super) fn agrees(response: &ResponseHeader, protocol: &HeaderValue) -> bool {
-    only_protocol(&response.headers).is_some_and(|agreed| {
-        let (agreed, asked) = (agreed.as_bytes(), protocol.as_bytes());
-        agreed.eq_ignore_ascii_case(asked)
-    })
+pub(super) fn agrees(response: &ResponseHeader, asked: &Asked) -> bool {
+    only_protocol(&response.headers)
+        .is_some_and(|agreed| agreed.as_bytes().eq_ignore_ascii_case(asked.protocol()))
+}
+
+/// Whether a response that switches to a WebSocket comes from a WebSocket server.
+pub(super) fn is_proven(response: &ResponseHeader, asked: &Asked) -> bool {
+    let is_accepted = |key| websocket::is_accepted(key, &response.headers);
+    !asked.is_websocket() || asked.key.as_ref().is_some_and(is_accepted)
 }
 
 /// Announces the switch to the client.
 ///
 /// # Errors
 /// When the response cannot hold another field.
-pub(super) fn announce(
-    response: &mut ResponseHeader,
-    protocol: HeaderValue,
-) -> pingora::Result<()> {
+pub(super) fn announce(response: &mut ResponseHeader, asked: Asked) -> pingora::Result<()> {
     response.insert_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))?;
-    response.insert_header("Upgrade", protocol)
+    response.insert_header("Upgrade", asked.protocol)
 }
 
 /// The protocol of `Upgrade` if it names one, as a name with an optional version.

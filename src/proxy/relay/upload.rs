@@ -205,8 +205,12 @@ pub(super) fn late(wait: Wait) -> Broken {
         Wait::ClientWrite => ClientError::Stalled.into(),
         Wait::UpstreamRead | Wait::Call => Broken::Upstream(UpstreamError::ReadTimeout),
         Wait::UpstreamWrite => Broken::Upstream(UpstreamError::WriteTimeout),
-        Wait::Request | Wait::Head | Wait::Tunnel | Wait::Frame | Wait::Pong | Wait::End => {
-            Reason::Internal.into()
-        }
+        Wait::Request
+        | Wait::Head
+        | Wait::Tunnel
+        | Wait::Stream
+        | Wait::Frame
+        | Wait::Pong
+        | Wait::End => Reason::Internal.into(),
     }
 }

@@ -17,6 +17,7 @@ const UNVERIFIED: &str = "its certificate or name could not be verified";
 const NO_HANDSHAKE: &str =
     "its certificate or name could not be verified, or the handshake broke off";
 const UPGRADED: &str = "it agrees to an upgrade that was not asked for";
+const NO_WEBSOCKET: &str = "its `Sec-WebSocket-Accept` is not that of a WebSocket server";
 const INTERIM: &str = "it sends interim responses without end";
 const TOO_MANY: &str = "it has more than 256 header fields";
 const LENGTH: &str = "its Content-Length is no plain number, or there are two that differ";
@@ -58,6 +59,8 @@ pub enum UpstreamError {
     Body(ChunkFault),
     /// The upstream agrees to an upgrade that was not asked for.
     Upgrade,
+    /// The upstream agrees to a WebSocket, but does not prove that it is a WebSocket server.
+    WebSocket,
     /// Too many interim responses.
     Interim,
     ReadTimeout,
@@ -165,6 +168,7 @@ impl UpstreamError {
             Self::Head(fault) => broken(broken_head(*fault)),
             Self::Body(_) => broken(BODY),
             Self::Upgrade => broken(UPGRADED),
+            Self::WebSocket => broken(NO_WEBSOCKET),
             Self::Interim => broken(INTERIM),
             Self::Target => Fault::malformed(TARGET),
         }
@@ -204,6 +208,7 @@ impl UpstreamError {
             }
             Self::Head(fault) => no_http(*fault).to_owned(),
             Self::Interim => INTERIM.to_owned(),
+            Self::WebSocket => NO_WEBSOCKET.to_owned(),
             Self::Upgrade => "its answer is not valid HTTP/1.1".to_owned(),
             Self::Body(fault) => format!("{BODY}: {}", fault.rule()),
             Self::Target => TARGET.to_owned(),

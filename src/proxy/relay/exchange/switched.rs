@@ -1,0 +1,79 @@
+//! A request after which the connections carry another protocol.
+
+use pingora::http::ResponseHeader;
+
+use super::super::frames::Frames;
+use super::super::tunnel::{self, End, Why};
+use super::super::upgrade::{self, Asked};
+use super::super::{Broken, Policy, response};
+use super::{Exchange, Outcome};
+use crate::domain::reason::Reason;
+use crate::proxy::client::Client;
+use crate::proxy::upstream::UpstreamConnection;
+
+const IDLE_TUNNEL: &str = "the tunnel carried no byte for too long";
+const LISTENER_ENDED: &str = "the listener ended, so the WebSocket was closed";
+
+impl<P: Policy> Exchange<'_, P> {
+    /// Puts the head of a `101` response into the client's send buffer.
+    pub(super) fn switch(
+        &mut self,
+        client: &mut Client<'_>,
+        mut response: ResponseHeader,
+    ) -> Result<Outcome, Broken> {
+        response::settle(&mut response, client, false)?;
+        self.access.upstream_answered();
+        self.policy.respond(&mut response, &self.state)?;
+        let asked = self.upgrade.clone().ok_or(Reason::Internal)?;
+        upgrade::announce(&mut response, asked).map_err(|_| Reason::Internal)?;
+        if let Client::Http1(connection) = client {
+            connection.write_switch(&response);
+        }
+        Ok(Outcome::Switched)
+    }
+
+    /// Passes on the bytes of the other protocol until its end.
+    pub(super) async fn tunnel(
+        &mut self,
+        client: &mut Client<'_>,
+        upstream: UpstreamConnection,
+    ) -> Result<(), Broken> {
+        // No stream of HTTP/2 asks for another protocol: see `upgrade`.
+        let Client::Http1(connection) = client else {
+            return Err(Reason::Internal.into());
+        };
+        connection.deadlines.stop_all();
+        connection.flush().await?;
+        let limits = tunnel::Limits {
+            idle: self.policy.tunnel_idle(&self.state),
+            write: self.policy.waits(&self.state).write,
+        };
+        let request = connection.received_head()?;
+        let listener_ends = connection.ending();
+        let is_websocket = self.upgrade.as_ref().is_some_and(Asked::is_websocket);
+        let end = async {
+            tokio::select! {
+                reason = self.policy.stream_ends(&self.state, request) => End::Stream(reason),
+                () = listener_ends.cancelled(), if is_websocket => End::Listener,
+            }
+        };
+        let frames = is_websocket.then(Frames::default);
+        let ended = tunnel::run(connection, upstream, limits, frames, end).await;
+        connection.count_sent(ended.to_client);
+        let (to_client, to_upstream) = (ended.to_client, ended.to_upstream);
+        tracing::debug!(to_client, to_upstream, "a tunnel has ended");
+        match ended.why {
+            Why::Closed => Ok(()),
+            Why::Listener => {
+                self.access.detail = Some(LISTENER_ENDED.into());
+                Ok(())
+            }
+            Why::Idle => {
+                self.access.detail = Some(IDLE_TUNNEL.into());
+                Ok(())
+            }
+            Why::Policy(reason) => Err(reason.into()),
+            Why::Broken(broken) => Err(broken),
+        }
+    }
+}
