@@ -6,8 +6,8 @@ use super::header::{
     RequestPartText, ResponseHeader, TokenHeader,
 };
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, CorsOrigin, ExtraParameter, HostValue, KeyId,
-    Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName, StatusAndError,
+    Audience, ClaimName, ClaimValue, ClientId, CookieName, CorsOrigin, ExtraParameter, HostValue,
+    KeyId, Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName, StatusAndError,
     WebOriginText,
 };
 use super::value::{
@@ -41,6 +41,7 @@ const ALL: &[Format] = &[
     of::<ClaimName>(),
     of::<ClaimValue>(),
     of::<ClientId>(),
+    of::<CookieName>(),
     of::<CorsHeader>(),
     of::<CorsOrigin>(),
     of::<ExtraParameter>(),

@@ -6,6 +6,7 @@ use http::uri::Authority;
 use url::Url;
 
 use super::value::{WrongForm, require, text_value};
+use crate::domain::cookies;
 use crate::domain::name;
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::pattern;
@@ -260,6 +261,16 @@ checked_text!(
         require(
             text.parse::<WebOrigin>().is_ok(),
             "it must consist of `http://` or `https://`, a host and an optional port",
+        )
+    }
+);
+
+checked_text!(
+    /// The name of a cookie.
+    CookieName, "cookie-name", "the name of a cookie", |text| {
+        require(
+            text.len() <= 64 && cookies::is_name(text),
+            "it must consist of 1 to 64 letters, digits and marks such as `-` and `_`",
         )
     }
 );

@@ -19,7 +19,10 @@ pub(super) const KEYS: &[&str] = &[
     "credentials.*.tokenFile",
     "decisions",
     "egressProxy",
-    "inbound[].upstreamAuthorization",
+    "inbound[].upstreamAuthorization.basic",
+    "inbound[].upstreamAuthorization.bearerFile",
+    "inbound[].upstreamAuthorization.header",
+    "inbound[].upstreamAuthorization.valueFile",
     "issuer.clients[].allowDeviceId",
     "issuer.clients[].allowedNetworks",
     "issuer.clients[].allowedOwners",
@@ -30,9 +33,7 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.plans",
     "outbound[].throttle",
     "outbound[].transparent",
-    "inbound[].allowedOrigins",
     "inbound[].publicUrl",
-    "inbound[].streams",
 ];
 
 /// The unsupported values of a key.
@@ -49,10 +50,6 @@ const VALUES: &[(&str, Values)] = &[
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
             "urn:ietf:params:oauth:grant-type:token-exchange",
         ]),
-    ),
-    (
-        "inbound[].tokenLocations[]",
-        Values::Are(&["websocketCookie", "websocketSubprotocol"]),
     ),
     ("authorities.*.revocation", Values::Are(&["statusList"])),
     (

@@ -6,13 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cors::Cors;
+use super::websocket::{UpstreamAuthorization, default_token_cookie};
 use super::{MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive, seconds};
 use crate::config::address::{HostPatternText, ListenAddress, Network, UpstreamUrl};
 use crate::config::header::{
     HeaderPattern, HeaderText, IdentityHeader, RequestPartText, ResponseHeader,
 };
 use crate::config::name::{
-    Audience, ClaimName, ClaimValue, Method, Name, PathPattern, PathPrefix, Scope,
+    Audience, ClaimName, ClaimValue, CookieName, Method, Name, PathPattern, PathPrefix, Scope,
+    WebOriginText,
 };
 use crate::config::value::{GoDuration, Size};
 use crate::domain::settings::{CorsPreflight, InboundSettings, Mode, PathCase, Per, TokenLocation};
@@ -47,11 +49,23 @@ pub(in crate::config) struct Inbound {
     /// The accepted audiences: the token's `aud` must contain one of them. `any` disables the
     /// check.
     pub audiences: Audiences,
-    /// Where the token of a request is. With `basic`, a 401 response also asks for Basic
-    /// credentials.
+    /// The places where the token is looked for. With `basic`, a 401 response also asks for Basic
+    /// credentials. A request for a WebSocket may have the token in a cookie or in a subprotocol
+    /// too; the first of cookie, subprotocol and header that has one counts.
     #[serde(default = "default_token_locations")]
     #[schemars(length(min = 1))]
     pub token_locations: Vec<TokenLocation>,
+    /// The name of the cookie with the token of a WebSocket, for `websocketCookie`.
+    #[serde(default = "default_token_cookie")]
+    pub token_cookie: CookieName,
+    /// Web origins such as `https://app.example` whose pages may open WebSockets. Requests of other
+    /// pages for a WebSocket are refused by `Origin`; programs do not send it. Default: all.
+    pub allowed_origins: Option<Vec<WebOriginText>>,
+    /// Where the upstream gets the token: `keep` and `strip` as in `authorization`, or a cookie for
+    /// services whose WebSockets do not read the `Authorization` header, such as plgd's.
+    pub upstream_authorization: Option<UpstreamAuthorization>,
+    /// How long a WebSocket may carry no byte: 1s to 24h. Default: unlimited.
+    pub ws_idle: Option<GoDuration>,
     /// The number of verified tokens that are cached. 0 disables the cache.
     #[serde(default = "default_verified_token_cache")]
     #[schemars(range(max = 10_000_000))]

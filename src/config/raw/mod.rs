@@ -23,6 +23,7 @@ mod issuer;
 mod outbound;
 mod revocation;
 mod tls;
+mod websocket;
 
 pub(super) use admin::Admin;
 pub(super) use authority::Authority;
@@ -38,6 +39,7 @@ pub(super) use outbound::{
 };
 pub(super) use revocation::{FullRevocation, Revocation};
 pub(super) use tls::ServerTls;
+pub(super) use websocket::{InCookie, UpstreamAuthorization};
 
 /// The JSON Schema of a configuration file.
 pub(super) fn json_schema() -> Value {

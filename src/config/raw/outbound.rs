@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, FetchTimeouts, MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive,
-    seconds, yes,
+    Algorithm, FetchTimeouts, InCookie, MaxConnections, ServerTls, Timeouts, UpstreamTls,
+    default_keep_alive, seconds, yes,
 };
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::header::{HeaderMark, HeaderPrefix, TokenHeader};
@@ -209,6 +209,11 @@ pub(in crate::config) struct Outbound {
     /// reach it uses the credential.
     #[serde(default)]
     pub allow_remote: bool,
+    /// The cookie that carries the token with requests for a WebSocket, instead of the header: for
+    /// services whose WebSockets do not read the `Authorization` header, such as plgd's.
+    pub upstream_authorization: Option<InCookie>,
+    /// How long a WebSocket may carry no byte: 1s to 24h. Default: unlimited.
+    pub ws_idle: Option<GoDuration>,
     /// The timeouts for each step of a request to the upstream.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,

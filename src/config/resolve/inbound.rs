@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 
 use super::resolver::Resolver;
-use super::{response_fields, routes, rules, token_size};
+use super::{response_fields, routes, rules, token_size, websocket};
 use crate::config::header::IdentityHeader;
 use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
 use crate::config::{IssuerRole, raw};
 use crate::domain::host::is_beyond_dns;
 use crate::domain::path::Ordinary;
-use crate::domain::settings::TokenLocation;
 use crate::endpoints::oauth::{self, Placement};
 use crate::limits;
 use crate::proxy::headers::ClientHeaders;
 use crate::proxy::{inbound, upstream};
-use crate::verifier::{self, Audiences, AuthorityConfig, TokenLocations};
+use crate::verifier::{self, Audiences, AuthorityConfig};
 
 /// Resolves an item of `inbound`.
 pub(super) fn resolve(
@@ -31,6 +30,9 @@ pub(super) fn resolve(
         resolver.error(&path.key("issuer"), "the section `issuer` is missing");
     }
     let issuer = issuer.filter(|_| raw.settings.issuer);
+    let token_locations = websocket::token_locations(resolver, path, &raw);
+    let upstream_authorization = websocket::upstream_authorization(resolver, path, &raw);
+    let allowed_origins = websocket::allowed_origins(&raw);
     let ordinary = ordinary(&raw);
     let trusted: Vec<String> = raw.authorities.into_iter().map(Into::into).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
@@ -76,11 +78,10 @@ pub(super) fn resolve(
     let bearers = authorities
         .iter()
         .filter(|authority| trusted.contains(&authority.name));
-    let locations = token_locations(&raw.token_locations);
     let sizes = bearers.map(|authority| authority.max_token_size);
     // Basic credentials are in base64: four characters for three bytes.
     let sent = sizes.map(|size| {
-        if locations.basic {
+        if token_locations.basic {
             size.div_ceil(3) * 4
         } else {
             size
@@ -93,6 +94,8 @@ pub(super) fn resolve(
         client_timeouts: resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts),
         max_connections: resolver.max_connections(path, raw.max_connections),
         settings: raw.settings,
+        upstream_authorization,
+        websocket_idle: websocket::idle(resolver, path, raw.ws_idle),
         upstreams: upstreams?.into_iter().map(|(_, config)| config).collect(),
         routes,
         identity_headers,
@@ -106,23 +109,17 @@ pub(super) fn resolve(
         verifier: verifier::Config {
             authorities: trusted,
             audiences,
-            token_locations: locations,
             verified_token_cache: raw.verified_token_cache,
             rules: rules?,
             path_case: raw.path_case,
             forwarded_claims,
             mode: raw.mode,
             cors_preflight: raw.cors_preflight,
+            token_locations,
+            allowed_origins,
         },
         name: raw.name.into(),
     })
-}
-
-fn token_locations(raw: &[TokenLocation]) -> TokenLocations {
-    TokenLocations {
-        bearer: raw.contains(&TokenLocation::Authorization),
-        basic: raw.contains(&TokenLocation::Basic),
-    }
 }
 
 fn ordinary(raw: &raw::Inbound) -> Ordinary {

@@ -21,6 +21,7 @@ mod routes;
 mod rules;
 mod tls;
 mod token_size;
+mod websocket;
 
 use std::path::PathBuf;
 

@@ -2,6 +2,7 @@
 
 use super::connections::is_this_machine;
 use super::resolver::Resolver;
+use super::websocket;
 use crate::config::name::StatusAndError;
 use crate::config::tree::KeyPath;
 use crate::config::{OwnListener, address, raw};
@@ -22,6 +23,7 @@ pub(super) fn resolve(
     resolver.check_prefix(&path.key("prefix"), &raw.prefix.0);
     let attach = outbound::Attach {
         header: raw.header.0.clone(),
+        websocket_cookie: raw.upstream_authorization.take().map(|it| it.cookie.0),
         prefix: raw.prefix.0.clone(),
         retry_on: if raw.retry_unauthorized {
             std::mem::take(&mut raw.retry_on)
@@ -40,6 +42,7 @@ pub(super) fn resolve(
         pages,
         attach,
         settings: raw.settings,
+        websocket_idle: websocket::idle(resolver, path, raw.ws_idle),
         name: raw.name.0.clone(),
         kind: kind(resolver, path, raw)?,
     })

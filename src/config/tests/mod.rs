@@ -11,6 +11,7 @@ mod tls;
 mod token_size;
 mod variants;
 mod warned;
+mod websocket;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -129,6 +129,7 @@ fn the_keys_of_answers_and_token_locations_are_resolved() {
     let both = TokenLocations {
         bearer: true,
         basic: true,
+        ..TokenLocations::default()
     };
     assert_eq!(other.verifier.token_locations, both);
     assert_eq!(other.settings.error_format, ErrorFormat::Problem);
@@ -142,8 +143,8 @@ fn the_keys_of_answers_and_token_locations_are_resolved() {
         ),
         (
             "tokenLocations: [websocketCookie]",
-            "tokenLocations[0]",
-            "not supported yet",
+            "tokenLocations",
+            "needs `allowedOrigins`",
         ),
         ("errorFormat: json", "errorFormat", "is not one of"),
     ] {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use http::{HeaderName, HeaderValue};
@@ -28,6 +29,10 @@ pub struct Config {
     pub client_timeouts: ClientTimeouts,
     pub max_connections: MaxConnections,
     pub settings: InboundSettings,
+    /// Where the upstream gets the caller's token.
+    pub upstream_authorization: UpstreamAuthorization,
+    /// How long a WebSocket may carry no byte; `None`: no limit.
+    pub websocket_idle: Option<Duration>,
     /// The services. The first one is for requests whose rule names none.
     pub upstreams: Vec<upstream::Config>,
     /// The route of each rule.
@@ -60,6 +65,18 @@ pub struct Route {
     pub stripped: usize,
     /// These segments, for the service.
     pub prefix: Option<HeaderValue>,
+}
+
+/// Where the upstream gets the caller's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAuthorization {
+    /// Where the caller sent it.
+    Keep,
+    /// Nowhere.
+    Strip,
+    /// With the request for a WebSocket, in the cookie with this name. With other requests, where
+    /// the caller sent it.
+    Cookie(String),
 }
 
 /// Endpoints of the sidecar on a listener, at exactly these paths.

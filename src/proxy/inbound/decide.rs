@@ -62,10 +62,11 @@ impl Inbound {
             Evaluated::Permitted(path, permit) => (path, permit),
         };
         self.mark.check(&request.headers).map_err(Refusal::new)?;
+        state.websocket = self.opening(request, &permit)?;
         access.token = permit.token().cloned();
         if permit.would_be_refused() {
             access.shadow(permit.reason());
-            access.note_refused_token(&request.headers, self.token_locations);
+            access.note_refused_token(&request.headers, self.gate.locations());
         } else {
             access.allow(permit.reason());
         }
@@ -121,14 +122,14 @@ impl Inbound {
         access: &mut Access,
     ) -> Result<(), ClientError> {
         access.deny(refusal.reason);
-        access.note_refused_token(&request.headers, self.token_locations);
+        access.note_refused_token(&request.headers, self.gate.locations());
         access.token = refusal.token.or(access.token.take());
         let description = fault::describe(refusal.reason, refusal.detail.as_deref());
         access.detail = refusal.detail;
         let mut answer = Answer::new(refusal.reason, &self.name)
             .needing(refusal.needed.as_ref())
             .describing(description)
-            .accepting_basic(self.token_locations.basic)
+            .accepting_basic(self.gate.locations().basic)
             .for_pages(self.for_pages);
         if let Some(wait) = refusal.retry_after {
             let seconds = wait.as_millis().div_ceil(1000).max(1);

@@ -9,9 +9,9 @@ use http::{HeaderMap, Method, header};
 
 use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
+use crate::domain::websocket;
 use crate::limits::{Exceeded, Key, Limits, Per, Slot};
 use crate::proxy::fault::Fault;
-use crate::proxy::head;
 use crate::verifier::{
     Check, CheckObserver, Gate, Permit, Refusal, Request, TokenFacts, VerifiedToken,
 };
@@ -75,12 +75,13 @@ pub async fn evaluate<'r>(
     }
     let request = received.with(&path);
     let permit = gate.decide_observed(&request, observer).await?;
-    if head::asks_for_websocket(received.headers) {
+    if websocket::asks(received.headers) {
         observer.checking(Check::Upgrade);
-        return Err(Refusal {
+        websocket::check(received.method, received.headers).map_err(|rule| Refusal {
             token: permit.token().cloned(),
+            detail: Some(rule.into()),
             ..Refusal::new(Reason::WebSocket)
-        });
+        })?;
     }
     Ok(Evaluated::Permitted(path, permit))
 }

@@ -7,8 +7,8 @@ use pingora::http::RequestHeader;
 
 use super::{Inbound, State};
 use crate::domain::reason::Reason;
-use crate::domain::settings::Authorization;
 use crate::proxy::access::Access;
+use crate::proxy::fault::Fault;
 use crate::proxy::headers::Added;
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::request_id::REQUEST_ID;
@@ -25,12 +25,12 @@ impl Inbound {
         state: &State,
         to: SocketAddr,
         access: &Access,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Fault> {
         let (Some(permit), Some(origin)) = (&state.permit, &state.origin) else {
-            return Err(Reason::Internal);
+            return Err(Reason::Internal.into());
         };
         let upstream = self.upstream(state).ok_or(Reason::Internal)?;
-        let broken = |_| Reason::Internal;
+        let broken = |_| Fault::from(Reason::Internal);
         if let Some(target) = &state.target {
             request.set_raw_path(target.as_bytes()).map_err(broken)?;
         }
@@ -42,9 +42,7 @@ impl Inbound {
         }
         let written = origin.write(request, added);
         written.map_err(|_| Reason::Internal)?;
-        if self.settings.authorization == Authorization::Strip {
-            request.remove_header(&header::AUTHORIZATION);
-        }
+        self.place_token(request, state.websocket)?;
         // An HTTP/1.0 client may omit `Host`.
         if !self.settings.preserve_host || !request.headers.contains_key(header::HOST) {
             request
@@ -55,7 +53,7 @@ impl Inbound {
             added.replace(request, FORWARDED_PREFIX, prefix);
         }
         match permit.token() {
-            Some(token) => self.identity.attach(added, token),
+            Some(token) => Ok(self.identity.attach(added, token)?),
             None => Ok(()),
         }
     }

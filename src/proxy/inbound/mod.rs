@@ -7,16 +7,19 @@ mod forwarding;
 mod preflight;
 mod private_cache;
 mod route;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-pub use self::config::{Config, OwnEndpoints, Route};
+pub use self::config::{Config, OwnEndpoints, Route, UpstreamAuthorization};
 pub use self::evaluate::{Evaluated, Received, admit, check_length, evaluate};
+use self::websocket::Opening;
 use super::access::Access;
 use super::answer::REASON_HEADER;
 use super::client::Client;
@@ -30,10 +33,11 @@ use super::response_fields::ResponseFields;
 use super::upstream::{Pool, Tries, Unconnected, Upstream, UpstreamConnection, UpstreamError};
 use crate::domain::path::Ordinary;
 use crate::domain::reason::Reason;
-use crate::domain::settings::InboundSettings;
+use crate::domain::settings::{InboundSettings, Streams};
+use crate::domain::websocket::PROTOCOL;
 use crate::limits::{Limits, Slot};
 use crate::telemetry::RequestMetrics;
-use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal, TokenLocations};
+use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal};
 
 /// The service of one inbound listener.
 pub struct Inbound {
@@ -47,8 +51,9 @@ pub struct Inbound {
     identity: IdentityHeaders,
     removed: ClientHeaders,
     settings: InboundSettings,
+    upstream_authorization: UpstreamAuthorization,
+    websocket_idle: Option<Duration>,
     ordinary: Ordinary,
-    token_locations: TokenLocations,
     trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
     limits: Option<Arc<Limits>>,
@@ -67,6 +72,8 @@ pub struct State {
     /// The path in normal form with the original query, if the client sent another form.
     target: Option<String>,
     permit: Option<Permit>,
+    /// Set if the request asks for a WebSocket.
+    websocket: Option<Opening>,
     /// Whether one of the sidecar's own endpoints answers the request.
     is_own: bool,
     /// Held until the request ends.
@@ -93,8 +100,9 @@ impl Inbound {
             identity: IdentityHeaders::new(config.identity_headers.clone()),
             removed: ClientHeaders::new(&config.identity_headers, &config.removed_headers),
             settings: config.settings,
+            upstream_authorization: config.upstream_authorization.clone(),
+            websocket_idle: config.websocket_idle,
             ordinary: config.ordinary,
-            token_locations: config.verifier.token_locations,
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
             limits,
@@ -102,6 +110,12 @@ impl Inbound {
             for_pages: config.verifier.cors_preflight == CorsPreflight::Pass,
             metrics,
         }
+    }
+}
+
+impl Inbound {
+    fn ends_with_token(&self) -> bool {
+        self.settings.streams == Streams::EndWithToken
     }
 }
 
@@ -181,7 +195,6 @@ impl Policy for Inbound {
         access: &Access,
     ) -> Result<(), Fault> {
         self.write_request(request, added, state, to, access)
-            .map_err(Fault::from)
     }
 
     fn waits(&self, state: &State) -> Waits {
@@ -199,7 +212,7 @@ impl Policy for Inbound {
         }
     }
 
-    fn check_body(&self, bytes: u64, state: &mut State, access: &mut Access) -> Result<(), Fault> {
+    fn check_body(&self, bytes: u64, state: &State, access: &mut Access) -> Result<(), Fault> {
         match self.max_body {
             Some(max) if bytes > max => {
                 let mode = state.permit.as_ref().map_or(Mode::Enforce, Permit::mode);
@@ -239,7 +252,36 @@ impl Policy for Inbound {
         if self.settings.private_cache && needs_token && !response.status.is_informational() {
             private_cache::keep_private(response)?;
         }
-        Ok(())
+        match state.websocket {
+            Some(opening) => opening.respond(response),
+            None => Ok(()),
+        }
+    }
+
+    fn upgrades(&self, protocol: &[u8], state: &State) -> bool {
+        state.websocket.is_some() && protocol.eq_ignore_ascii_case(PROTOCOL)
+    }
+
+    fn tunnel_idle(&self, _: &State) -> Option<Duration> {
+        self.websocket_idle
+    }
+
+    fn stream_ends(
+        &self,
+        state: &State,
+        request: RequestHeader,
+    ) -> impl Future<Output = Reason> + Send {
+        let permit = state.permit.as_ref();
+        let is_watched =
+            |permit: &&Permit| permit.mode() == Mode::Enforce && self.ends_with_token();
+        let token = permit.filter(is_watched).and_then(Permit::token).cloned();
+        let watched = token.map(|token| self.gate.watch(token, &request.headers));
+        async move {
+            match watched {
+                Some(watched) => watched.end().await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     async fn broke(

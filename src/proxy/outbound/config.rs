@@ -1,5 +1,7 @@
 //! The configuration of outbound listeners.
 
+use std::time::Duration;
+
 use http::HeaderName;
 
 use super::pages::Pages;
@@ -25,6 +27,8 @@ pub struct Config {
     pub pages: Pages,
     pub attach: Attach,
     pub settings: OutboundSettings,
+    /// How long a WebSocket may carry no byte; `None`: no limit.
+    pub websocket_idle: Option<Duration>,
 }
 
 /// The kinds of outbound listeners.
@@ -84,6 +88,8 @@ pub struct ForwardTarget {
 pub struct Attach {
     /// The header that carries the token.
     pub header: HeaderName,
+    /// The cookie that carries it with requests for a WebSocket, instead of the header.
+    pub websocket_cookie: Option<String>,
     /// The text before the token.
     pub prefix: String,
     /// The responses that refuse a token, after which the request is repeated with a new one.

@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
+use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 
 use super::forward::{Routed, Urls};
 use super::reverse::Called;
 use super::{Credential, Destination, Mode, Outbound, Refused, Route, State};
+use crate::domain::cookies;
 use crate::domain::reason::Reason;
+use crate::domain::websocket;
 use crate::proxy::access::Access;
 use crate::proxy::client::Client;
+use crate::proxy::fault::Fault;
 use crate::proxy::head;
 use crate::token_source::AccessToken;
 
@@ -30,8 +33,13 @@ impl Outbound {
         head::target(request)?;
         let route = self.route(request, client.local()).await?;
         self.mark.check(&request.headers)?;
-        if head::asks_for_websocket(&request.headers) {
-            return Err(Reason::WebSocket.into());
+        state.is_websocket = websocket::asks(&request.headers);
+        if state.is_websocket {
+            let checked = websocket::check(&request.method, &request.headers);
+            checked.map_err(|rule| Fault::because(Reason::WebSocket, rule))?;
+            if request.version != Version::HTTP_11 {
+                return Err(Fault::because(Reason::WebSocket, websocket::HTTP_1_1).into());
+            }
         }
         let credential = match &route {
             Route::Elsewhere(_) => Credential::Withheld,
@@ -44,6 +52,12 @@ impl Outbound {
         });
         (state.route, state.credential) = (Some(route), Some(credential));
         Ok(())
+    }
+
+    /// The cookie that carries the token of this request, instead of the header.
+    pub(super) fn cookie(&self, state: &State) -> Option<&str> {
+        let cookie = self.attach.websocket_cookie.as_deref();
+        cookie.filter(|_| state.is_websocket)
     }
 
     pub(super) async fn route(
@@ -88,7 +102,13 @@ impl Outbound {
         state: &mut State,
     ) -> Result<Credential, Reason> {
         let attach = &self.attach;
-        let own = request.headers.get(&attach.header);
+        let own = match self.cookie(state) {
+            Some(name) => cookies::values(&request.headers, name).next(),
+            None => request
+                .headers
+                .get(&attach.header)
+                .map(HeaderValue::as_bytes),
+        };
         if !self.settings.overwrite && own.is_some_and(|own| !own.is_empty()) {
             return Ok(Credential::Own);
         }

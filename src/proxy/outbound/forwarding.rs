@@ -7,7 +7,9 @@ use pingora::http::RequestHeader;
 
 use super::reverse::Reverse;
 use super::{Credential, Mode, Outbound, Route, State};
+use crate::domain::cookies;
 use crate::domain::reason::Reason;
+use crate::domain::secret::ExposeSecret;
 use crate::proxy::access::Access;
 use crate::proxy::fault::Fault;
 use crate::proxy::forwarded::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
@@ -15,6 +17,9 @@ use crate::proxy::head;
 use crate::proxy::headers::{Added, strip_overrides};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::request_id::REQUEST_ID;
+use crate::token_source::AccessToken;
+
+const NO_COOKIE: &str = "the token has a character that a cookie cannot have";
 
 impl Outbound {
     /// Writes the upstream request to this address. It requires a decision.
@@ -71,17 +76,45 @@ impl Outbound {
         LoopMark::write(request, added, mark);
         let header = &self.attach.header;
         match credential {
-            Credential::Attached(_, value) => {
+            Credential::Attached(token, value) => {
+                if let Some(cookie) = self.cookie(state) {
+                    return self.write_cookie(request, added, (cookie, token));
+                }
                 added.replace(request, header.clone(), value.clone());
                 Ok(())
             }
             // A `Connection` header may have named this header, which then is already removed.
-            Credential::Own if request.headers.contains_key(header) => Ok(()),
+            Credential::Own
+                if match self.cookie(state) {
+                    Some(name) => cookies::values(&request.headers, name).next().is_some(),
+                    None => request.headers.contains_key(header),
+                } =>
+            {
+                Ok(())
+            }
             Credential::Own => Err(Fault::malformed(
                 "the Connection header names the header that carries the token",
             )),
             Credential::Withheld => Ok(()),
         }
+    }
+}
+
+impl Outbound {
+    /// Attaches the token of a WebSocket as a cookie, in place of the request's own token.
+    fn write_cookie(
+        &self,
+        request: &mut RequestHeader,
+        added: &mut Added,
+        (name, token): (&str, &AccessToken),
+    ) -> Result<(), Fault> {
+        let token = token.secret().expose_secret().as_bytes();
+        let cookie = cookies::pair(name, token);
+        let cookie = cookie.ok_or_else(|| Fault::because(Reason::TokenUnavailable, NO_COOKIE))?;
+        let all = cookies::replaced(&request.headers, name, Some(&cookie));
+        request.remove_header(&self.attach.header);
+        added.replace(request, header::COOKIE, all.ok_or(Reason::Internal)?);
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ mod reverse;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderValue, header};
@@ -40,6 +41,7 @@ use super::relay::{Answered, Decision, OwnAnswers, Policy, Repeat, Waits};
 use super::upstream::{Pool, Tries, Unconnected, Upstream, UpstreamConnection, UpstreamError};
 use crate::domain::reason::Reason;
 use crate::domain::settings::OutboundSettings;
+use crate::domain::websocket::PROTOCOL;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::{AccessToken, TokenSource};
 
@@ -59,6 +61,7 @@ pub struct Outbound {
     pages: Pages,
     attach: Attach,
     settings: OutboundSettings,
+    websocket_idle: Option<Duration>,
     mark: Arc<LoopMark>,
     metrics: Arc<RequestMetrics>,
 }
@@ -82,6 +85,8 @@ pub struct State {
     route: Option<Route>,
     /// The use of the token header; set when the request may be forwarded.
     credential: Option<Credential>,
+    /// Whether the request asks for a WebSocket.
+    is_websocket: bool,
     /// Whether the request was repeated with another token.
     replayed: bool,
     /// Seconds until a token may be available again.
@@ -139,6 +144,7 @@ impl Outbound {
             pages: config.pages.clone(),
             attach: config.attach.clone(),
             settings: config.settings,
+            websocket_idle: config.websocket_idle,
             mark,
             metrics,
         }
@@ -275,6 +281,14 @@ impl Policy for Outbound {
         // it.
         self.map_links(response, state)
             .map_err(|_| Reason::Internal.into())
+    }
+
+    fn upgrades(&self, protocol: &[u8], state: &State) -> bool {
+        state.is_websocket && protocol.eq_ignore_ascii_case(PROTOCOL)
+    }
+
+    fn tunnel_idle(&self, _: &State) -> Option<Duration> {
+        self.websocket_idle
     }
 
     async fn broke(
