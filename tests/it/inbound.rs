@@ -608,46 +608,6 @@ async fn an_answer_streams_through_as_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_is_refused_with_a_reason_of_its_own() {
-    let world = world("").await;
-    let address = world.sidecar.address("api");
-    let bearer = format!("Bearer {}", world.authority.token().sign());
-    for (connection, upgrade) in [
-        ("Upgrade", "websocket"),
-        ("keep-alive, Upgrade", "WebSocket"),
-        ("upgrade", "h2c, websocket"),
-    ] {
-        let headers = |authorization| {
-            [
-                ("Authorization", authorization),
-                ("Connection", connection),
-                ("Upgrade", upgrade),
-                ("Sec-WebSocket-Version", "13"),
-                ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-            ]
-        };
-        let answer = get(address, "/any", &headers(&bearer)).await;
-        assert_eq!(
-            (answer.status, answer.header("x-m2m-reason")),
-            (501, Some("websocket"))
-        );
-        assert_eq!(answer.json()["error"], "not_implemented");
-        let answer = get(address, "/healthz", &headers("none")).await;
-        assert_eq!(
-            (answer.status, answer.header("x-m2m-reason")),
-            (501, Some("websocket")),
-            "a public path"
-        );
-        let answer = get(address, "/any", &headers("Bearer a.b.c")).await;
-        assert_eq!(
-            (answer.status, answer.header("x-m2m-reason")),
-            (401, Some("malformed_token"))
-        );
-    }
-    assert!(world.upstream.received().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_offered_upgrade_is_ignored_and_the_request_served() {
     let world = world("").await;
     let bearer = format!("Bearer {}", world.authority.token().sign());

@@ -2,8 +2,8 @@
 
 use super::{BAD, Case, OK, World};
 
-/// Upgrades to WebSocket are not served yet.
-const WEBSOCKET: (u16, &str) = (501, "websocket");
+/// A handshake that breaks a rule.
+const WEBSOCKET: (u16, &str) = (400, "websocket");
 const MALFORMED: super::Expected = (400, "malformed_authorization");
 const TWICE: super::Expected = (400, "two_authorizations");
 
@@ -121,8 +121,8 @@ pub const FIELDS: &[Case<'static>] = &[
         &[OK],
     ),
     (
-        "a WebSocket",
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        "a WebSocket of another version",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         &[WEBSOCKET],
     ),

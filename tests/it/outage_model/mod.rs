@@ -91,6 +91,7 @@ impl Process {
             }],
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
+            allowed_origins: None,
             path_case: PathCase::Unset,
             forwarded_claims: Vec::new(),
         };

@@ -113,6 +113,13 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Ok(())
     }
 
+    /// The next bytes, so many.
+    pub async fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut taken = Vec::new();
+        self.exactly(length, &mut taken).await?;
+        Ok(taken)
+    }
+
     /// The bytes read that belong to no message yet.
     pub fn unread(&self) -> &[u8] {
         &self.buffer

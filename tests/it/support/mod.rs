@@ -23,6 +23,7 @@ pub mod sidecar;
 pub mod tls;
 pub mod tokens;
 pub mod upstream;
+pub mod websocket;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
