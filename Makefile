@@ -32,6 +32,7 @@ test-long: tools test-openapi ## Run the long tests that `make test` leaves out:
 test-interop: build ## Test with independent clients, verifiers and authorities, and plgd's suite through nginx (needs python3 with venv, node, npm, go, java, mvn, nginx)
 	tests/interop/run.sh
 	tests/interop/verifiers/run.sh
+	tests/interop/websockets/run.sh
 	env $$(scripts/ensure-cmake) tests/interop/plgd-nginx.sh
 
 test-conformance: build ## Run h2spec against a listener with HTTP/2 (needs python3, and go to install h2spec)
