@@ -40,8 +40,8 @@ fn by_default_only_the_header_has_the_token_and_streams_end_with_it() {
 #[test]
 fn every_key_is_read() {
     let keys = format!(
-        "    tokenLocations: [websocketSubprotocol, websocketCookie]\n    tokenCookie: session\n    \
-         upstreamAuthorization: {{ cookie: token }}\n    wsIdle: 5m\n    streams: \
+        "    tokenLocations: [websocketSubprotocol, websocketCookie]\n    tokenCookie: \
+         session\n    upstreamAuthorization: {{ cookie: token }}\n    wsIdle: 5m\n    streams: \
          untilClosed\n{ORIGINS}"
     );
     let config = config(&inbound(&keys));
