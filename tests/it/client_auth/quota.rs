@@ -7,6 +7,7 @@ use m2m_sidecar::for_tests::store::tokens::{TokenFilter, TokenRecord};
 
 use super::*;
 use crate::support::client::get;
+use crate::support::clock::MovableClock;
 
 const HOUR: i64 = 3600;
 
