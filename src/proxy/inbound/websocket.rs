@@ -59,7 +59,10 @@ impl Inbound {
         let locations = self.gate.locations();
         match &self.upstream_authorization {
             UpstreamAuthorization::Keep => verified.is_some_and(|verified| verified != place),
-            UpstreamAuthorization::Cookie(_) => verified.is_some(),
+            // Without a verified token, that of a client would take its place.
+            UpstreamAuthorization::Cookie(_) => {
+                verified.is_some() || place != TokenPlace::Authorization
+            }
             UpstreamAuthorization::Strip => {
                 verified.is_some()
                     || match place {
@@ -90,8 +93,10 @@ impl Inbound {
             let left = cookies::replaced(&request.headers, name, None);
             set(request, COOKIE, left)?;
         }
-        if let Some((name, pair)) = moved {
-            let cookies = cookies::replaced(&request.headers, name, Some(&pair));
+        if let UpstreamAuthorization::Cookie(name) = &self.upstream_authorization
+            && (moved.is_some() || request.headers.contains_key(COOKIE))
+        {
+            let cookies = cookies::replaced(&request.headers, name, moved.as_ref());
             set(request, COOKIE, cookies)?;
         }
         if opening.is_some_and(|opening| opening.hides_bearer) {
@@ -101,12 +106,12 @@ impl Inbound {
         Ok(())
     }
 
-    /// The cookie that carries the verified token to the upstream, and its name.
+    /// The cookie that carries the verified token to the upstream.
     fn moved(
         &self,
         headers: &HeaderMap,
         verified: Option<TokenPlace>,
-    ) -> Result<Option<(&str, HeaderValue)>, Fault> {
+    ) -> Result<Option<HeaderValue>, Fault> {
         let (UpstreamAuthorization::Cookie(name), Some(place)) =
             (&self.upstream_authorization, verified)
         else {
@@ -116,7 +121,7 @@ impl Inbound {
         let token = token.ok_or_else(|| Fault::malformed(NO_TOKEN))?;
         let pair = cookies::pair(name, token.expose_secret().as_bytes());
         let pair = pair.ok_or_else(|| Fault::malformed(NO_COOKIE))?;
-        Ok(Some((name, pair)))
+        Ok(Some(pair))
     }
 }
 

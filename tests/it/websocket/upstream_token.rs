@@ -117,7 +117,7 @@ async fn a_token_moves_into_the_cookie_that_the_service_reads() {
     let _client = connect(world.address(), asked).await;
     let (seen, _server) = world.upstream.asked().await;
     assert_eq!(seen.all("authorization"), [header.as_str()]);
-    assert_eq!(seen.all("cookie"), ["session=1"]);
+    assert_eq!(seen.all("cookie"), [""; 0], "another token in its place");
     // A client cannot remove the checked token from the request, or put another into its place.
     let fields = format!("Authorization: Bearer {token}\r\nCookie: token={token}\r\n");
     let named =
@@ -127,9 +127,10 @@ async fn a_token_moves_into_the_cookie_that_the_service_reads() {
         (status, reason.as_deref()),
         (400, Some("malformed_request"))
     );
-    // A public path has no token to move.
-    let fields = "Authorization: Bearer x\r\nCookie: session=1\r\n";
+    // A public path has no token to move, and that of a client must not pass for a moved one.
+    let fields = "Cookie: session=1; a=1\r\nSec-WebSocket-Protocol: Bearer, a.b.c\r\n";
     let _client = connect(world.address(), handshake("/public", fields)).await;
     let (seen, _server) = world.upstream.accept("").await;
-    assert_eq!(seen.all("cookie"), ["session=1"]);
+    assert_eq!(seen.all("cookie"), ["a=1"]);
+    assert_eq!(seen.all("sec-websocket-protocol"), [""; 0]);
 }
