@@ -20,8 +20,8 @@ use super::request::{self, Head};
 use super::shared::Shared;
 use super::stream::Stream;
 use super::{
-    CONNECTION_WINDOW, HPACK_OVERHEAD, MOST_STREAMS, RESET_RECOGNIZED, RESET_REQUESTS,
-    RESET_STREAMS, SEND_BUFFER, SHORT_FRAMES, STREAM_WINDOW,
+    CONNECTION_WINDOW, HPACK_OVERHEAD, MOST_HEAD_BYTES, MOST_STREAMS, RESET_RECOGNIZED,
+    RESET_REQUESTS, RESET_STREAMS, SEND_BUFFER, SHORT_FRAMES, STREAM_WINDOW,
 };
 use crate::proxy::connection::{
     AWAITING_HEAD, Accepted, Admitted, FIRST_BYTE_TIMEOUT, HEAD_READ, HEAD_TIMEOUT,
@@ -169,7 +169,9 @@ impl Connection {
     /// connection ends, or requests that it has reset are still being ended.
     fn refuses_streams(&self) -> bool {
         let is_late = |since: Instant| since.elapsed() > END_TIMEOUT;
-        self.ending.is_some_and(is_late) || self.shared.streams() >= 2 * MOST_STREAMS as usize
+        self.ending.is_some_and(is_late)
+            || self.shared.streams() >= 2 * MOST_STREAMS as usize
+            || self.shared.head_bytes() > MOST_HEAD_BYTES
     }
 
     /// Makes a stream of a request.

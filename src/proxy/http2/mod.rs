@@ -20,6 +20,9 @@ pub use self::stream::Stream;
 
 /// Streams of one connection at a time.
 const MOST_STREAMS: u32 = 128;
+/// Bytes of the heads of all requests in progress of a connection. Further streams are refused, so
+/// that compressed heads do not take far more memory than bytes on the wire.
+const MOST_HEAD_BYTES: usize = 512 * 1024;
 /// Bytes of one request's body that a client may send ahead.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Bytes of all request bodies of a connection that its client may send ahead. A few uploads to a

@@ -1,5 +1,5 @@
 //! The head of a stream's request in the normal form of HTTP/1.1 heads, by the same rules as
-//! [`framing`](crate::proxy::framing).
+//! [`framing`].
 //!
 //! The `h2` crate has refused upper-case names, connection-specific fields, pseudo-header fields
 //! that are repeated, unknown or out of place, and `te` other than `trailers` (RFC 9113 §8.2,
@@ -34,6 +34,8 @@ const UNUSABLE: &str = "the head holds more than a proxy can forward";
 pub(super) struct Head {
     pub request: RequestHeader,
     pub body: RequestBody,
+    /// Bytes of the received head in its HTTP/1.1 form; 0 for a refused one.
+    pub size: usize,
 }
 
 impl Head {
@@ -54,6 +56,7 @@ impl Head {
         Self {
             request,
             body: RequestBody::None,
+            size: 0,
         }
     }
 }
@@ -89,7 +92,7 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
     let host = host(&headers, authority).map_err(of_target)?;
     let body = body(&headers, is_whole).map_err(of_target)?;
     join_cookies(&mut headers);
-    check_size(&headers, target.len(), max_head).map_err(of_target)?;
+    let size = check_size(&headers, target.len(), max_head).map_err(of_target)?;
     check_expect(&headers).map_err(of_target)?;
     check_fields(&headers).map_err(of_target)?;
     headers.insert(header::HOST, host);
@@ -103,7 +106,11 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
             .append_header(name.clone(), value.clone())
             .map_err(unusable)?;
     }
-    Ok(Head { request, body })
+    Ok(Head {
+        request,
+        body,
+        size,
+    })
 }
 
 /// The one host of a request (RFC 9113 §8.3.1).
@@ -181,7 +188,7 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 /// The size of a head is that of its HTTP/1.1 form.
-fn check_size(headers: &HeaderMap, target: usize, max_head: usize) -> Result<(), Fault> {
+fn check_size(headers: &HeaderMap, target: usize, max_head: usize) -> Result<usize, Fault> {
     if headers.len() > MAX_FIELDS {
         return Err(Fault::because(Reason::HeadTooLarge, FIELDS));
     }
@@ -190,7 +197,7 @@ fn check_size(headers: &HeaderMap, target: usize, max_head: usize) -> Result<(),
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
     if target + fields <= max_head {
-        return Ok(());
+        return Ok(target + fields);
     }
     let rule = format!("the head has more than {max_head} bytes, the limit of this listener");
     Err(Fault::because(Reason::HeadTooLarge, rule))

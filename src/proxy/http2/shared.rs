@@ -19,6 +19,8 @@ pub(super) struct Shared {
     clients: Arc<Clients>,
     /// Streams with a request in progress.
     open: AtomicUsize,
+    /// Bytes of the heads of these requests.
+    heads: AtomicUsize,
 }
 
 impl Shared {
@@ -39,6 +41,7 @@ impl Shared {
             watch,
             clients,
             open: AtomicUsize::new(0),
+            heads: AtomicUsize::new(0),
         }
     }
 
@@ -47,13 +50,20 @@ impl Shared {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Counts a stream until [`Shared::end_stream`].
-    pub fn begin_stream(&self) -> InProgress {
+    /// How many bytes the heads of the requests in progress have.
+    pub fn head_bytes(&self) -> usize {
+        self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Counts a stream with a head of so many bytes until [`Shared::end_stream`].
+    pub fn begin_stream(&self, head: usize) -> InProgress {
         self.open.fetch_add(1, Ordering::Relaxed);
+        self.heads.fetch_add(head, Ordering::Relaxed);
         InProgress::begin(&self.clients)
     }
 
-    pub fn end_stream(&self) {
+    pub fn end_stream(&self, head: usize) {
+        self.heads.fetch_sub(head, Ordering::Relaxed);
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

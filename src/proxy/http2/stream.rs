@@ -47,6 +47,8 @@ pub struct Stream {
     response_fields: Option<FieldsOfRequest>,
     body_bytes: u64,
     pub(in crate::proxy) deadlines: Deadlines,
+    /// Bytes of the head.
+    head_size: usize,
     _in_progress: InProgress,
 }
 
@@ -76,7 +78,8 @@ impl Stream {
             response_fields: None,
             body_bytes: 0,
             deadlines: Deadlines::default(),
-            _in_progress: shared.begin_stream(),
+            _in_progress: shared.begin_stream(head.size),
+            head_size: head.size,
             shared,
         }
     }
@@ -304,6 +307,6 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.shared.end_stream();
+        self.shared.end_stream(self.head_size);
     }
 }

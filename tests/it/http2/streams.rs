@@ -255,3 +255,31 @@ async fn a_stream_without_window_does_not_hold_up_the_others() {
     };
     assert_eq!(frame.payload, b"than five bytes"[..].to_vec());
 }
+
+/// A compressed head of a few bytes can hold 32 KiB, and a client can keep its requests waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_beyond_the_memory_of_a_connection_are_refused_and_others_are_served() {
+    const REFUSED_STREAM: u32 = 7;
+    let world = World::new("").await;
+    let mut client = world.client().await;
+    let large = "x".repeat(15_000);
+    // 36 heads are the first ones beyond 512 KiB; their upstream answers none.
+    for number in 0..40 {
+        let mut fields = pseudo("GET", "/public/waits").to_vec();
+        fields.push(("x-large", &large));
+        client
+            .send(headers(END_HEADERS | END_STREAM, 2 * number + 1, &fields))
+            .await;
+    }
+    let outcome = client.outcome(79).await;
+    assert!(
+        matches!(outcome, Outcome::Reset(REFUSED_STREAM)),
+        "{outcome:?}"
+    );
+    // The end of one makes room again.
+    client.send(reset(1, CANCEL)).await;
+    client.send(reset(3, CANCEL)).await;
+    world.line(&["path=\"/public/waits\"", "client_gone"]).await;
+    client.send(get(81, "/devices/1")).await;
+    assert_eq!(client.response(81).await.status, 401);
+}
