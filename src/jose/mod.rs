@@ -1,9 +1,16 @@
 //! JOSE: keys, signatures and key sets, shared by the roles.
 //!
 //! [`verify`] parses a compact JWS and checks its signature, [`sign`] makes one, [`key_set`] holds
-//! an authority's public keys, and [`live_keys`] keeps such a set fresh with [`refresh`]. The
-//! cryptography is aws-lc-rs, through the jsonwebtoken provider of [`provider`].
+//! an authority's public keys, and [`live_keys`] keeps such a set fresh with [`refresh`]. [`dpop`]
+//! proves that a client holds a key. The cryptography is aws-lc-rs, through the jsonwebtoken
+//! provider of [`provider`].
 
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the listeners and the issuer begin to use it"
+)]
+pub mod dpop;
 pub mod kept_record;
 mod kept_set;
 pub mod key_set;

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::dpop::thumbprint;
 use super::{Algorithm, algorithm_name, provider};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
@@ -255,7 +256,40 @@ impl SigningKey {
         let mut header = Header::new(self.algorithm);
         header.typ = Some(typ.to_owned());
         header.kid = kid.map(str::to_owned);
-        jsonwebtoken::encode(&header, claims, &self.encoding)
+        self.sign_with(&header, claims)
+    }
+
+    /// Signs claims with the public key itself in the header (RFC 7515 §4.1.3).
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn sign_with_jwk<T: Serialize>(
+        &self,
+        typ: &str,
+        claims: &T,
+    ) -> Result<SecretString, SigningKeyError> {
+        let mut jwk = self.public_jwk();
+        if let Some(members) = jwk.as_object_mut() {
+            members.retain(|name, _| !matches!(name.as_str(), "kid" | "alg" | "use"));
+        }
+        let mut header = Header::new(self.algorithm);
+        header.typ = Some(typ.to_owned());
+        header.jwk = Some(serde_json::from_value(jwk).map_err(|_| SigningKeyError::Failed)?);
+        self.sign_with(&header, claims)
+    }
+
+    /// The thumbprint of the public key (RFC 7638): the `jkt` of tokens that are bound to it.
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        thumbprint::of_jwk(&self.public_jwk)
+    }
+
+    fn sign_with<T: Serialize>(
+        &self,
+        header: &Header,
+        claims: &T,
+    ) -> Result<SecretString, SigningKeyError> {
+        jsonwebtoken::encode(header, claims, &self.encoding)
             .map(SecretString::from)
             .map_err(|_| SigningKeyError::Failed)
     }

@@ -81,6 +81,13 @@ impl<'a> CompactJws<'a> {
         self.header.has_typ
     }
 
+    /// All members of the header. It is read again, because only a proof needs others than
+    /// [`Header`] has. `Some`, because `parse` has checked the header.
+    pub(super) fn header_members(&self) -> Option<Claims> {
+        let (header, _) = self.signing_input.split_once('.')?;
+        Claims::parse(&decode(header).ok()?).ok()
+    }
+
     /// Whether `key` made the signature with this header's algorithm.
     #[must_use]
     pub fn verify(&self, key: &VerifyingKey) -> bool {
@@ -231,6 +238,12 @@ impl<'a> Jws<'a> {
             keys.verified_by(key);
         }
         Ok((claims, key.fingerprint()))
+    }
+
+    /// The claims before the signature is checked: decide nothing by them alone. `Some`, because
+    /// `parse` has checked the payload.
+    pub(super) fn unverified_claims(&self) -> Option<Claims> {
+        self.claims()
     }
 
     /// `Some`, because `parse` has checked the payload.

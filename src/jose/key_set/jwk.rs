@@ -104,6 +104,12 @@ impl VerifyingKey {
             .as_ref()
     }
 
+    /// The key of one JWK; `None` if it is no public key that is supported.
+    #[must_use]
+    pub fn of_jwk(jwk: &Value) -> Option<Self> {
+        Self::parse(jwk).ok()
+    }
+
     /// Reads one JWK.
     pub(super) fn parse(jwk: &Value) -> Result<Self, Unfit> {
         if !jwk.is_object() {
