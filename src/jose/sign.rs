@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::dpop::thumbprint;
 use super::{Algorithm, algorithm_name, provider};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
@@ -276,12 +275,6 @@ impl SigningKey {
         header.typ = Some(typ.to_owned());
         header.jwk = Some(serde_json::from_value(jwk).map_err(|_| SigningKeyError::Failed)?);
         self.sign_with(&header, claims)
-    }
-
-    /// The thumbprint of the public key (RFC 7638): the `jkt` of tokens that are bound to it.
-    #[must_use]
-    pub fn thumbprint(&self) -> Option<String> {
-        thumbprint::of_jwk(&self.public_jwk)
     }
 
     fn sign_with<T: Serialize>(

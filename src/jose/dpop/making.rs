@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::TYPE;
+use super::{TYPE, thumbprint};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::secret::{self, SecretString};
@@ -53,6 +53,14 @@ impl NewProof<'_> {
             nonce: self.nonce,
         };
         key.sign_with_jwk(TYPE, &claims)
+    }
+}
+
+impl SigningKey {
+    /// The thumbprint of the public key (RFC 7638): the `jkt` of tokens that are bound to it.
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        thumbprint::of_jwk(&self.public_jwk())
     }
 }
 
