@@ -189,6 +189,7 @@ fn no_page_describes_an_existing_key_as_missing() {
     pages.extend(
         [
             "conf/plgd.yaml",
+            "conf/plgd-hub.yaml",
             "conf/sidecar.yaml",
             "examples/kubernetes/sidecar.yaml",
         ]

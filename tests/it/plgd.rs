@@ -11,6 +11,7 @@ mod errors;
 mod exchange;
 mod forms;
 mod front;
+mod hub;
 mod imported;
 mod lists;
 mod owners;
