@@ -11,54 +11,54 @@ use crate::support::websocket::{handshake, switched};
 
 const AGE: &str = "max-age=31536000; includeSubDomains";
 
-/// A request to a path, the scope that it needs, the service that gets it, and its path there. The
-/// scope `public` needs no token, and `any` a token with any scope.
+/// A request to a path, the scope that it needs, the service that gets it, and the prefix that the
+/// service does not get. The scope `public` needs no token, and `any` a token with any scope.
 #[rustfmt::skip]
 const REST: &[(&str, &str, &str, &str, &str)] = &[
-    ("GET", "/api/v1/devices?typeFilter=a", "r:*", "gateway", "/api/v1/devices?typeFilter=a"),
-    ("HEAD", "/api/v1/devices", "r:*", "gateway", "/api/v1/devices"),
-    ("GET", "/api/v1/devices/1/resources/light/1", "r:*", "gateway", "/api/v1/devices/1/resources/light/1"),
-    ("PUT", "/api/v1/devices/1/resources/light/1", "w:*", "gateway", "/api/v1/devices/1/resources/light/1"),
-    ("POST", "/api/v1/devices/1/resource-links/a", "w:*", "gateway", "/api/v1/devices/1/resource-links/a"),
-    ("DELETE", "/api/v1/devices", "w:*", "gateway", "/api/v1/devices"),
-    ("GET", "/api/v1/pending-commands", "r:*", "gateway", "/api/v1/pending-commands"),
-    ("GET", "/.well-known/configuration", "public", "gateway", "/.well-known/configuration"),
-    ("GET", "/.well-known/hub-configuration", "public", "gateway", "/.well-known/hub-configuration"),
-    ("GET", "/web_configuration.json", "public", "gateway", "/web_configuration.json"),
-    ("GET", "/", "public", "gateway", "/"),
-    ("GET", "/devices/1", "public", "gateway", "/devices/1"),
-    ("GET", "/static/js/main.js", "public", "gateway", "/static/js/main.js"),
-    ("GET", "/apidocs", "public", "gateway", "/apidocs"),
-    ("GET", "/m2m-oauth-server/.well-known/openid-configuration", "public", "m2m", "/m2m-oauth-server/.well-known/openid-configuration"),
-    ("POST", "/m2m-oauth-server/oauth/token", "public", "m2m", "/m2m-oauth-server/oauth/token"),
-    ("POST", "/m2m-oauth-server/api/v1/tokens", "public", "m2m", "/m2m-oauth-server/api/v1/tokens"),
-    ("GET", "/m2m-oauth-server/api/v1/tokens?a", "any", "m2m", "/m2m-oauth-server/api/v1/tokens?a"),
-    ("DELETE", "/m2m-oauth-server/api/v1/tokens", "any", "m2m", "/m2m-oauth-server/api/v1/tokens"),
-    ("POST", "/certificate-authority/api/v1/sign/csr", "w:*", "ca", "/certificate-authority/api/v1/sign/csr"),
-    ("GET", "/certificate-authority/api/v1/signing/records", "r:*", "ca", "/certificate-authority/api/v1/signing/records"),
-    ("GET", "/certificate-authority/api/v1/signing/crl/1", "public", "ca", "/certificate-authority/api/v1/signing/crl/1"),
-    ("POST", "/api/v1/sign/identity-csr", "w:*", "ca", "/api/v1/sign/identity-csr"),
-    ("GET", "/api/v1/signing/records", "r:*", "ca", "/api/v1/signing/records"),
-    ("GET", "/snippet-service/api/v1/configurations", "r:*", "snippets", "/snippet-service/api/v1/configurations"),
-    ("POST", "/snippet-service/api/v1/conditions", "w:*", "snippets", "/snippet-service/api/v1/conditions"),
-    ("GET", "/snippet-service/configurations/add/1", "public", "gateway", "/snippet-service/configurations/add/1"),
-    ("GET", "/device-provisioning-service/api/v1/hubs", "r:*", "provisioning", "/device-provisioning-service/api/v1/hubs"),
-    ("GET", "/api/v1/provisioning-records", "r:*", "provisioning", "/api/v1/provisioning-records"),
-    ("POST", "/api/v1/enrollment-groups", "w:*", "provisioning", "/api/v1/enrollment-groups"),
-    ("PUT", "/api/v1/hubs/1", "w:*", "provisioning", "/api/v1/hubs/1"),
-    ("GET", "/c2c/gw/api/v1/devices?content=all", "r:*", "cloudGateway", "/api/v1/devices?content=all"),
-    ("POST", "/c2c/gw/api/v1/devices/subscriptions", "r:*", "cloudGateway", "/api/v1/devices/subscriptions"),
-    ("DELETE", "/c2c/gw/api/v1/devices/1/light/1/subscriptions/2", "r:*", "cloudGateway", "/api/v1/devices/1/light/1/subscriptions/2"),
-    ("POST", "/c2c/gw/api/v1/devices/1/light/1", "w:*", "cloudGateway", "/api/v1/devices/1/light/1"),
-    ("POST", "/c2c/connector/api/v1/events", "public", "cloudConnector", "/api/v1/events"),
-    ("GET", "/c2c/connector/api/v1/oauthCallback?code=1", "public", "cloudConnector", "/api/v1/oauthCallback?code=1"),
-    ("GET", "/c2c/connector/api/v1/clouds", "r:*", "cloudConnector", "/api/v1/clouds"),
-    ("POST", "/c2c/connector/api/v1/clouds", "w:*", "cloudConnector", "/api/v1/clouds"),
-    ("GET", "/authorize?client_id=test", "public", "oauth", "/authorize?client_id=test"),
-    ("GET", "/authorize/userinfo", "public", "oauth", "/authorize/userinfo"),
-    ("POST", "/oauth/token", "public", "oauth", "/oauth/token"),
-    ("GET", "/.well-known/openid-configuration", "public", "oauth", "/.well-known/openid-configuration"),
-    ("GET", "/v2/logout", "public", "oauth", "/v2/logout"),
+    ("GET", "/api/v1/devices?typeFilter=a", "r:*", "gateway", ""),
+    ("HEAD", "/api/v1/devices", "r:*", "gateway", ""),
+    ("GET", "/api/v1/devices/1/resources/light/1", "r:*", "gateway", ""),
+    ("PUT", "/api/v1/devices/1/resources/light/1", "w:*", "gateway", ""),
+    ("POST", "/api/v1/devices/1/resource-links/a", "w:*", "gateway", ""),
+    ("DELETE", "/api/v1/devices", "w:*", "gateway", ""),
+    ("GET", "/api/v1/pending-commands", "r:*", "gateway", ""),
+    ("GET", "/.well-known/configuration", "public", "gateway", ""),
+    ("GET", "/.well-known/hub-configuration", "public", "gateway", ""),
+    ("GET", "/web_configuration.json", "public", "gateway", ""),
+    ("GET", "/", "public", "gateway", ""),
+    ("GET", "/devices/1", "public", "gateway", ""),
+    ("GET", "/static/js/main.js", "public", "gateway", ""),
+    ("GET", "/apidocs", "public", "gateway", ""),
+    ("GET", "/m2m-oauth-server/.well-known/openid-configuration", "public", "m2m", ""),
+    ("POST", "/m2m-oauth-server/oauth/token", "public", "m2m", ""),
+    ("POST", "/m2m-oauth-server/api/v1/tokens", "public", "m2m", ""),
+    ("GET", "/m2m-oauth-server/api/v1/tokens?a", "any", "m2m", ""),
+    ("DELETE", "/m2m-oauth-server/api/v1/tokens", "any", "m2m", ""),
+    ("POST", "/certificate-authority/api/v1/sign/csr", "w:*", "ca", ""),
+    ("GET", "/certificate-authority/api/v1/signing/records", "r:*", "ca", ""),
+    ("GET", "/certificate-authority/api/v1/signing/crl/1", "public", "ca", ""),
+    ("POST", "/api/v1/sign/identity-csr", "w:*", "ca", ""),
+    ("GET", "/api/v1/signing/records", "r:*", "ca", ""),
+    ("GET", "/snippet-service/api/v1/configurations", "r:*", "snippets", ""),
+    ("POST", "/snippet-service/api/v1/conditions", "w:*", "snippets", ""),
+    ("GET", "/snippet-service/configurations/add/1", "public", "gateway", ""),
+    ("GET", "/device-provisioning-service/api/v1/hubs", "r:*", "provisioning", ""),
+    ("GET", "/api/v1/provisioning-records", "r:*", "provisioning", ""),
+    ("POST", "/api/v1/enrollment-groups", "w:*", "provisioning", ""),
+    ("PUT", "/api/v1/hubs/1", "w:*", "provisioning", ""),
+    ("GET", "/c2c/gw/api/v1/devices?content=all", "r:*", "cloudGateway", "/c2c/gw"),
+    ("POST", "/c2c/gw/api/v1/devices/subscriptions", "r:*", "cloudGateway", "/c2c/gw"),
+    ("DELETE", "/c2c/gw/api/v1/devices/1/light/subscriptions/2", "r:*", "cloudGateway", "/c2c/gw"),
+    ("POST", "/c2c/gw/api/v1/devices/1/light/1", "w:*", "cloudGateway", "/c2c/gw"),
+    ("POST", "/c2c/connector/api/v1/events", "public", "cloudConnector", "/c2c/connector"),
+    ("GET", "/c2c/connector/api/v1/oauthCallback?c", "public", "cloudConnector", "/c2c/connector"),
+    ("GET", "/c2c/connector/api/v1/clouds", "r:*", "cloudConnector", "/c2c/connector"),
+    ("POST", "/c2c/connector/api/v1/clouds", "w:*", "cloudConnector", "/c2c/connector"),
+    ("GET", "/authorize?client_id=test", "public", "oauth", ""),
+    ("GET", "/authorize/userinfo", "public", "oauth", ""),
+    ("POST", "/oauth/token", "public", "oauth", ""),
+    ("GET", "/.well-known/openid-configuration", "public", "oauth", ""),
+    ("GET", "/v2/logout", "public", "oauth", ""),
 ];
 
 /// Calls of gRPC: the method, its scope and its service.
@@ -92,7 +92,8 @@ fn token(hub: &Hub, scope: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_reaches_its_service_with_its_path() {
     let hub = Hub::start().await;
-    for (method, target, scope, service, path) in REST {
+    for (method, target, scope, service, stripped) in REST {
+        let path = &target[stripped.len()..];
         let reply = hub.rest(method, target, token(&hub, scope), &[]).await;
         assert_eq!(
             (
@@ -100,7 +101,7 @@ async fn every_request_reaches_its_service_with_its_path() {
                 reply.header("x-service"),
                 reply.header("x-target")
             ),
-            (200, Some(*service), Some(*path)),
+            (200, Some(*service), Some(path)),
             "{method} {target}: {reply:?}"
         );
         assert_eq!(reply.header("strict-transport-security"), Some(AGE));
@@ -114,7 +115,8 @@ async fn every_request_reaches_its_service_with_its_path() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_is_served_over_http_2_too() {
     let hub = Hub::start().await;
-    for (method, target, scope, service, path) in REST.iter().step_by(7) {
+    for (method, target, scope, service, stripped) in REST.iter().step_by(7) {
+        let path = &target[stripped.len()..];
         let reply = hub.http2(method, target, token(&hub, scope), &[]).await;
         assert_eq!(
             (
@@ -122,7 +124,7 @@ async fn rest_is_served_over_http_2_too() {
                 reply.header("x-service"),
                 reply.header("x-target")
             ),
-            (200, Some(*service), Some(*path)),
+            (200, Some(*service), Some(path)),
             "{method} {target}: {reply:?}"
         );
     }
