@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import http2
 from tables import tables
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -37,6 +38,8 @@ CASES = {
     "bad": ("inbound", "bad", 50000, 1.5, 401, "flood: 50,000 distinct well-formed RS256 tokens, wrong signature"),
     "outbound": ("outbound", "", 0, 1.5, 200, "outbound, M2M token injected (upstream checks it)"),
     "token": ("token", "", 0, 1.5, 200, "issuing: POST /oauth/token, client_credentials"),
+    "h2-plain": ("plain-h2", "", 0, 2, 200, "HTTP/2 with TLS, no auth, 8 connections of 8 streams"),
+    "h2-es256-1": ("inbound-h2", "es256", 1, 2, 200, "HTTP/2 with TLS, one ES256 token repeated"),
 }
 RATE_CASES = ["plain", "rs256-1", "outbound"]
 FOREIGN = 5  # % of a core that others may use during a run before it is repeated
@@ -133,8 +136,10 @@ def calibrate():
     return ms_
 
 
-def status(port, path, token="", method="GET", body=""):
+def status(port, path, token="", method="GET", body="", is_h2=False):
     """status of one request, 0 if there's no answer"""
+    if is_h2:
+        return http2.status(port, path, token)
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as s:
             s.settimeout(2)
@@ -183,6 +188,7 @@ class Proxy:
     def __init__(self, rival, case):
         mode, tok = CASES[case][:2]
         path, _, _, method, body = request_of(case, rival)
+        is_h2 = mode.endswith("-h2")
         good = first_line("rs256" if tok == "bad" else tok) if tok else ""
         subprocess.run(["bash", "-c", f"set -e; . '{rival.path}'; prepare {mode}"], env=env(), check=True)
         self.log = open(f"{RUN}/{rival.id}.log", "w")
@@ -190,7 +196,7 @@ class Proxy:
         self.p = subprocess.Popen(["taskset", "-c", PROXY_CPU, "bash", "-c", f". '{rival.path}'; start {mode}"],
                                   env=env(), stdout=self.log, stderr=self.log, cwd=RUN)
         while True:
-            st = status(PORTS["LISTEN"], path, good, method, body)
+            st = status(PORTS["LISTEN"], path, good, method, body, is_h2)
             if st == 200:
                 break
             if self.p.poll() is not None or time.monotonic() - t > 20:
@@ -201,9 +207,9 @@ class Proxy:
         time.sleep(0.4)
         self.idle = mem(tree(self.p.pid))[0]
         # the rival must do the work: refuse a wrong token, and a missing one
-        if mode == "inbound" and rival.auth == "yes":
+        if mode.startswith("inbound") and rival.auth == "yes":
             for what, tk in (("a wrong signature", first_line("bad")), ("no token", "")):
-                st = status(PORTS["LISTEN"], path, tk)
+                st = status(PORTS["LISTEN"], path, tk, is_h2=is_h2)
                 if st not in (401, 403):
                     end(self.p)
                     raise RuntimeError(f"{rival.id}: {what} was answered {st}")
@@ -255,6 +261,9 @@ def measure(rival, case, kind, a):
         flood = {}
 
         def load(s):
+            if CASES[case][0].endswith("-h2"):
+                return http2.load(LOAD_CPU, port, "/", first_line(CASES[case][1]) if CASES[case][1] else "", s,
+                                  RUN + "/h2load.log")
             if kind == "max":
                 return wrk(case, rival, s, port)
             if kind == "rate":
@@ -317,6 +326,7 @@ def main():
         sys.exit("bench.py: needs two cores, 0 for the proxy and 1 for the load")
     if a.smoke:
         a.rounds, a.secs = 1, 1
+    http2.certificate(CACHE)
     os.makedirs(RUN, exist_ok=True), os.makedirs(a.out, exist_ok=True)
     names = sorted(f for f in os.listdir(HERE + "/rivals") if f.endswith(".sh"))
     rivals = [Rival(f"{HERE}/rivals/{f}") for f in names]

