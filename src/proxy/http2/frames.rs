@@ -22,15 +22,15 @@ use super::scan::{Scan, UNDONE};
 use crate::proxy::connection::{ClientStream, Clients, LargeHead};
 
 /// The budget of a new connection, which is also the most that it can become.
-const MOST: u64 = 16_000;
+const MOST: u64 = 1_000;
 /// The gain of the budget in a second.
-const A_SECOND: u64 = 2_000;
+const A_SECOND: u64 = 125;
 /// The gain with the head of a response: the work for it is not lost.
 pub(super) const A_HEAD: u64 = UNDONE;
-/// The gain with a response that was sent whole.
-pub(super) const A_RESPONSE: u64 = 8;
+/// The gain with a response that was sent whole: a WINDOW_UPDATE and a PRIORITY frame.
+pub(super) const A_RESPONSE: u64 = 2;
 /// The gain with a DATA frame that was sent: a WINDOW_UPDATE for stream and connection, and a PING.
-const A_DATA_FRAME: u64 = 6;
+const A_DATA_FRAME: u64 = 3;
 /// Most bytes of a DATA frame that was sent, unless the client permits more.
 const DATA_FRAME: usize = 16 * 1024;
 
@@ -162,8 +162,8 @@ impl Budget {
     /// Takes a cost out of the budget. Returns false if it is too small.
     fn pays(&mut self, cost: u64, watch: &Watch) -> bool {
         if self.left < cost {
-            let millis = self.filled.elapsed().as_millis();
-            let gained = u64::try_from(millis).unwrap_or(u64::MAX) / 10 * (A_SECOND / 100);
+            let elapsed = u64::try_from(self.filled.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let gained = elapsed.saturating_mul(A_SECOND) / 1000;
             if gained > 0 {
                 self.filled = Instant::now();
             }

@@ -7,21 +7,22 @@ const FRAME_HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const WINDOW_UPDATE: u8 = 8;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
 /// The cost of a request that the client undoes: the work for it is lost.
-pub(super) const UNDONE: u64 = 16;
+pub(super) const UNDONE: u64 = 1;
 
 /// The cost of a frame of this type.
 fn cost(kind: u8) -> u64 {
     match kind {
         DATA | HEADERS | CONTINUATION => 0,
         RST_STREAM => UNDONE,
-        WINDOW_UPDATE => 1,
-        // PRIORITY, SETTINGS, PING, and those that need no reply.
-        _ => 4,
+        // A client sends a few of them in all, and each is applied to every stream.
+        SETTINGS => 4,
+        // PRIORITY, PING, WINDOW_UPDATE, and those that need no reply.
+        _ => 1,
     }
 }
 
