@@ -59,7 +59,7 @@ bench-smoke: release ## The same benchmarks once and briefly: does everything st
 	$(CARGO) bench --bench instructions -- --train target/release/m2m-sidecar --requests 500
 	benches/side-by-side/run.sh --smoke $(BENCH_ARGS)
 
-fuzz: tools ## Fuzz bearer, token, path, config and relay, FUZZ_SECONDS=600 each (needs nightly Rust and cargo-fuzz, or names them)
+fuzz: tools ## Fuzz bearer, token, path, config and the relay (both protocols), FUZZ_SECONDS=600 each (needs nightly Rust and cargo-fuzz, or names them)
 	env $$(scripts/ensure-cmake) scripts/fuzz
 
 lint: tools ## Formatting, clippy and rustdoc, warnings as errors

@@ -2,6 +2,7 @@
 //! the slower side, trailers, interim answers, and the end of either connection.
 
 pub mod any_bytes;
+pub mod any_frames;
 mod backpressure;
 mod bodies;
 mod departure;

@@ -3,6 +3,7 @@
 //!
 //! It shares no code with the sidecar: its parsers are slow, simple and strict.
 
+pub mod http2;
 mod reading;
 mod script;
 mod sides;

@@ -45,7 +45,7 @@ fn check_upstream(mut bytes: &[u8], sent: &[Sent], from: usize) -> usize {
     at
 }
 
-fn request_body(request: &Message) -> Body {
+pub fn request_body(request: &Message) -> Body {
     match (
         &request.all("content-length")[..],
         &request.all("transfer-encoding")[..],
@@ -91,7 +91,7 @@ const OWN: &[&str] = &[
 ];
 
 /// Checks a request that the upstream has received: only `/public` is permitted without a token.
-fn check_request(request: &Message) {
+pub fn check_request(request: &Message) {
     let words = request.words();
     let [method, target, "HTTP/1.1"] = words[..] else {
         panic!("no request line: {request:?}")
