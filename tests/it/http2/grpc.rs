@@ -87,7 +87,12 @@ async fn a_call_that_is_refused_gets_trailers_only() {
             response.status == 200 && response.is_head_only,
             "{path}: {response:?}"
         );
-        assert_eq!(response.header("content-type"), Some("application/grpc"));
+        // Some clients accept only the format of their request.
+        let format = fields.iter().find(|(name, _)| *name == "content-type");
+        assert_eq!(
+            response.header("content-type"),
+            format.map(|(_, value)| *value)
+        );
         assert_eq!(
             response.header("grpc-status"),
             Some(status),
@@ -176,15 +181,47 @@ async fn the_clients_deadline_bounds_the_wait_for_the_upstream() {
     assert_eq!(response.header("x-m2m-reason"), Some("upstream_timeout"));
     assert!((250..2000).contains(&began.elapsed().as_millis()));
     upstream.rest().await;
-    // A response that has begun is reset.
-    client.send(headers(WHOLE, 3, &fields)).await;
+    // A response that has begun ends with the status between two messages.
+    client.send(headers(WHOLE, 5, &fields)).await;
+    let mut upstream = world.upstream().await;
+    upstream.head().await;
+    let begun = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n\
+        Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n";
+    upstream.send(begun).await;
+    let response = client.response(5).await;
+    let status = ("grpc-status".to_owned(), "4".to_owned());
+    assert!(response.trailers.contains(&status), "{response:?}");
+    upstream.rest().await;
+    // Within a message it is reset.
+    client.send(headers(WHOLE, 7, &fields)).await;
     let mut upstream = world.upstream().await;
     upstream.head().await;
     let begun = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n\
         Transfer-Encoding: chunked\r\n\r\n1\r\n\0\r\n";
     upstream.send(begun).await;
-    assert!(matches!(client.outcome(3).await, Outcome::Reset(_)));
+    assert!(matches!(client.outcome(7).await, Outcome::Reset(_)));
     upstream.rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_end_a_call_at_the_deadline_itself() {
+    let world = World::new("").await;
+    let mut client = world.client().await;
+    let mut fields = pseudo("POST", "/open.Service/Get").to_vec();
+    fields.extend([
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", "300m"),
+    ]);
+    client.send(headers(WHOLE, 1, &fields)).await;
+    let mut upstream = world.upstream().await;
+    upstream.head().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n\
+        Transfer-Encoding: chunked\r\n\r\n0\r\ngrpc-status: 4\r\nx-detail: late\r\n\r\n";
+    upstream.send(answer).await;
+    let response = client.response(1).await;
+    let detail = ("x-detail".to_owned(), "late".to_owned());
+    assert!(response.trailers.contains(&detail), "{response:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
