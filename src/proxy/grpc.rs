@@ -11,11 +11,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, CONTROLS};
 use tokio::time::Instant;
 
-/// The media type of calls and of the sidecar's own answers to them.
-pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+/// The media type of calls.
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// How long after a call's deadline it may still end: the service and the client have the same
+/// deadline, and their own end says more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The longest format that an answer repeats.
+const LONGEST_FORMAT: usize = 64;
 
 /// The characters of a message that are percent-encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
@@ -35,6 +42,18 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         )
 }
 
+/// The media type of an answer: that of the call, because some clients accept no other format.
+#[must_use]
+pub fn media_type_of_answer(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_end = |byte: &u8| matches!(byte, b';' | b' ');
+    let essence = asked.and_then(|asked| asked.split(is_end).next());
+    essence
+        .filter(|essence| essence.len() <= LONGEST_FORMAT)
+        .and_then(|essence| HeaderValue::from_bytes(essence).ok())
+        .unwrap_or(MEDIA_TYPE)
+}
+
 /// A call in progress.
 pub struct Call {
     end: Option<Instant>,
@@ -45,11 +64,12 @@ impl Call {
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         is_grpc(headers).then(|| Self {
-            end: timeout(headers).and_then(|time| Instant::now().checked_add(time)),
+            end: timeout(headers)
+                .and_then(|time| Instant::now().checked_add(time.saturating_add(GRACE))),
         })
     }
 
-    /// When the client gives it up.
+    /// When the client has certainly given it up.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
         self.end
@@ -123,6 +143,20 @@ mod tests {
             assert_eq!(is_grpc(&headers), expected, "{media_type}");
         }
         assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_answer_has_the_format_of_its_call() {
+        let long = format!("application/grpc+{}", "x".repeat(100));
+        for (asked, answered) in [
+            ("application/grpc", "application/grpc"),
+            ("application/grpc+json; a=b", "application/grpc+json"),
+            ("application/grpc a", "application/grpc"),
+            (&*long, "application/grpc"),
+        ] {
+            let headers = with(header::CONTENT_TYPE, asked);
+            assert_eq!(media_type_of_answer(&headers), answered, "{asked}");
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Answer<'_> {
         settle_connection(client);
         // gRPC is defined over HTTP/2 only, where every client reads trailers.
         if client.version() == Version::HTTP_2 && grpc::is_grpc(&request.headers) {
-            let mut answer = self.grpc_head().map_err(unwritable)?;
+            let media_type = grpc::media_type_of_answer(&request.headers);
+            let mut answer = self.grpc_head(media_type).map_err(unwritable)?;
             client.write_head(&mut answer, Framing::None);
             return client.flush().await;
         }
@@ -61,9 +62,9 @@ impl Answer<'_> {
 
 impl Answer<'_> {
     /// A response of trailers only, with the fields that the response to another request has.
-    fn grpc_head(&self) -> pingora::Result<ResponseHeader> {
+    fn grpc_head(&self, media_type: HeaderValue) -> pingora::Result<ResponseHeader> {
         let mut answer = ResponseHeader::build(StatusCode::OK, Some(8))?;
-        answer.insert_header(header::CONTENT_TYPE, grpc::MEDIA_TYPE)?;
+        answer.insert_header(header::CONTENT_TYPE, media_type)?;
         let code = HeaderValue::from(u16::from(rpc_code(self.status())));
         answer.insert_header(grpc::STATUS, code)?;
         answer.insert_header(grpc::MESSAGE, grpc::message(self.description()))?;

@@ -234,10 +234,10 @@ impl<P: Policy> Exchange<'_, P> {
         let sent = pump
             .until_end(&mut |bytes| policy.check_body(bytes, state, access))
             .await;
-        if let Err(Broken::Fault(fault)) = &sent
-            && pump.is_cut_between_messages()
+        if let Err(broken) = &sent
+            && let Some(reason) = pump.reason_in_trailers(broken)
         {
-            pump.end_grpc(fault.reason).boxed().await;
+            pump.end_grpc(reason).boxed().await;
         }
         sent.map(|()| Outcome::Sent)
     }

@@ -8,6 +8,7 @@ use crate::proxy::{answer, grpc};
 
 const HEADER: usize = 5;
 const UNAUTHENTICATED: HeaderValue = HeaderValue::from_static("16");
+const DEADLINE_EXCEEDED: HeaderValue = HeaderValue::from_static("4");
 const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
 
 /// Follows the messages of a response.
@@ -53,10 +54,10 @@ impl Messages {
 /// The trailers that end a stream for this reason.
 pub(super) fn trailers(reason: Reason) -> HeaderMap {
     let status = answer::table(reason).map_or(500, |row| row.status);
-    let status = if status < 500 {
-        UNAUTHENTICATED
-    } else {
-        UNAVAILABLE
+    let status = match status {
+        ..500 => UNAUTHENTICATED,
+        504 => DEADLINE_EXCEEDED,
+        _ => UNAVAILABLE,
     };
     let text = grpc::message(reason.meaning());
     HeaderMap::from_iter([(grpc::STATUS, status), (grpc::MESSAGE, text)])
@@ -97,6 +98,7 @@ mod tests {
             (Reason::Revoked, "16"),
             (Reason::UnknownKid, "16"),
             (Reason::KeysUnavailable, "14"),
+            (Reason::UpstreamTimeout, "4"),
         ] {
             assert_eq!(trailers(reason)["grpc-status"], status);
         }

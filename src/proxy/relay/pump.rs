@@ -115,10 +115,19 @@ impl Pump<'_, '_, '_> {
         }
     }
 
-    /// Whether the policy ended a gRPC stream of HTTP/2 where trailers can follow.
-    pub fn is_cut_between_messages(&self) -> bool {
+    /// The reason why a gRPC response of HTTP/2 ends early, if its trailers can say so: it is
+    /// between two messages, and the policy or the client's deadline has ended it.
+    pub fn reason_in_trailers(&self, broken: &Broken) -> Option<Reason> {
         let is_between = self.messages.as_ref().is_some_and(Messages::is_between);
-        is_between && self.lasting.has_ended() && matches!(self.client, Client::Http2(_))
+        if !is_between || !matches!(self.client, Client::Http2(_)) {
+            return None;
+        }
+        match broken {
+            Broken::Fault(fault) if self.lasting.has_ended() => Some(fault.reason),
+            // The upstream of a call has no other deadline.
+            Broken::Upstream(UpstreamError::ReadTimeout) => Some(Reason::UpstreamTimeout),
+            _ => None,
+        }
     }
 
     /// Ends a gRPC stream with the status of a reason, unless the client does not take it soon.
