@@ -2,11 +2,13 @@
 # Independent clients against the issuer, by discovery only: Authlib and requests-oauthlib (Python), openid-client and
 # oauth4webapi with jose (Node), the `oauth2` crate (Rust). M2M_PARTS lists the parts that each tries: those that the
 # configuration accepts and the metadata advertise. At the end outbound.sh tests the sidecar as a client, and
-# grpc_programs.py as a proxy of gRPC with grpcio.
+# grpc_programs.py and tonic/ as a proxy of gRPC, with grpcio (Python) and tonic (Rust).
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
-cargo build --quiet --locked --manifest-path rust/Cargo.toml --target-dir "$tools/rust"
+for crate in rust tonic; do
+  cargo build --quiet --locked --manifest-path $crate/Cargo.toml --target-dir "$tools/$crate"
+done
 
 data=$(mktemp -d)
 running=
@@ -96,3 +98,5 @@ node "$tools/oauth4webapi_client.mjs"
 ./outbound.sh
 mkdir "$data/grpc"
 "$python" grpc_programs.py "$sidecar" "$data/grpc"
+mkdir "$data/tonic"
+"$tools/tonic/debug/m2m-sidecar-interop-tonic" "$sidecar" "$data/tonic"
