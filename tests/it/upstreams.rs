@@ -2,6 +2,7 @@
 //! `proxy/upstream` cover names whose addresses change.
 
 mod alerts;
+mod calls;
 mod client_certificates;
 mod goaway;
 mod http2;

@@ -12,7 +12,7 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a small frame");
     let mut frame = length.to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -33,7 +33,7 @@ fn ok(stream: u32) -> Vec<u8> {
 
 /// An upstream that answers each request with the frames of `answer`, by the numbers of its
 /// connection and stream; `None`: it closes the connection. Also returns the count of requests.
-fn upstream(
+pub(super) fn upstream(
     answer: impl Fn(usize, u32) -> Option<Vec<u8>> + Send + Sync + 'static,
 ) -> (Server, Arc<AtomicUsize>) {
     let (answer, count) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
@@ -68,7 +68,7 @@ fn upstream(
     (server, count)
 }
 
-fn url(server: &Server) -> String {
+pub(super) fn url(server: &Server) -> String {
     format!("h2c://{}", server.address())
 }
 
