@@ -17,8 +17,8 @@ pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// How long after a call's deadline it may still end: the service and the client have the same
-/// deadline, and their own end says more.
+/// How long a call may still end by itself after its deadline, which its service and its client
+/// also have. Their end says more.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The longest format that an answer repeats.
@@ -56,7 +56,7 @@ pub fn media_type_of_answer(headers: &HeaderMap) -> HeaderValue {
 
 /// A call in progress.
 pub struct Call {
-    end: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Call {
@@ -64,15 +64,21 @@ impl Call {
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         is_grpc(headers).then(|| Self {
-            end: timeout(headers)
-                .and_then(|time| Instant::now().checked_add(time.saturating_add(GRACE))),
+            deadline: timeout(headers).and_then(|time| Instant::now().checked_add(time)),
         })
     }
 
-    /// When the client has certainly given it up.
+    /// When the sidecar ends it.
     #[must_use]
     pub fn end(&self) -> Option<Instant> {
-        self.end
+        self.deadline?.checked_add(GRACE)
+    }
+
+    /// Whether the client's deadline has passed.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
     }
 }
 

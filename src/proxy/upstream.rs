@@ -33,7 +33,7 @@ pub use self::config::{Config, Timeouts, UnusableUpstream};
 pub use self::connect::Unconnected;
 pub(in crate::proxy) use self::connect::{PLAIN, open_plain, plain_template};
 pub use self::connection::{RequestBody, UpstreamConnection};
-pub use self::error::UpstreamError;
+pub use self::error::{EndedBy, UpstreamError};
 pub use self::pool::Pool;
 pub use self::stream::UpstreamStream;
 use self::tls::Tls;

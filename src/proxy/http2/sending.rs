@@ -26,6 +26,8 @@ pub(super) struct Sending {
     queued: usize,
     /// The end of the response, when it waits behind the queue.
     end: Option<Option<HeaderMap>>,
+    /// The code for a response that is not whole.
+    pub reset_code: Code,
 }
 
 /// How the rest of a response is sent.
@@ -48,6 +50,7 @@ impl Sending {
             queue: VecDeque::new(),
             queued: 0,
             end: None,
+            reset_code: Code::INTERNAL_ERROR,
         }
     }
 
@@ -206,8 +209,8 @@ impl Drop for Sending {
     /// Tells the client about a response that is not whole.
     fn drop(&mut self) {
         match &mut self.way {
-            Way::Head(respond) => respond.send_reset(Code::INTERNAL_ERROR),
-            Way::Body(sending) => sending.send_reset(Code::INTERNAL_ERROR),
+            Way::Head(respond) => respond.send_reset(self.reset_code),
+            Way::Body(sending) => sending.send_reset(self.reset_code),
             Way::Ended(_) | Way::Broken => {}
         }
     }

@@ -246,6 +246,11 @@ impl Stream {
         self.sending.end(trailers);
     }
 
+    /// Sets the code that tells the client of a response that is not whole.
+    pub fn set_reset_code(&mut self, code: Code) {
+        self.sending.reset_code = code;
+    }
+
     /// How many bytes wait, with 1 for the end of the response.
     #[must_use]
     pub fn unsent(&self) -> usize {

@@ -14,7 +14,7 @@ use super::pump::Pump;
 use super::unread::{discard_body, settle_connection};
 use super::upgrade::Asked;
 use super::upload::{Upload, WINDOW};
-use super::{Answered, Broken, Decision, Policy, Repeat, Waits, request, response, upgrade};
+use super::{Answered, Broken, Decision, Policy, Repeat, Waits, calls, request, response, upgrade};
 use crate::domain::reason::Reason;
 use crate::proxy::access::{Access, Logged};
 use crate::proxy::answer::Answer;
@@ -231,13 +231,13 @@ impl<P: Policy> Exchange<'_, P> {
             lasting: Lasting::Brief(&begin),
             messages: self.call.as_ref().map(|_| Messages::default()),
         };
+        let call = self.call.as_ref();
         let sent = pump
             .until_end(&mut |bytes| policy.check_body(bytes, state, access))
-            .await;
-        if let Err(broken) = &sent
-            && let Some(reason) = pump.reason_in_trailers(broken)
-        {
-            pump.end_grpc(reason).boxed().await;
+            .await
+            .map_err(|broken| calls::explain(call, broken));
+        if let (Err(broken), Some(_)) = (&sent, call) {
+            pump.end_call(broken).boxed().await;
         }
         sent.map(|()| Outcome::Sent)
     }
@@ -279,7 +279,7 @@ impl<P: Policy> Exchange<'_, P> {
                 .until_head(&mut |bytes| policy.check_body(bytes, state, access))
                 .await;
             drop(pump);
-            let mut head = head?;
+            let mut head = head.map_err(|broken| calls::explain(self.call.as_ref(), broken))?;
             self.is_answered = true;
             if !head.status.is_informational() {
                 return Ok(head);

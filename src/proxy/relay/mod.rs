@@ -4,6 +4,7 @@
 //! One task serves a connection. It reads and writes both sides itself, so a request costs no
 //! channel and no further task, and each side is stopped while the other one is not ready.
 
+mod calls;
 mod direction;
 mod exchange;
 mod frames;

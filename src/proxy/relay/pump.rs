@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pingora::http::ResponseHeader;
 
+use super::calls;
 use super::lasting::{LASTS, Lasting};
 use super::messages::{self, Messages};
 use super::upload::{Turn, Upload, WINDOW, explain, late};
@@ -117,7 +118,7 @@ impl Pump<'_, '_, '_> {
 
     /// The reason why a gRPC response of HTTP/2 ends early, if its trailers can say so: it is
     /// between two messages, and the policy or the client's deadline has ended it.
-    pub fn reason_in_trailers(&self, broken: &Broken) -> Option<Reason> {
+    fn reason_in_trailers(&self, broken: &Broken) -> Option<Reason> {
         let is_between = self.messages.as_ref().is_some_and(Messages::is_between);
         if !is_between || !matches!(self.client, Client::Http2(_)) {
             return None;
@@ -130,11 +131,15 @@ impl Pump<'_, '_, '_> {
         }
     }
 
-    /// Ends a gRPC stream with the status of a reason, unless the client does not take it soon.
-    pub async fn end_grpc(&mut self, reason: Reason) {
-        self.client.end_body(Some(&messages::trailers(reason)));
-        // The client gets a reset then.
-        let _ = tokio::time::timeout(LAST, self.client.flush()).await;
+    /// Ends a call early: with a status, unless the client does not take it soon, or with a reset.
+    pub async fn end_call(&mut self, broken: &Broken) {
+        if let Client::Http2(stream) = &mut *self.client {
+            stream.set_reset_code(calls::reset_code(broken));
+        }
+        if let Some(reason) = self.reason_in_trailers(broken) {
+            self.client.end_body(Some(&messages::trailers(reason)));
+            let _ = tokio::time::timeout(LAST, self.client.flush()).await;
+        }
     }
 
     /// Moves parts of the body to the client's send buffer until it is full. Returns whether the
