@@ -35,7 +35,7 @@ test-interop: build ## Test with independent clients, verifiers and authorities,
 	tests/interop/websockets/run.sh
 	env $$(scripts/ensure-cmake) tests/interop/plgd-nginx.sh
 
-test-conformance: build ## Run h2spec against a listener with HTTP/2 (needs python3, and go to install h2spec)
+test-conformance: build ## Run h2spec, the suites of connectrpc.com/conformance, grpcurl and ghz through listeners (needs go, python3, curl)
 	tests/conformance/run.sh
 
 test-openapi: build ## Test the management API by its description with schemathesis (needs python3 with venv)

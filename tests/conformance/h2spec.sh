@@ -2,14 +2,12 @@
 # h2spec against inbound listeners: HTTP/2 by prior knowledge, and over TLS by ALPN. Every case must pass.
 set -euo pipefail
 cd "$(dirname "$0")"
-root=$(cd ../.. && pwd)
-sidecar=${M2M_SIDECAR:-$root/target/debug/m2m-sidecar}
+. ./tools.sh
 cases=145
 h2spec=${H2SPEC-}
 if [ -z "$h2spec" ]; then
-  export GOBIN=$root/target/conformance
-  [ -x "$GOBIN/h2spec" ] || go install github.com/summerwind/h2spec/cmd/h2spec@v2.6.0
-  h2spec=$GOBIN/h2spec
+  installed h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.6.0
+  h2spec=$bin/h2spec
 fi
 
 data=$(mktemp -d)
@@ -20,9 +18,7 @@ python3 upstream.py >"$data/upstream-port" &
 running+=($!)
 until [ -s "$data/upstream-port" ]; do sleep 0.1; done
 
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-  -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$data/tls.key" -out "$data/tls.crt" 2>/dev/null
-chmod 600 "$data/tls.key"
+certificate "$data"
 
 # listener NAME [KEY]: an inbound listener that lets every request pass.
 listener() {
