@@ -31,6 +31,7 @@ fn is_found(rules: &Rules, path: &str, headers: &HeaderMap) -> bool {
         query: None,
         headers,
         client: None,
+        scopes: None,
     };
     matches!(rules.find(&request), Ok(Some(_)))
 }

@@ -102,6 +102,8 @@ pub struct ErrorForms {
     oauth: Option<Arc<HashSet<String>>>,
     /// The form of all other paths.
     other: ErrorForm,
+    /// Whether gRPC calls get the HTTP status too, instead of one in trailers.
+    is_always_http: bool,
 }
 
 #[derive(Debug)]
@@ -154,6 +156,21 @@ impl ErrorForms {
             other: form,
             ..self
         }
+    }
+
+    /// These forms, with an HTTP status for gRPC calls too.
+    #[must_use]
+    pub fn always_http(self) -> Self {
+        Self {
+            is_always_http: true,
+            ..self
+        }
+    }
+
+    /// Whether gRPC calls get the HTTP status too.
+    #[must_use]
+    pub fn is_always_http(&self) -> bool {
+        self.is_always_http
     }
 
     fn is_same_everywhere(&self) -> bool {

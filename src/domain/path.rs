@@ -5,70 +5,11 @@
 //! dot segments removed. In addition, `//` becomes one slash. A path that servers interpret in
 //! different ways is refused before rules are checked: see [`AmbiguousPath`].
 
+mod ambiguous;
+
 use std::borrow::Cow;
 
-/// Why a path is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.text())]
-pub enum AmbiguousPath {
-    /// The path does not begin with `/`.
-    NotAbsolute,
-    /// `%` without two hexadecimal digits.
-    BadEscape,
-    /// `%2F`: one segment to some servers, two to others.
-    EncodedSlash,
-    /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: only some servers resolve it.
-    EncodedDotSegment,
-    /// `\` or `%5C`: a slash to some servers.
-    Backslash,
-    /// A control character, raw or encoded.
-    Control,
-    /// `%252E`, `%252F`, `%255C`, `%2500`, `%253B`: decoded twice by some servers.
-    DoubleEncoding,
-    /// The decoded path is not UTF-8.
-    NotUtf8,
-    /// `;`: some servers cut off path parameters.
-    Parameters,
-    /// `#`, `?` or a space inside the path.
-    Delimiter,
-}
-
-impl AmbiguousPath {
-    /// The problem, as a sentence without its period.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::NotAbsolute => "the path does not begin with a slash",
-            Self::BadEscape => {
-                "the path has a percent sign without two hexadecimal digits; send the sign as %25"
-            }
-            Self::EncodedSlash => "the path has an encoded slash (%2F)",
-            Self::EncodedDotSegment => {
-                "the path has an encoded dot segment, or one beside an encoded slash or a semicolon"
-            }
-            Self::Backslash => "the path has a backslash",
-            Self::Control => "the path has a control character",
-            Self::DoubleEncoding => "the path has a doubly encoded character (such as %252F)",
-            Self::NotUtf8 => {
-                "the path has escapes that are not UTF-8 (such as %F6, which is ISO 8859-1)"
-            }
-            Self::Parameters => "the path has `;`, which begins parameters for some servers",
-            Self::Delimiter => "the path has a space, # or ?; send them as %20, %23 and %3F",
-        }
-    }
-
-    /// The key of an inbound listener that allows such a path with the value `keep`.
-    #[must_use]
-    pub fn allowed_by(self) -> Option<&'static str> {
-        match self {
-            Self::EncodedSlash => Some("encodedSlash"),
-            Self::Parameters => Some("pathParameters"),
-            Self::DoubleEncoding => Some("doubleEncoding"),
-            Self::NotUtf8 => Some("nonUtf8"),
-            _ => None,
-        }
-    }
-}
+pub use self::ambiguous::AmbiguousPath;
 
 /// The characters that are ordinary in a segment although some servers interpret them. None by
 /// default.
@@ -83,15 +24,18 @@ pub struct Ordinary {
     pub double_encoding: bool,
     /// `%F6` and other escapes that are not UTF-8: they are read as ISO 8859-1.
     pub non_utf8: bool,
+    /// The service gets the path unchanged, so `//` and dot segments are refused.
+    pub unchanged: bool,
 }
 
 impl Ordinary {
-    /// All of them.
+    /// All of the characters.
     pub const ALL: Self = Self {
         encoded_slash: true,
         semicolon: true,
         double_encoding: true,
         non_utf8: true,
+        unchanged: false,
     };
 }
 
@@ -129,10 +73,14 @@ impl<'a> NormalPath<'a> {
         let mut out: Vec<String> = Vec::new();
         let mut escaped = false;
         let mut ends_with_slash = false;
-        for raw_segment in raw[1..].split('/') {
+        let mut raw_segments = raw[1..].split('/').peekable();
+        while let Some(raw_segment) = raw_segments.next() {
             let segment = normal_segment(raw_segment, ordinary)?;
             ends_with_slash = false;
+            let is_end = raw_segments.peek().is_none();
             match segment.as_str() {
+                "." | ".." if ordinary.unchanged => return Err(AmbiguousPath::NotNormal),
+                "" if ordinary.unchanged && !is_end => return Err(AmbiguousPath::NotNormal),
                 "" | "." => ends_with_slash = true,
                 ".." => {
                     out.pop();

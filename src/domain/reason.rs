@@ -209,6 +209,16 @@ reasons! {
          needs such paths, set the listener's keys to `keep`: `encodedSlash` (`%2F`), \
          `pathParameters` (`;`), `doubleEncoding` (`%252F`: Jenkins, RabbitMQ) and `nonUtf8` \
          (`%F6`: ISO 8859-1). If the problem is letter case, set `pathCase`.",
+    /// The proxy that asks for a decision does not say clearly what the original request is.
+    OriginalRequest = "original_request" =>
+        "`error_description`, and `detail` in the log line, name the header or parameter. \
+         Configure the proxy as docs/external-authorization.md shows for the value of \
+         `decisions[].from`: it must set each header itself, once, so that no client can.",
+    /// The peer may not ask this listener for decisions.
+    AskingPeer = "asking_peer" =>
+        "`peer` in the log line is the address that asked. If it is your proxy, add it to \
+         `decisions[].trustedProxies`, or let it show a client certificate. Nothing else must \
+         reach the listener.",
     /// The request is not valid HTTP.
     MalformedRequest = "malformed_request" =>
         "The port received something other than HTTP/1.1, such as a TLS handshake. Or servers \

@@ -59,6 +59,17 @@ impl ScopeSet {
         self.is_subset_of(other) && other.is_subset_of(self)
     }
 
+    /// The scopes of both.
+    #[must_use]
+    pub fn with(mut self, other: &Self) -> Self {
+        for scope in &other.0 {
+            if !self.contains(scope) {
+                self.0.push(scope.clone());
+            }
+        }
+        self
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -317,6 +317,20 @@ impl Default for InboundSettings {
     }
 }
 
+/// Where the question of a proxy has the original request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OriginalRequest {
+    /// In the headers `X-Forwarded-Method`, `X-Forwarded-Proto`, `X-Forwarded-Host` and
+    /// `X-Forwarded-Uri`: Traefik ForwardAuth and Caddy `forward_auth`.
+    Forwarded,
+    /// In the headers `X-Original-Method` and `X-Original-URL`, a URL with scheme and host: nginx
+    /// `auth_request`.
+    Original,
+    /// In the request line and `Host` of the question itself: Envoy's HTTP ext_authz.
+    Request,
+}
+
 /// A place of a request where a token can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

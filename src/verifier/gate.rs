@@ -10,7 +10,7 @@ use super::bearer::FoundToken;
 use super::rules::{InvalidRules, Rule, Rules, TwoReadings};
 use super::{
     Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal, Request,
-    TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken, WatchedToken, preflight,
+    TokenFacts, TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken, WatchedToken, preflight,
 };
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
@@ -170,7 +170,8 @@ impl Gate {
         };
         let mode = rule.and_then(Rule::mode).unwrap_or(self.mode);
         let announced = self.announced_by_preflight(request);
-        let (rule, permit) = if rule.is_some_and(Rule::is_public) {
+        let is_public = request.scopes.is_none() && rule.is_some_and(Rule::is_public);
+        let (rule, permit) = if is_public {
             (rule, Permit::passes(None, Reason::Public))
         } else if announced.is_some() {
             (announced, Permit::passes(None, Reason::Preflight))
@@ -224,7 +225,9 @@ impl Gate {
     ) -> Result<Permit, Refusal> {
         let token = match self.token_of(request, observer).await {
             Ok(token) => token,
-            Err(refusal) if refusal.reason == Reason::NoToken && is_optional(rule) => {
+            Err(refusal)
+                if refusal.reason == Reason::NoToken && passes_anonymously(rule, request) =>
+            {
                 return Ok(Permit::passes(None, Reason::Anonymous));
             }
             Err(refusal) => return refuse(mode, refusal, None),
@@ -234,7 +237,8 @@ impl Gate {
             None => Refusal::new(Reason::NoRule),
             Some(rule) => {
                 let authority = self.tokens.authority_name(&token);
-                match rule.check(request, (&token, authority), observer) {
+                let checked = rule.check(request, (&token, authority), observer);
+                match checked.and_then(|()| check_scopes(request, rule, &token, observer)) {
                     Ok(()) => return Ok(Permit::passes(Some(token), Reason::Permitted)),
                     Err(refusal) => refusal,
                 }
@@ -296,8 +300,28 @@ impl Gate {
     }
 }
 
-fn is_optional(rule: Option<&Rule>) -> bool {
-    rule.is_some_and(Rule::is_optional)
+fn passes_anonymously(rule: Option<&Rule>, request: &Request<'_>) -> bool {
+    request.scopes.is_none() && rule.is_some_and(Rule::is_optional)
+}
+
+/// Checks the scopes that the request needs beside those of its rule.
+fn check_scopes(
+    request: &Request<'_>,
+    rule: &Rule,
+    token: &TokenFacts,
+    observer: &mut impl CheckObserver,
+) -> Result<(), Refusal> {
+    let Some(needed) = request.scopes else {
+        return Ok(());
+    };
+    observer.checking(Check::Scopes);
+    if token.has_scopes(needed) {
+        return Ok(());
+    }
+    Err(Refusal {
+        needed: Some(rule.sufficient_scopes().unwrap_or_default().with(needed)),
+        ..Refusal::new(Reason::Scope)
+    })
 }
 
 /// In shadow mode the request passes with the reason of the refusal. Only a verified token becomes

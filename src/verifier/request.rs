@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 
 use crate::domain::host_pattern::RequestHost;
 use crate::domain::path::NormalPath;
+use crate::domain::scope::ScopeSet;
 
 /// A request, before it is forwarded.
 #[derive(Clone, Copy)]
@@ -17,6 +18,9 @@ pub struct Request<'r> {
     pub headers: &'r HeaderMap,
     /// The client's address; `None` if a trusted proxy reports a client without one.
     pub client: Option<IpAddr>,
+    /// Scopes that the token needs beside those of the rule. With them, a rule that asks for no
+    /// token asks for one.
+    pub scopes: Option<&'r ScopeSet>,
 }
 
 impl<'r> Request<'r> {

@@ -239,7 +239,8 @@ proptest! {
         double_encoding: bool,
         non_utf8: bool,
     ) {
-        let ordinary = Ordinary { encoded_slash, semicolon, double_encoding, non_utf8 };
+        let unchanged = false;
+        let ordinary = Ordinary { encoded_slash, semicolon, double_encoding, non_utf8, unchanged };
         if let Ok(path) = NormalPath::parse_with(&raw, ordinary) {
             let again = NormalPath::parse_with(path.as_str(), ordinary).expect("a normal form \
                 parses");
@@ -270,5 +271,25 @@ proptest! {
                 path.segments().collect::<Vec<_>>()
             );
         }
+    }
+}
+
+#[test]
+fn where_the_path_is_forwarded_unchanged_its_segments_are_those_of_the_normal_form() {
+    let unchanged = Ordinary {
+        unchanged: true,
+        ..Ordinary::ALL
+    };
+    let parse = |raw| NormalPath::parse_with(raw, unchanged).map(|path| path.as_str().to_owned());
+    for raw in ["/a/../b", "/a/./b", "/a/..", "/.", "//a", "/a//", "/a//b"] {
+        assert_eq!(parse(raw), Err(AmbiguousPath::NotNormal), "{raw}");
+    }
+    for (raw, expected) in [
+        ("/", "/"),
+        ("/a/", "/a/"),
+        ("/%41/.b", "/A/.b"),
+        ("/a%2fb", "/a%2Fb"),
+    ] {
+        assert_eq!(parse(raw).as_deref(), Ok(expected), "{raw}");
     }
 }

@@ -38,6 +38,7 @@ fn position_from(
         query: None,
         headers: &headers,
         client: client.map(|client| client.parse().unwrap()),
+        scopes: None,
     })
 }
 

@@ -122,6 +122,7 @@ impl Process {
                     query: None,
                     headers: &headers,
                     client: None,
+                    scopes: None,
                 };
                 let decision = gate.decide(&request).await;
                 Probe {

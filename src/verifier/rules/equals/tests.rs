@@ -51,6 +51,7 @@ fn check(
         query,
         headers: &headers,
         client: None,
+        scopes: None,
     };
     equals.check(&request, token)
 }

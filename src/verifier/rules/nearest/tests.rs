@@ -24,6 +24,7 @@ fn found(rules: &[RuleConfig], method: &str, path: &str, case: PathCase) -> Opti
         query: None,
         headers: &headers,
         client: Some(IpAddr::from([192, 0, 2, 1])),
+        scopes: None,
     };
     nearest(rules, &request, case)
 }
