@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use pingora::http::RequestHeader;
 use tokio::time::Instant;
 use tracing::Level;
@@ -37,6 +37,9 @@ pub struct Access {
     pub decision: Decision,
     /// The client address that a trusted proxy reported, if it differs from the connection's peer.
     pub client: Option<IpAddr>,
+    /// The method and path of the request that a proxy asks about. They are logged in place of
+    /// those of the question.
+    pub original: Option<(Method, String)>,
     /// Further detail: constants and positions in the request.
     pub detail: Option<Cow<'static, str>>,
     /// The request's valid token.
@@ -66,6 +69,7 @@ impl Access {
             reason: Reason::Internal,
             decision: Decision::Error,
             client: None,
+            original: None,
             detail: None,
             token: None,
             claimed: None,
@@ -157,7 +161,10 @@ impl Access {
         }
         let (peer, via) = self.peers(client);
         let process = client.process();
-        let method = client.method().as_str();
+        let (method, path) = match &self.original {
+            Some((method, path)) => (method.as_str(), path.as_str()),
+            None => (client.method().as_str(), request.path),
+        };
         let head = self.refused_head(request, status);
         let head = head.as_ref();
         let claimed = self.claimed.as_ref();
@@ -180,7 +187,7 @@ impl Access {
             uid = process.map(|it| it.user),
             pid = process.and_then(|it| it.process),
             method = method.get(..32).unwrap_or(method),
-            path = excerpt(request.path.as_bytes(), LONGEST_PATH).as_ref(),
+            path = excerpt(path.as_bytes(), LONGEST_PATH).as_ref(),
             status,
             decision = self.decision.as_str(),
             reason = self.reason.code(),

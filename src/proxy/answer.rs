@@ -89,8 +89,8 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::KeysUnavailable
         | R::RevocationUnavailable
         | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
-        R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
-        R::Host | R::CrossSite | R::Destination => row(403, "access_denied"),
+        R::AmbiguousPath | R::OriginalRequest | R::MalformedRequest => row(400, "invalid_request"),
+        R::Host | R::CrossSite | R::Destination | R::AskingPeer => row(403, "access_denied"),
         R::Loop => row(508, "loop_detected"),
         R::Method | R::Tunnel => row(405, "method_not_allowed"),
         R::Expectation => row(417, "expectation_failed"),

@@ -50,6 +50,7 @@ impl ReadHead {
             query: self.query.as_deref(),
             headers: &self.head.headers,
             client: self.client,
+            scopes: None,
         }
     }
 }

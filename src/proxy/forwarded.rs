@@ -19,13 +19,13 @@ use self::lists::{
 };
 use super::headers::Added;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The origin of a request.
 #[derive(Debug)]

@@ -132,13 +132,25 @@ impl IdentityHeaders {
     /// # Errors
     /// [`Reason::Internal`] when a value fits no header.
     pub fn attach(&self, added: &mut Added, token: &VerifiedToken) -> Result<(), Reason> {
-        for (name, value) in self.names.iter().zip(token.forwarded()) {
+        for (name, value) in self.all(Some(token)) {
             if let Some(value) = value {
                 let value = HeaderValue::from_bytes(value).map_err(|_| Reason::Internal)?;
                 added.push(name.clone(), value);
             }
         }
         Ok(())
+    }
+
+    /// Every name, with the value of a token's identity if it has one.
+    pub fn all<'t>(
+        &'t self,
+        token: Option<&'t VerifiedToken>,
+    ) -> impl Iterator<Item = (&'t HeaderName, Option<&'t [u8]>)> {
+        let mut values = token.map(|token| token.forwarded());
+        self.names.iter().map(move |name| {
+            let value = values.as_mut().and_then(Iterator::next);
+            (name, value.flatten())
+        })
     }
 }
 

@@ -28,7 +28,10 @@ impl Answer<'_> {
         }
         settle_connection(client);
         // gRPC is defined over HTTP/2 only, where every client reads trailers.
-        if client.version() == Version::HTTP_2 && grpc::is_grpc(&request.headers) {
+        let reads_trailers = client.version() == Version::HTTP_2
+            && grpc::is_grpc(&request.headers)
+            && !client.error_forms().is_always_http();
+        if reads_trailers {
             let media_type = grpc::media_type_of_answer(&request.headers);
             let mut answer = self.grpc_head(media_type).map_err(unwritable)?;
             client.write_head(&mut answer, Framing::None);

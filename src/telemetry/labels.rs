@@ -7,6 +7,8 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 pub enum Role {
     /// In front of the protected service.
     Inbound,
+    /// For a proxy that asks whether to forward requests.
+    Decisions,
     /// For a program that calls other services.
     Outbound,
     /// The issuer's endpoints, on any listener.
@@ -26,6 +28,7 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
+            Self::Decisions => "decisions",
             Self::Outbound => "outbound",
             Self::Issuer => "issuer",
             Self::Admin => "admin",

@@ -139,11 +139,13 @@ impl RequestMetrics {
     pub(super) fn counter(&self, decision: Decision, reason: Reason) -> Counter {
         let listener = self.listener.clone();
         match self.role {
-            Role::Inbound => self.metrics.inbound.get_or_create_owned(&InboundLabels {
-                listener,
-                decision: decision.as_str(),
-                reason: reason.code(),
-            }),
+            Role::Inbound | Role::Decisions => {
+                self.metrics.inbound.get_or_create_owned(&InboundLabels {
+                    listener,
+                    decision: decision.as_str(),
+                    reason: reason.code(),
+                })
+            }
             Role::Outbound => self.metrics.outbound.get_or_create_owned(&OutboundLabels {
                 listener,
                 result: reason.code(),

@@ -1,7 +1,9 @@
 //! Decides about a request of a listener, and records the decision.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
+use http::HeaderMap;
 use pingora::http::RequestHeader;
 
 use super::evaluate::{
@@ -44,34 +46,18 @@ impl Inbound {
             query,
             headers: &request.headers,
             client,
+            scopes: None,
         };
-        let limits = self.limits.as_deref();
-        let mut counting = Counting {
-            limits,
-            peer,
-            slot: None,
-            refusal: None,
-        };
-        let evaluated = evaluate(&self.gate, own, received, self.ordinary, &mut counting).await;
-        let evaluated = evaluated.map_err(|refusal| match counting.refusal.take() {
-            Some(over) if over.reason == refusal.reason => over,
-            _ => refusal,
-        })?;
-        let (path, permit) = match evaluated {
+        let (path, permit) = match self
+            .evaluate_within_limits(own, received, peer, state)
+            .await?
+        {
             Evaluated::Own(path) => return Ok(Some(path.as_str().to_owned())),
             Evaluated::Permitted(path, permit) => (path, permit),
         };
         self.mark.check(&request.headers).map_err(Refusal::new)?;
         state.websocket = self.opening(request, &permit)?;
-        access.token = permit.token().cloned();
-        if permit.would_be_refused() {
-            access.shadow(permit.reason());
-            access.note_refused_token(&request.headers, self.gate.locations());
-        } else {
-            access.allow(permit.reason());
-        }
-        state.slot = counting.slot;
-        self.limit(request, &permit, peer, state, access)?;
+        self.admit(&request.headers, &permit, peer, state, access)?;
         // Most targets are in normal form already.
         let route = self.route(&permit);
         let is_whole = route.is_none_or(|route| route.stripped == 0);
@@ -85,17 +71,60 @@ impl Inbound {
         Ok(None)
     }
 
-    /// Applies body size and rate limits after the token checks, so that a client cannot use up the
-    /// budget of another.
-    pub(super) fn limit(
+    /// Evaluates a request. The limits count one that needs a query of its authority, by this
+    /// address if by address.
+    pub(in crate::proxy) async fn evaluate_within_limits<'r>(
         &self,
-        request: &RequestHeader,
+        own: Option<&HashSet<String>>,
+        received: Received<'r>,
+        counted: IpAddr,
+        state: &mut State,
+    ) -> Result<Evaluated<'r>, Refusal> {
+        let mut counting = Counting {
+            limits: self.limits.as_deref(),
+            peer: counted,
+            slot: None,
+            refusal: None,
+        };
+        let evaluated = evaluate(&self.gate, own, received, self.ordinary, &mut counting).await;
+        let evaluated = evaluated.map_err(|refusal| match counting.refusal.take() {
+            Some(over) if over.reason == refusal.reason => over,
+            _ => refusal,
+        })?;
+        state.slot = counting.slot;
+        Ok(evaluated)
+    }
+
+    /// Records that a request passes, unless a limit refuses it.
+    pub(in crate::proxy) fn admit(
+        &self,
+        headers: &HeaderMap,
         permit: &Permit,
-        peer: IpAddr,
+        counted: IpAddr,
         state: &mut State,
         access: &mut Access,
     ) -> Result<(), Refusal> {
-        if let Err(refusal) = check_length(self.max_body, &request.headers) {
+        access.token = permit.token().cloned();
+        if permit.would_be_refused() {
+            access.shadow(permit.reason());
+            access.note_refused_token(headers, self.gate.locations());
+        } else {
+            access.allow(permit.reason());
+        }
+        self.limit(headers, permit, counted, state, access)
+    }
+
+    /// Applies body size and rate limits after the token checks, so that a client cannot use up the
+    /// budget of another.
+    fn limit(
+        &self,
+        headers: &HeaderMap,
+        permit: &Permit,
+        counted: IpAddr,
+        state: &mut State,
+        access: &mut Access,
+    ) -> Result<(), Refusal> {
+        if let Err(refusal) = check_length(self.max_body, headers) {
             over_limit(permit.mode(), refusal, access)?;
         }
         // A request that would be refused anyway does not count, unless the query to its authority
@@ -104,7 +133,7 @@ impl Inbound {
         let Some(limits) = self.limits.as_ref().filter(|_| !is_counted) else {
             return Ok(());
         };
-        match admit(limits, permit.token().map(|token| &**token), peer) {
+        match admit(limits, permit.token().map(|token| &**token), counted) {
             Ok(slot) => {
                 state.slot = Some(slot);
                 Ok(())
@@ -114,7 +143,7 @@ impl Inbound {
     }
 
     /// Answers a request that is refused.
-    pub(super) async fn refuse(
+    pub(in crate::proxy) async fn refuse(
         &self,
         client: &mut Client<'_>,
         request: &RequestHeader,

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, header};
 
 use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
+use crate::domain::scope::ScopeSet;
 use crate::domain::websocket;
 use crate::limits::{Exceeded, Key, Limits, Per, Slot};
 use crate::proxy::fault::Fault;
@@ -36,6 +37,8 @@ pub struct Received<'r> {
     pub headers: &'r HeaderMap,
     /// The client's address; `None` if a trusted proxy reports a client without one.
     pub client: Option<IpAddr>,
+    /// Scopes that the token needs beside those of the rule.
+    pub scopes: Option<&'r ScopeSet>,
 }
 
 impl<'r> Received<'r> {
@@ -51,6 +54,7 @@ impl<'r> Received<'r> {
             query: self.query,
             headers: self.headers,
             client: self.client,
+            scopes: self.scopes,
         }
     }
 }
@@ -97,7 +101,7 @@ pub(super) fn ambiguous(why: AmbiguousPath) -> Refusal {
     }
 }
 
-pub(super) fn refusal(fault: &Fault) -> Refusal {
+pub(in crate::proxy) fn refusal(fault: &Fault) -> Refusal {
     Refusal {
         detail: fault.detail(),
         ..Refusal::new(fault.reason)

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 pub use self::config::{Config, OwnEndpoints, Route, UpstreamAuthorization};
+pub(super) use self::evaluate::refusal;
 pub use self::evaluate::{Evaluated, Received, admit, check_length, evaluate};
 use self::websocket::Opening;
 use super::access::Access;
@@ -114,6 +115,11 @@ impl Inbound {
 }
 
 impl Inbound {
+    /// The identity headers of the listener.
+    pub(in crate::proxy) fn identity(&self) -> &IdentityHeaders {
+        &self.identity
+    }
+
     fn ends_with_token(&self) -> bool {
         self.settings.streams == Streams::EndWithToken
     }
