@@ -8,6 +8,7 @@ mod bound_socket;
 pub mod client;
 pub mod connection;
 pub mod deadlines;
+pub mod decisions;
 pub mod dry_run;
 pub mod fault;
 pub mod forwarded;
