@@ -41,6 +41,7 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
     let parts = [
         (issuer, "issuer"),
         (config.inbound.len(), "inbound"),
+        (config.decisions.len(), "decisions"),
         (config.outbound.len(), "outbound"),
         (credentials, "credentials"),
     ];

@@ -49,7 +49,7 @@ Examples:
 pub struct Options {
     #[command(flatten)]
     file: ConfigFile,
-    /// The inbound listener's name
+    /// The name of a listener of `inbound` or `decisions`
     #[arg(long, value_name = "NAME")]
     listener: String,
     /// The request's method
@@ -75,20 +75,14 @@ pub struct Options {
 /// Evaluates the request and prints the decision with its reasons.
 pub fn explain(options: &Options) -> anyhow::Result<()> {
     let config = super::load(&options.file.config)?;
-    let Some(listener) = config
-        .inbound
-        .iter()
-        .find(|listener| listener.name == options.listener)
-    else {
-        let names: Vec<_> = config
-            .inbound
-            .iter()
-            .map(|listener| listener.name.as_str())
-            .collect();
-        let names = names.join(", ");
+    let deciding = config.decisions.iter().map(|it| &it.listener);
+    let mut listeners = config.inbound.iter().chain(deciding);
+    let names: Vec<_> = listeners.clone().map(|it| it.name.as_str()).collect();
+    let Some(listener) = listeners.find(|it| it.name == options.listener) else {
         return Err(Ended::Usage(format!(
-            "no inbound listener is named `{}`; known are: {names}",
-            options.listener
+            "no listener of `inbound` or `decisions` is named `{}`; known are: {}",
+            options.listener,
+            names.join(", ")
         ))
         .into());
     };

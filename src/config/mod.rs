@@ -39,7 +39,7 @@ use ipnet::IpNet;
 use crate::domain::listen::Listen;
 use crate::domain::secret::SecretString;
 use crate::proxy::connection::MaxConnections;
-use crate::proxy::{inbound, outbound, tls};
+use crate::proxy::{decisions, inbound, outbound, tls};
 use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
 use tree::KeyPath;
@@ -75,6 +75,8 @@ pub struct Config {
     pub issuer: Option<IssuerRole>,
     pub authorities: Vec<verifier::AuthorityConfig>,
     pub inbound: Vec<inbound::Config>,
+    /// Listeners that decide for a proxy.
+    pub decisions: Vec<decisions::Config>,
     pub credentials: Vec<token_source::Config>,
     pub outbound: Vec<outbound::Config>,
     /// The listener of the API that gives tokens to programs on this machine.

@@ -17,7 +17,6 @@ pub(super) const KEYS: &[&str] = &[
     "credentials.*.sink",
     "credentials.*.throttle",
     "credentials.*.tokenFile",
-    "decisions",
     "egressProxy",
     "inbound[].upstreamAuthorization.basic",
     "inbound[].upstreamAuthorization.bearerFile",
@@ -62,8 +61,30 @@ const VALUES: &[(&str, Values)] = &[
     ),
 ];
 
+const NO_SERVICE: &str = "a listener of `decisions` forwards nothing: the proxy that asks has the \
+                          service, so set it up there";
+const NO_UPGRADE: &str = "a proxy does not pass the handshake of a WebSocket to the listener that \
+                          decides, so its other headers decide: remove this key";
+
 /// Plausible keys that will never be supported, with their replacement.
 const INSTEAD: &[(&str, &str)] = &[
+    ("decisions[].upstream", NO_SERVICE),
+    ("decisions[].upstreams", NO_SERVICE),
+    ("decisions[].upstreamTls", NO_SERVICE),
+    ("decisions[].upstreamTimeouts", NO_SERVICE),
+    ("decisions[].upstreamAuthorization", NO_SERVICE),
+    ("decisions[].authorization", NO_SERVICE),
+    ("decisions[].preserveHost", NO_SERVICE),
+    ("decisions[].maxBody", NO_SERVICE),
+    ("decisions[].removeHeaders", NO_SERVICE),
+    ("decisions[].streams", NO_SERVICE),
+    ("decisions[].cors", NO_SERVICE),
+    ("decisions[].responseHeaders", NO_SERVICE),
+    ("decisions[].privateCache", NO_SERVICE),
+    ("decisions[].issuer", NO_SERVICE),
+    ("decisions[].wsIdle", NO_UPGRADE),
+    ("decisions[].allowedOrigins", NO_UPGRADE),
+    ("decisions[].tokenCookie", NO_UPGRADE),
     (
         "issuer.clients[].secret",
         "the configuration holds no secrets: put the secret into a file and set `secretFile`",

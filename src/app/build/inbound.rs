@@ -49,15 +49,10 @@ impl Build<'_> {
             let upstream = self.upstream(&id, config, &here);
             upstreams.extend(self.note(upstream));
         }
-        let names = listener.verifier.authorities.iter();
-        let trusted = names.filter_map(|name| authorities.get(name).cloned());
-        let (clock, observe) = (self.process.clock.clone(), self.cache_observer());
-        let gate = self.note(gate(listener, trusted.collect(), clock, observe));
-        let gate = gate?;
+        let gate = self.gate(listener, authorities)?;
         if upstreams.len() < listener.upstreams.len() {
             return None;
         }
-        self.announce_mode(listener, &gate);
         let clients = ClientSettings {
             max_head: listener.max_head,
             error_forms: error_forms(listener, own.as_ref()),
@@ -74,6 +69,20 @@ impl Build<'_> {
             service: Service::Inbound(self.switch(service)),
             id,
         })
+    }
+
+    /// The gate of a listener, which announces its mode.
+    pub(super) fn gate(
+        &mut self,
+        listener: &inbound::Config,
+        authorities: &Authorities,
+    ) -> Option<Arc<Gate>> {
+        let names = listener.verifier.authorities.iter();
+        let trusted = names.filter_map(|name| authorities.get(name).cloned());
+        let (clock, observe) = (self.process.clock.clone(), self.cache_observer());
+        let gate = self.note(gate(listener, trusted.collect(), clock, observe))?;
+        self.announce_mode(listener, &gate);
+        Some(gate)
     }
 
     fn cache_observer(&self) -> ObserveCache {
@@ -110,7 +119,7 @@ impl Build<'_> {
         }
     }
 
-    fn limits(&mut self, listener: &inbound::Config) -> Option<Arc<Limits>> {
+    pub(super) fn limits(&mut self, listener: &inbound::Config) -> Option<Arc<Limits>> {
         let key = LimitsIdentity {
             listener: listener.name.clone(),
             config: listener.limits?,
@@ -152,7 +161,7 @@ impl Build<'_> {
 }
 
 /// The error forms of a listener.
-fn error_forms(listener: &inbound::Config, own: Option<&OwnEndpoints>) -> ErrorForms {
+pub(super) fn error_forms(listener: &inbound::Config, own: Option<&OwnEndpoints>) -> ErrorForms {
     let form = listener.settings.error_format.into();
     match own {
         Some(own) => own.error_forms.clone().elsewhere(form, &own.paths),

@@ -9,6 +9,7 @@ use crate::app::{ADMIN, ISSUER, LOCAL_API, PROBES};
 use crate::config::Config;
 use crate::domain::listen::Listen;
 use crate::proxy::connection::{ClientSettings, MaxConnections};
+use crate::proxy::decisions::Decisions;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::local::LocalService;
 use crate::proxy::outbound::Outbound;
@@ -37,6 +38,7 @@ pub(in crate::app) struct Planned {
 /// The service of a listener, which a later generation can replace.
 pub(in crate::app) enum Service {
     Inbound(Switch<Inbound>),
+    Decisions(Switch<Decisions>),
     Outbound(Switch<Outbound>),
     Own(Switch<LocalService>),
 }
@@ -46,6 +48,7 @@ impl Service {
     pub(in crate::app) fn replace(&self, next: &Self) {
         match (self, next) {
             (Self::Inbound(service), Self::Inbound(next)) => service.replace(next),
+            (Self::Decisions(service), Self::Decisions(next)) => service.replace(next),
             (Self::Outbound(service), Self::Outbound(next)) => service.replace(next),
             (Self::Own(service), Self::Own(next)) => service.replace(next),
             _ => unreachable!("a listener keeps its role"),
@@ -81,6 +84,11 @@ pub(super) fn of(config: &Config) -> Vec<ListenerConfig> {
         proxies: it.trusted_proxies.clone(),
         ..listener!(Role::Inbound, &it.name, it)
     });
+    let decisions = config.decisions.iter().map(|it| &it.listener);
+    let decisions = decisions.map(|it| ListenerConfig {
+        proxies: it.trusted_proxies.clone(),
+        ..listener!(Role::Decisions, &it.name, it)
+    });
     let outbound = config.outbound.iter();
     let outbound = outbound.map(|it| listener!(Role::Outbound, &it.name, it));
     let local_api = config.local_api.iter();
@@ -89,7 +97,7 @@ pub(super) fn of(config: &Config) -> Vec<ListenerConfig> {
     let admin = admin.map(|it| listener!(Role::Admin, ADMIN, it));
     let probes = config.probes.iter();
     let probes = probes.map(|it| listener!(Role::Probes, PROBES, it));
-    (issuer.chain(inbound).chain(outbound))
+    (issuer.chain(inbound).chain(decisions).chain(outbound))
         .chain(local_api)
         .chain(admin)
         .chain(probes)

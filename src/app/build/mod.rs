@@ -8,6 +8,7 @@ pub mod admin_token;
 mod authorities;
 mod callers;
 mod credentials;
+mod decisions;
 mod descriptors;
 mod exchange;
 mod inbound;
@@ -114,6 +115,7 @@ impl Build<'_> {
         let credentials = self.credentials();
         self.issuer_listener(issuer, &callers);
         self.inbound(issuer, &authorities, &callers);
+        self.decisions(&authorities);
         self.outbound(&credentials);
         self.local_api(&credentials);
         self.admin(issuer, &authorities, &credentials);

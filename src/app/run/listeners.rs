@@ -184,6 +184,7 @@ fn listen(
     let metrics = &planned.metrics;
     let listener = match &planned.service {
         Service::Inbound(service) => workers.listen(&socket, metrics, clients, service),
+        Service::Decisions(service) => workers.listen(&socket, metrics, clients, service),
         Service::Outbound(service) => workers.listen(&socket, metrics, clients, service),
         Service::Own(service) => workers.listen(&socket, metrics, clients, service),
     };

@@ -182,11 +182,11 @@ impl Default for ClientPauses {
     }
 }
 
-fn default_token_locations() -> Vec<TokenLocation> {
+pub(super) fn default_token_locations() -> Vec<TokenLocation> {
     vec![TokenLocation::Authorization]
 }
 
-fn default_verified_token_cache() -> u64 {
+pub(super) fn default_verified_token_cache() -> u64 {
     10_000
 }
 
@@ -206,7 +206,7 @@ pub(in crate::config) fn default_identity_headers(
     .collect()
 }
 
-fn default_remove_headers() -> Vec<HeaderPattern> {
+pub(super) fn default_remove_headers() -> Vec<HeaderPattern> {
     OF_OTHER_PROXIES
         .iter()
         .map(|pattern| HeaderPattern((*pattern).to_owned()))

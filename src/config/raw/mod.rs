@@ -18,6 +18,7 @@ use crate::domain::settings::{Encoding, Readiness};
 mod admin;
 mod authority;
 mod cors;
+mod decisions;
 mod inbound;
 mod issuer;
 mod outbound;
@@ -28,6 +29,7 @@ mod websocket;
 pub(super) use admin::Admin;
 pub(super) use authority::Authority;
 pub(super) use cors::Cors;
+pub(super) use decisions::Decisions;
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,
@@ -122,6 +124,9 @@ pub(super) struct Root {
     /// Reverse proxies that verify tokens in front of a service.
     #[serde(default)]
     inbound: Vec<Inbound>,
+    /// Listeners that decide for a proxy which forwards requests itself.
+    #[serde(default)]
+    decisions: Vec<Decisions>,
     /// The credentials for access tokens of other services, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]

@@ -18,13 +18,36 @@ use crate::proxy::headers::ClientHeaders;
 use crate::proxy::{inbound, upstream};
 use crate::verifier::{self, Audiences, AuthorityConfig};
 
+/// The services of a listener, with their names. Nothing if they have errors.
+type Upstreams = Option<Vec<(Option<String>, upstream::Config)>>;
+
 /// Resolves an item of `inbound`.
 pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
-    raw: raw::Inbound,
+    mut raw: raw::Inbound,
     authorities: &[AuthorityConfig],
     issuer: Option<&IssuerRole>,
+) -> Option<inbound::Config> {
+    let services = routes::Services {
+        upstream: raw.upstream.take(),
+        tls: raw.upstream_tls.take(),
+        timeouts: raw.upstream_timeouts,
+        named: std::mem::take(&mut raw.upstreams),
+    };
+    let upstreams = routes::upstreams(resolver, path, services, raw.mode);
+    let known = upstreams.as_deref().unwrap_or_default();
+    warn_of_virtual_hosts(resolver, path, known, raw.settings.preserve_host);
+    resolve_checks(resolver, path, raw, upstreams, (authorities, issuer))
+}
+
+/// Resolves a listener, which has no service if a proxy asks it for decisions.
+pub(super) fn resolve_checks(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Inbound,
+    upstreams: Upstreams,
+    (authorities, issuer): (&[AuthorityConfig], Option<&IssuerRole>),
 ) -> Option<inbound::Config> {
     if raw.settings.issuer && resolver.tree.find(&KeyPath::root("issuer")).is_none() {
         resolver.error(&path.key("issuer"), "the section `issuer` is missing");
@@ -33,7 +56,11 @@ pub(super) fn resolve(
     let token_locations = websocket::token_locations(resolver, path, &raw);
     let upstream_authorization = websocket::upstream_authorization(resolver, path, &raw);
     let allowed_origins = websocket::allowed_origins(&raw);
-    let ordinary = ordinary(&raw);
+    let ordinary = Ordinary {
+        // Such a proxy forwards the path as it got it.
+        unchanged: upstreams.as_ref().is_some_and(Vec::is_empty),
+        ..ordinary(&raw)
+    };
     let trusted: Vec<String> = raw.authorities.into_iter().map(Into::into).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
     let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
@@ -46,15 +73,7 @@ pub(super) fn resolve(
         headers,
         trusted.len(),
     );
-    let services = routes::Services {
-        upstream: raw.upstream,
-        tls: raw.upstream_tls,
-        timeouts: raw.upstream_timeouts,
-        named: raw.upstreams,
-    };
-    let upstreams = routes::upstreams(resolver, path, services, raw.mode);
     let known = upstreams.as_deref().unwrap_or_default();
-    warn_of_virtual_hosts(resolver, path, known, raw.settings.preserve_host);
     let routes = routes::routes(resolver, &path.key("rules"), &raw.rules, known);
     let removed_headers: Vec<String> = raw.remove_headers.into_iter().map(Into::into).collect();
     let surroundings = rules::Surroundings {
@@ -129,6 +148,7 @@ fn ordinary(raw: &raw::Inbound) -> Ordinary {
         semicolon: is_kept(raw.path_parameters),
         double_encoding: is_kept(raw.double_encoding),
         non_utf8: is_kept(raw.non_utf8),
+        unchanged: false,
     }
 }
 

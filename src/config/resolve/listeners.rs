@@ -12,6 +12,7 @@ use crate::domain::listen::Listen;
 /// with other errors count too.
 pub(super) fn check(resolver: &mut Resolver<'_>) {
     let mut listeners = resolver.list(&KeyPath::root("inbound"));
+    listeners.extend(resolver.list(&KeyPath::root("decisions")));
     listeners.extend(resolver.list(&KeyPath::root("outbound")));
     check_names(resolver, &listeners);
     let own = ["probes", "admin", "issuer", "localApi"].map(KeyPath::root);

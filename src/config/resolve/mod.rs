@@ -8,6 +8,7 @@ mod admin;
 mod authority;
 mod connections;
 mod credential;
+mod decisions;
 mod inbound;
 mod issuer;
 mod listeners;
@@ -52,6 +53,9 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let inbound = resolver.items("inbound", |resolver, path, raw| {
         inbound::resolve(resolver, path, raw, &authorities, issuer.as_ref())
     });
+    let decisions = resolver.items("decisions", |resolver, path, raw| {
+        decisions::resolve(resolver, path, raw, &authorities)
+    });
     let (probes, metrics_hosts) = resolver.entry("probes", resolve_probes).unzip();
     let admin = resolver.entry("admin", admin::resolve);
     let credentials = resolver.members("credentials", |resolver, path, name, raw| {
@@ -90,6 +94,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         issuer,
         authorities,
         inbound,
+        decisions,
         credentials,
         outbound,
         local_api,
@@ -172,12 +177,12 @@ fn check_roles(resolver: &mut Resolver<'_>) {
         node.is_some_and(|node| !matches!(&node.data, Data::List(items) if items.is_empty()))
     };
     // Credentials alone are enough for the `token` command.
-    if !["issuer", "inbound", "outbound", "credentials"]
+    if !["issuer", "inbound", "decisions", "outbound", "credentials"]
         .iter()
         .any(is_configured)
     {
         let message = "there is nothing to run: configure at least one of `issuer`, `inbound`, \
-                       `outbound` and `credentials`";
+                       `decisions`, `outbound` and `credentials`";
         resolver.error(&KeyPath::default(), message);
     }
 }

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod contradictions;
+mod decisions;
 mod outbound;
 mod refused;
 mod rules;
