@@ -16,6 +16,7 @@ mod completions;
 mod compose;
 mod conf;
 mod connections;
+mod decisions;
 mod documents;
 mod examples;
 mod explain;
