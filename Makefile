@@ -41,7 +41,7 @@ test-conformance: build ## Run h2spec, the suites of connectrpc.com/conformance,
 test-openapi: build ## Test the management API by its description with schemathesis (needs python3 with venv)
 	tests/openapi/run.sh
 
-test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; other tools if installed)
+test-examples: build ## Run the commands of examples/README.md, and its proxies (needs python3 with venv, curl; other tools if installed)
 	tests/examples/run.sh
 
 bench: release bench-instructions ## Benchmarks: instructions, criterion (1 min), side by side with Envoy and others (30 min; needs two quiet cores)

@@ -52,3 +52,9 @@ done
 ready || { echo "run.sh: the sidecar is not ready" >&2; cat data/log >&2; exit 1; }
 
 python3 "$root/tests/examples/run.py" examples/README.md
+
+# The proxies of examples/decisions use other listeners of the same ports.
+kill "${pids[@]}"
+wait "${pids[@]}" 2>/dev/null || true
+pids=()
+python3 "$root/tests/examples/decisions.py" "$sidecar" data
