@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 cases=145
 h2spec=${H2SPEC-}
 if [ -z "$h2spec" ]; then
-  installed h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.6.0
+  installed h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
   h2spec=$bin/h2spec
 fi
 
