@@ -44,9 +44,10 @@ test-openapi: build ## Test the management API by its description with schemathe
 test-examples: build ## Run the commands of examples/README.md, and its proxies (needs python3 with venv, curl; other tools if installed)
 	tests/examples/run.sh
 
-bench: release bench-instructions ## Benchmarks: instructions, criterion (1 min), side by side with Envoy and others (30 min; needs two quiet cores)
+bench: release bench-instructions ## Benchmarks: instructions, criterion (1 min), side by side with Envoy and others (30 min; needs two quiet cores), open streams (4 min; needs go)
 	$(CARGO) bench --bench hot_path
 	benches/side-by-side/run.sh $(BENCH_ARGS)
+	benches/streams/run.sh
 
 # The build of `make build` and `make test`, but with this crate optimised, so that no dependency is built again.
 bench-instructions: tools ## Count the instructions of a request with valgrind, beside the committed figures (4 min; BLESS=yes commits)

@@ -1,0 +1,3 @@
+module m2m-sidecar-streams
+
+go 1.24
