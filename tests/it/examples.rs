@@ -83,6 +83,17 @@ fn the_configuration_beside_the_verifiers_passes_the_check() {
 }
 
 #[test]
+fn the_configuration_beside_the_proxies_passes_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    secret_file(&dir, "legacy-secret");
+    let here = dir.path().display().to_string();
+    check(
+        &dir,
+        &example("decisions/m2m-sidecar.yaml").replace("${DATA_DIR}", &here),
+    );
+}
+
+#[test]
 fn the_configuration_in_the_kubernetes_manifest_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
     secret_file(&dir, "hub-secret");
