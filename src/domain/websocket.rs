@@ -62,12 +62,24 @@ pub fn check(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
     broken.map_or(Ok(()), |(_, rule)| Err(rule))
 }
 
+/// The key of a request with this nonce (RFC 6455 §4.1).
+#[must_use]
+pub fn key(nonce: [u8; 16]) -> Option<HeaderValue> {
+    HeaderValue::try_from(STANDARD.encode(nonce)).ok()
+}
+
+/// The `Sec-WebSocket-Accept` of a server that accepts a request with this key (RFC 6455 §4.2.2).
+#[must_use]
+pub fn accept(key: &HeaderValue) -> String {
+    STANDARD.encode(sha1(&[key.as_bytes(), GUID]))
+}
+
 /// Whether a response accepts the WebSocket of a request with this key (RFC 6455 §4.1). An HTTP
 /// server that is no WebSocket server cannot give this answer by accident.
 #[must_use]
 pub fn is_accepted(key: &HeaderValue, response: &HeaderMap) -> bool {
     let mut accepted = response.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-    let expected = STANDARD.encode(sha1(&[key.as_bytes(), GUID]));
+    let expected = accept(key);
     accepted.next().is_some_and(|it| it == expected.as_str()) && accepted.next().is_none()
 }
 

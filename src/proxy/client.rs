@@ -1,5 +1,17 @@
 //! The client's side of one request, in any version of HTTP.
 
+/// Does the same with either version.
+macro_rules! either {
+    ($client:expr, $it:ident => $does:expr) => {
+        match $client {
+            Client::Http1($it) => $does,
+            Client::Http2($it) => $does,
+        }
+    };
+}
+
+mod tunnel;
+
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
@@ -23,16 +35,6 @@ pub enum Client<'c> {
     Http1(&'c mut Connection),
     /// A stream of an HTTP/2 connection.
     Http2(&'c mut http2::Stream),
-}
-
-/// Does the same with either version.
-macro_rules! either {
-    ($client:expr, $it:ident => $does:expr) => {
-        match $client {
-            Client::Http1($it) => $does,
-            Client::Http2($it) => $does,
-        }
-    };
 }
 
 impl Client<'_> {

@@ -33,6 +33,7 @@ use crate::telemetry::RequestMetrics;
 
 /// Largest request body of the sidecar's endpoints.
 const MAX_BODY: usize = 64 * 1024;
+const NO_WEBSOCKET: &str = "an endpoint of the sidecar itself serves no WebSockets";
 /// How long the body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a handler may take.
@@ -50,6 +51,11 @@ pub async fn answer(
     peer: SocketAddr,
     access: &mut Access,
 ) -> Result<(), ClientError> {
+    if client.is_extended_connect() {
+        // A successful response would open a WebSocket.
+        let fault = Fault::because(Reason::WebSocket, NO_WEBSOCKET);
+        return refuse(client, head, access, fault).await;
+    }
     let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(client, head)).await {
         Ok(Ok(body)) => body,
         Ok(Err(BodyError::TooLarge(length))) => {

@@ -14,6 +14,7 @@ pub mod fault;
 pub mod forwarded;
 pub mod framing;
 pub mod grpc;
+mod h2_bytes;
 pub mod head;
 pub mod headers;
 mod http1;

@@ -14,6 +14,7 @@ mod http2;
 mod key;
 pub mod pool;
 mod stream;
+mod switched;
 mod tls;
 mod tries;
 mod trouble;
@@ -35,7 +36,7 @@ pub(in crate::proxy) use self::connect::{PLAIN, open_plain, plain_template};
 pub use self::connection::{RequestBody, UpstreamConnection};
 pub use self::error::{EndedBy, UpstreamError};
 pub use self::pool::Pool;
-pub use self::stream::UpstreamStream;
+pub use self::switched::SwitchedStream;
 use self::tls::Tls;
 pub use self::tries::Tries;
 use self::trouble::Trouble;
@@ -67,6 +68,8 @@ pub struct Upstream {
     settings: u128,
     /// How many streams its last HTTP/2 connection permits; 0: it has not agreed on HTTP/2.
     http2_streams: AtomicUsize,
+    /// Whether its last HTTP/2 connection carries no WebSockets.
+    lacks_websockets: AtomicBool,
     trouble: Trouble,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     /// The address to try first; moves on when a connect fails.
@@ -97,6 +100,7 @@ impl Upstream {
             tls,
             settings: connect::settings(&config),
             http2_streams: AtomicUsize::new(0),
+            lacks_websockets: AtomicBool::new(false),
             trouble: Trouble::default(),
             addresses: watch::Sender::new(Arc::new([])),
             preferred: AtomicUsize::new(0),

@@ -96,7 +96,7 @@ impl Connection {
             FIRST_BYTE_TIMEOUT,
             settings_frame(settings.max_head).handshake::<_, Bytes>(frames),
         ));
-        let mut ended = Box::pin(ending.cancelled_owned());
+        let mut ended = Box::pin(ending.clone().cancelled_owned());
         let handshake = poll_fn(|cx| {
             if seat.is_dismissed(cx.waker()) || ended.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
@@ -114,7 +114,7 @@ impl Connection {
                 (tls, process),
                 settings,
                 watch,
-                clients,
+                (clients, ending),
             )),
             seat,
             ended,
@@ -316,6 +316,7 @@ fn settings_frame(max_head: usize) -> server::Builder {
         .max_concurrent_reset_streams(RESET_STREAMS)
         .reset_stream_duration(RESET_RECOGNIZED)
         .max_pending_accept_reset_streams(RESET_REQUESTS)
-        .data_frame_budget(SHORT_FRAMES);
+        .data_frame_budget(SHORT_FRAMES)
+        .enable_connect_protocol();
     builder
 }

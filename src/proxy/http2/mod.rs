@@ -12,6 +12,7 @@ mod scan;
 mod sending;
 mod shared;
 mod stream;
+mod websocket;
 
 use std::time::Duration;
 

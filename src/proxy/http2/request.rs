@@ -6,11 +6,13 @@
 //! §8.3).
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Version, header};
 use pingora::http::RequestHeader;
 
 use crate::domain::reason::Reason;
+use crate::domain::websocket;
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::{self, is_host};
 use crate::proxy::upstream::RequestBody;
@@ -23,6 +25,8 @@ const TWO_HOSTS: &str = "there are two Host headers; send one";
 const TWO_AUTHORITIES: &str = ":authority and Host differ; send one of them";
 const HOST: &str = "the authority is not a host name or address with an optional port";
 const PRI: &str = "the method PRI is the beginning of a connection";
+const PROTOCOL: &str = ":protocol is not `websocket`, the only one that is served";
+const ENDED: &str = "its handshake ends the stream, which carries the frames";
 const SCHEME: &str = ":scheme is neither http nor https";
 const LENGTH: &str = "Content-Length is not one plain decimal number";
 const NAME: &str = "a header name has an invalid character";
@@ -34,6 +38,8 @@ const UNUSABLE: &str = "the head holds more than a proxy can forward";
 pub(super) struct Head {
     pub request: RequestHeader,
     pub body: RequestBody,
+    /// Whether the DATA frames are those of a WebSocket, not a body.
+    pub is_websocket: bool,
     /// Bytes of the received head in its HTTP/1.1 form; 0 for a refused one.
     pub size: usize,
 }
@@ -56,12 +62,14 @@ impl Head {
         Self {
             request,
             body: RequestBody::None,
+            is_websocket: false,
             size: 0,
         }
     }
 }
 
-/// Brings a request into its normal form. `is_whole`: the stream has no body.
+/// Brings a request into its normal form. `is_whole`: the stream has no body. An extended CONNECT
+/// (RFC 8441) becomes the handshake that asks for the same in HTTP/1.1.
 ///
 /// # Errors
 /// As [`HeadReader::read`](crate::proxy::framing::HeadReader::read).
@@ -70,11 +78,11 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
         method,
         uri,
         mut headers,
+        extensions,
         ..
     } = parts;
-    if method == Method::CONNECT {
-        return Err(Reason::Tunnel.into());
-    }
+    let is_websocket = asks_for_websocket(&method, &extensions, is_whole)?;
+    let method = if is_websocket { Method::GET } else { method };
     if method.as_str() == "PRI" {
         return Err(Fault::malformed(PRI));
     }
@@ -90,13 +98,16 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
         .authority()
         .map(|authority| authority.as_str().as_bytes());
     let host = host(&headers, authority).map_err(of_target)?;
-    let body = body(&headers, is_whole).map_err(of_target)?;
+    let body = body(&headers, is_whole || is_websocket).map_err(of_target)?;
     join_cookies(&mut headers);
     let size = check_size(&headers, target.len(), max_head).map_err(of_target)?;
     check_expect(&headers).map_err(of_target)?;
     check_fields(&headers).map_err(of_target)?;
     headers.insert(header::HOST, host);
     announce_no_body(&method, is_whole, &mut headers);
+    if is_websocket {
+        ask_for_websocket(&mut headers);
+    }
     let unusable = |_| of_target(Fault::malformed(UNUSABLE));
     let mut request =
         RequestHeader::build(method, &target, Some(headers.len())).map_err(unusable)?;
@@ -109,8 +120,38 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
     Ok(Head {
         request,
         body,
+        is_websocket,
         size,
     })
+}
+
+/// Whether a request is the extended CONNECT of a WebSocket (RFC 8441 §4).
+fn asks_for_websocket(
+    method: &Method,
+    extensions: &Extensions,
+    is_whole: bool,
+) -> Result<bool, Fault> {
+    if *method != Method::CONNECT {
+        return Ok(false);
+    }
+    let broken = |rule| Err(Fault::because(Reason::WebSocket, rule));
+    match extensions.get::<Protocol>().map(AsRef::<[u8]>::as_ref) {
+        None => Err(Reason::Tunnel.into()),
+        Some(name) if !name.eq_ignore_ascii_case(websocket::PROTOCOL) => broken(PROTOCOL),
+        Some(_) if is_whole => broken(ENDED),
+        Some(_) => Ok(true),
+    }
+}
+
+/// Adds the fields that HTTP/2 does not use (RFC 8441 §5).
+fn ask_for_websocket(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let mut nonce = [0; 16];
+    fastrand::fill(&mut nonce);
+    if let Some(key) = websocket::key(nonce) {
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
 }
 
 /// The one host of a request (RFC 9113 §8.3.1).

@@ -1,6 +1,7 @@
 //! The response of a stream, on its way to the client.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -13,6 +14,7 @@ use pingora::http::ResponseHeader;
 use super::frames::{A_HEAD, A_RESPONSE, Watch, gain};
 use super::scan::UNDONE;
 use crate::proxy::connection::{ClientError, date_value};
+use crate::proxy::h2_bytes::poll_room;
 
 /// A part that the client's window cuts off below this length pays for no frame of the client.
 const DRIBBLE: usize = 1024;
@@ -52,6 +54,30 @@ impl Sending {
             end: None,
             reset_code: Code::INTERNAL_ERROR,
         }
+    }
+
+    /// Sends as many of the bytes as the client's window permits. Returns their number.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let gone = || Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let Way::Body(sending) = &mut self.way else {
+            return gone();
+        };
+        let Ok(room) = ready!(poll_room(sending, bytes.len(), cx)) else {
+            self.way = Way::Broken;
+            return gone();
+        };
+        let part = bytes.get(..room).unwrap_or(bytes);
+        if part.len() == bytes.len() || part.len() >= DRIBBLE {
+            self.watch.earn(gain(part.len()));
+        }
+        if sending
+            .send_data(Bytes::copy_from_slice(part), false)
+            .is_err()
+        {
+            self.way = Way::Broken;
+            return gone();
+        }
+        Poll::Ready(Ok(part.len()))
     }
 
     pub fn interim(&mut self, head: &ResponseHeader) {
@@ -105,6 +131,10 @@ impl Sending {
     /// How many bytes wait, with 1 for the end of the response.
     pub fn unsent(&self) -> usize {
         self.queued + usize::from(self.end.is_some())
+    }
+
+    pub fn has_ended(&self) -> bool {
+        matches!(self.way, Way::Ended(_))
     }
 
     pub fn is_inside_body(&self) -> bool {
@@ -174,14 +204,7 @@ fn poll_parts(
     cx: &mut Context<'_>,
 ) -> Poll<Result<bool, h2::Error>> {
     while let Some(first) = queue.front_mut() {
-        sending.reserve_capacity(*queued);
-        let mut room = sending.capacity();
-        while room == 0 {
-            match ready!(sending.poll_capacity(cx)) {
-                Some(more) => room = more?,
-                None => return Poll::Ready(Err(Code::CANCEL.into())),
-            }
-        }
+        let room = ready!(poll_room(sending, *queued, cx))?;
         let part = first.split_to(room.min(first.len()));
         if first.is_empty() {
             queue.pop_front();

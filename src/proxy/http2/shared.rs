@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use super::frames::Watch;
 use crate::proxy::connection::{ClientSettings, Clients, InProgress, LocalPeer};
 use crate::proxy::tls::TlsPeer;
@@ -16,6 +18,8 @@ pub(super) struct Shared {
     pub process: Option<LocalPeer>,
     pub settings: Arc<ClientSettings>,
     pub watch: Arc<Watch>,
+    /// Cancelled when the listener ends.
+    pub ending: CancellationToken,
     clients: Arc<Clients>,
     /// Streams with a request in progress.
     open: AtomicUsize,
@@ -30,7 +34,7 @@ impl Shared {
         (tls, process): (Option<Arc<TlsPeer>>, Option<LocalPeer>),
         settings: Arc<ClientSettings>,
         watch: Arc<Watch>,
-        clients: Arc<Clients>,
+        (clients, ending): (Arc<Clients>, CancellationToken),
     ) -> Self {
         Self {
             peer,
@@ -39,6 +43,7 @@ impl Shared {
             process,
             settings,
             watch,
+            ending,
             clients,
             open: AtomicUsize::new(0),
             heads: AtomicUsize::new(0),

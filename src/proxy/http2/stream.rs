@@ -21,6 +21,7 @@ use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress,
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
+use crate::proxy::h2_bytes::Received;
 use crate::proxy::response_fields::FieldsOfRequest;
 use crate::proxy::tls::TlsPeer;
 use crate::proxy::upstream::RequestBody;
@@ -29,7 +30,7 @@ const LENGTH: &str = "the body does not have the length of Content-Length";
 
 /// A request of an HTTP/2 connection and the way of its response.
 pub struct Stream {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub tls: Option<Arc<TlsPeer>>,
@@ -40,12 +41,15 @@ pub struct Stream {
     expects_continue: bool,
     has_continue: bool,
     has_begun_body: bool,
-    body: RecvStream,
+    pub(super) body: RecvStream,
     is_body_done: bool,
-    sending: Sending,
-    status: Option<StatusCode>,
+    /// Whether the DATA frames are those of a WebSocket, not a body.
+    pub(super) is_websocket: bool,
+    pub(super) received: Received,
+    pub(super) sending: Sending,
+    pub(super) status: Option<StatusCode>,
     response_fields: Option<FieldsOfRequest>,
-    body_bytes: u64,
+    pub(super) body_bytes: u64,
     pub(in crate::proxy) deadlines: Deadlines,
     /// Bytes of the head.
     head_size: usize,
@@ -59,7 +63,7 @@ impl Stream {
         body: RecvStream,
         respond: SendResponse<Bytes>,
     ) -> Self {
-        let is_body_done = body.is_end_stream();
+        let is_body_done = body.is_end_stream() || head.is_websocket;
         let request = &head.request;
         Self {
             peer: shared.peer,
@@ -73,6 +77,8 @@ impl Stream {
             has_begun_body: false,
             body,
             is_body_done,
+            is_websocket: head.is_websocket,
+            received: Received::default(),
             sending: Sending::new(respond, shared.watch.clone()),
             status: None,
             response_fields: None,
@@ -296,7 +302,7 @@ impl Stream {
 
 impl Stream {
     /// Why the body of the request ended early.
-    fn failed(&self, error: &h2::Error) -> ClientError {
+    pub(super) fn failed(&self, error: &h2::Error) -> ClientError {
         if !error.is_library() {
             return ClientError::Gone;
         }

@@ -36,7 +36,7 @@ impl Inbound {
         if !websocket::asks(headers) {
             return Ok(None);
         }
-        if request.version != Version::HTTP_11 {
+        if request.version == Version::HTTP_10 {
             return Err(Refusal {
                 token: permit.token().cloned(),
                 detail: Some(websocket::HTTP_1_1.into()),

@@ -37,7 +37,7 @@ impl Outbound {
         if state.is_websocket {
             let checked = websocket::check(&request.method, &request.headers);
             checked.map_err(|rule| Fault::because(Reason::WebSocket, rule))?;
-            if request.version != Version::HTTP_11 {
+            if request.version == Version::HTTP_10 {
                 return Err(Fault::because(Reason::WebSocket, websocket::HTTP_1_1).into());
             }
         }

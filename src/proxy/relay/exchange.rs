@@ -125,7 +125,7 @@ impl<P: Policy> Exchange<'_, P> {
             && let Some(asked) = upgrade::asked(head, client)
             && self.policy.upgrades(asked.protocol(), &self.state)
         {
-            self.tries.require_http1();
+            self.tries.ask_for_websocket();
         }
         let mut upstream = tokio::select! {
             biased;
@@ -204,6 +204,10 @@ impl<P: Policy> Exchange<'_, P> {
             waits.read = None;
         }
         let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if client.is_extended_connect() && response.status.is_success() {
+            // In HTTP/2 the client would take it for a WebSocket.
+            return Err(Broken::Upstream(UpstreamError::Unswitched));
+        }
         // The last permitted attempt is not used for a repetition.
         let again = !switches && upload.can_be_sent_again(client) && self.tries.may_try();
         let (state, access) = (&mut self.state, &mut self.access);

@@ -16,9 +16,10 @@ use super::direction::{Direction, Failed, Step};
 use super::frames::{self, Frames};
 use super::upload::late;
 use crate::domain::reason::Reason;
-use crate::proxy::connection::{ClientError, Connection};
+use crate::proxy::client::Client;
+use crate::proxy::connection::ClientError;
 use crate::proxy::deadlines::Wait;
-use crate::proxy::upstream::{UpstreamConnection, UpstreamError, UpstreamStream};
+use crate::proxy::upstream::{SwitchedStream, UpstreamConnection, UpstreamError};
 
 /// How long a WebSocket may take to end a frame and to take the close frame.
 const LAST_FRAME: Duration = Duration::from_secs(1);
@@ -91,31 +92,25 @@ pub(super) enum Why {
 /// connection is closed then; the caller closes the client's. A WebSocket, which has `frames`, ends
 /// with a close frame.
 pub(super) async fn run(
-    connection: &mut Connection,
+    client: &mut Client<'_>,
     upstream: UpstreamConnection,
     limits: Limits,
     frames: Option<Frames>,
     end: impl Future<Output = End> + Send,
 ) -> Ended {
-    let Some((upstream, ahead)) = upstream.into_stream() else {
-        return Ended {
-            to_upstream: 0,
-            to_client: 0,
-            why: Why::Broken(Reason::Internal.into()),
-        };
-    };
+    let (upstream, ahead) = upstream.into_stream();
     let mut tunnel = Tunnel {
-        to_upstream: Direction::new(connection.take_received(), frames.clone()),
+        to_upstream: Direction::new(client.take_received(), frames.clone()),
         to_client: Direction::new(ahead, frames),
-        connection,
+        client,
         upstream,
         limits,
         end: None,
     };
-    tunnel.connection.deadlines.stop_all();
+    tunnel.client.deadlines().stop_all();
     let mut end = pin!(end);
     let why = std::future::poll_fn(|cx| tunnel.poll(cx, end.as_mut())).await;
-    tunnel.connection.deadlines.stop_all();
+    tunnel.client.deadlines().stop_all();
     Ended {
         to_upstream: tunnel.to_upstream.written,
         to_client: tunnel.to_client.written,
@@ -123,9 +118,9 @@ pub(super) async fn run(
     }
 }
 
-struct Tunnel<'c> {
-    connection: &'c mut Connection,
-    upstream: UpstreamStream,
+struct Tunnel<'t, 'c> {
+    client: &'t mut Client<'c>,
+    upstream: SwitchedStream,
     to_upstream: Direction,
     to_client: Direction,
     limits: Limits,
@@ -133,7 +128,7 @@ struct Tunnel<'c> {
     end: Option<End>,
 }
 
-impl Tunnel<'_> {
+impl Tunnel<'_, '_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -171,8 +166,8 @@ impl Tunnel<'_> {
         let mask = fastrand::u32(..).to_ne_bytes();
         self.to_upstream.end_now(end.frame(Some(mask)));
         self.limits.idle = None;
-        self.connection.deadlines.stop(Wait::Tunnel);
-        self.connection.deadlines.start(Wait::Tunnel, LAST_FRAME);
+        self.client.deadlines().stop(Wait::Tunnel);
+        self.client.deadlines().start(Wait::Tunnel, LAST_FRAME);
         true
     }
 
@@ -182,27 +177,25 @@ impl Tunnel<'_> {
 
     /// One step in each direction. Returns whether anything was passed on.
     fn pass(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        let client = self.connection.stream();
-        let up = self.to_upstream.step(cx, client, &mut self.upstream);
+        let up = self.to_upstream.step(cx, self.client, &mut self.upstream);
         let up = up.map_err(|error| match error {
             Failed::Read(_) => ClientError::Gone.into(),
             Failed::Write(error) => Broken::Upstream(UpstreamError::Write(error)),
         })?;
-        let client = self.connection.stream();
-        let down = self.to_client.step(cx, &mut self.upstream, client);
+        let down = self.to_client.step(cx, &mut self.upstream, self.client);
         let down = down.map_err(|error| match error {
             Failed::Read(error) => Broken::Upstream(UpstreamError::Read { error, begun: true }),
             Failed::Write(_) => ClientError::Gone.into(),
         })?;
         self.watch(Wait::UpstreamWrite, self.limits.write, up);
-        let write = self.connection.timeouts().write;
+        let write = self.client.timeouts().write;
         self.watch(Wait::ClientWrite, write, down);
         let has_moved = up == Step::Moved || down == Step::Moved;
         if let Some(idle) = self.limits.idle {
             if has_moved {
-                self.connection.deadlines.stop(Wait::Tunnel);
+                self.client.deadlines().stop(Wait::Tunnel);
             }
-            self.connection.deadlines.start(Wait::Tunnel, idle);
+            self.client.deadlines().start(Wait::Tunnel, idle);
         }
         Ok(has_moved)
     }
@@ -210,18 +203,18 @@ impl Tunnel<'_> {
     /// Runs the deadline of a write while it makes no progress.
     fn watch(&mut self, wait: Wait, time: Duration, step: Step) {
         if step == Step::Blocked {
-            self.connection.deadlines.start(wait, time);
+            self.client.deadlines().start(wait, time);
         } else {
-            self.connection.deadlines.stop(wait);
+            self.client.deadlines().stop(wait);
         }
     }
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
         // While the client is read, the read reports its reset.
-        if !self.to_upstream.is_reading() && self.connection.poll_reset(cx).is_ready() {
+        if !self.to_upstream.is_reading() && self.client.poll_reset(cx).is_ready() {
             return self.over(Why::Broken(ClientError::Gone.into()));
         }
-        match ready!(self.connection.deadlines.poll(cx)) {
+        match ready!(self.client.deadlines().poll(cx)) {
             Wait::Tunnel => self.over(Why::Idle),
             wait => self.over(Why::Broken(late(wait))),
         }

@@ -27,11 +27,11 @@ impl Asked {
     }
 }
 
-/// The protocol that a request asks for: exactly one, in HTTP/1.1, without a body. Any other
-/// request is served without its upgrade.
+/// The protocol that a request asks for: exactly one, not in HTTP/1.0, without a body. Any other
+/// request is served without its upgrade. In HTTP/2 only an extended CONNECT asks.
 pub(super) fn asked(head: &RequestHeader, client: &Client<'_>) -> Option<Asked> {
     let protocol = only_protocol(&head.headers)?;
-    let may_switch = client.version() == Version::HTTP_11
+    let may_switch = client.version() != Version::HTTP_10
         && client.request_body() == RequestBody::None
         && names_upgrade(&head.headers);
     may_switch.then(|| Asked {

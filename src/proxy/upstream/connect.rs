@@ -130,10 +130,20 @@ impl Upstream {
     /// How many streams a new connection probably carries; 0: it is not known to speak HTTP/2.
     fn expected_streams(&self, tries: &Tries) -> usize {
         match self.http2_streams.load(Ordering::Relaxed) {
-            _ if tries.needs_http1 && !self.config.h2c => 0,
+            _ if self.needs_http1(tries) => 0,
             0 if self.config.h2c => http2::MOST_STREAMS,
             known => known,
         }
+    }
+
+    /// Whether the request asks for a WebSocket, which the upstream serves in HTTP/1.1 only.
+    fn needs_http1(&self, tries: &Tries) -> bool {
+        self.has_choice(tries) && self.lacks_websockets.load(Ordering::Relaxed)
+    }
+
+    /// Whether the request asks for a WebSocket, and the protocol is not fixed.
+    fn has_choice(&self, tries: &Tries) -> bool {
+        tries.asks_for_websocket && !self.config.h2c
     }
 
     fn take_kept(
@@ -147,7 +157,7 @@ impl Upstream {
         }
         let key = self.key(address);
         let stream = if self.expected_streams(tries) > 0 {
-            pool.take_stream(&key)
+            pool.take_stream(&key, self.has_choice(tries))
         } else {
             None
         };
@@ -207,17 +217,38 @@ impl Upstream {
         self.pick(tries).ok_or(Reason::UpstreamUnreachable)
     }
 
-    /// Opens a connection in the protocol that the upstream speaks.
+    /// Opens a connection in the protocol that the upstream speaks; for a WebSocket, in one that
+    /// carries it.
     async fn open(
         &self,
         address: SocketAddr,
         pool: &Pool,
         tries: &Tries,
     ) -> Result<UpstreamConnection, UpstreamError> {
-        let (stream, key) = self.open_stream(address, tries).await?;
+        let is_http1 = self.needs_http1(tries);
+        match self.open_in(address, pool, is_http1).await? {
+            UpstreamConnection::Http2(stream)
+                if self.has_choice(tries) && !stream.carries_websockets() =>
+            {
+                // Other requests use that one.
+                drop(stream);
+                self.open_in(address, pool, true).await
+            }
+            opened => Ok(opened),
+        }
+    }
+
+    /// Opens a connection, in HTTP/1.1 if the upstream has a choice and `http1` says so.
+    async fn open_in(
+        &self,
+        address: SocketAddr,
+        pool: &Pool,
+        http1: bool,
+    ) -> Result<UpstreamConnection, UpstreamError> {
+        let (stream, key) = self.open_stream(address, http1).await?;
         let idle = self.config.timeouts.idle;
         if !self.config.h2c && !stream.has_agreed_on_http2() {
-            if !tries.needs_http1 {
+            if !http1 {
                 self.http2_streams.store(0, Ordering::Relaxed);
             }
             let connection = Http1Connection::over(stream, key, idle);
@@ -229,6 +260,8 @@ impl Upstream {
         let connection = begun?;
         let streams = connection.most_streams().max(1);
         self.http2_streams.store(streams, Ordering::Relaxed);
+        self.lacks_websockets
+            .store(!connection.carries_websockets(), Ordering::Relaxed);
         let stream = connection.stream();
         pool.share(connection);
         Ok(UpstreamConnection::Http2(Box::new(stream)))
@@ -238,13 +271,13 @@ impl Upstream {
     async fn open_stream(
         &self,
         address: SocketAddr,
-        tries: &Tries,
+        http1: bool,
     ) -> Result<(UpstreamStream, PoolKey), UpstreamError> {
         let stream = open_plain(&self.template, address).await?;
         let Some(tls) = &self.tls else {
             return Ok((UpstreamStream::Plain(stream), self.key(address)));
         };
-        let secured = tls.connect(stream, tries.needs_http1);
+        let secured = tls.connect(stream, http1);
         let (stream, settings) = self.in_time(secured).await?;
         Ok((stream, PoolKey { address, settings }))
     }

@@ -223,8 +223,8 @@ async fn only_a_trusted_server_gets_a_connection_over_tls() {
     assert_eq!(pool.len(), 1);
 }
 
-/// A server that agrees on HTTP/2 first, and never answers in it.
-async fn server_of_both() -> (SocketAddr, String) {
+/// A server that agrees on HTTP/2 first, perhaps announces WebSockets there, and never answers.
+async fn server_of_both(announces: bool) -> (SocketAddr, String) {
     let own = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
     let builder =
@@ -243,7 +243,12 @@ async fn server_of_both() -> (SocketAddr, String) {
         while let Ok((stream, _)) = listener.accept().await {
             let stream = acceptor.accept(stream).await.unwrap();
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut builder = h2::server::Builder::new();
+                if announces {
+                    builder.enable_connect_protocol();
+                }
+                let begun = builder.handshake::<_, bytes::Bytes>(stream).await;
+                let mut connection = begun.unwrap();
                 tokio::spawn(async move { while connection.accept().await.is_some() {} });
             } else {
                 tokio::spawn(async move {
@@ -257,19 +262,24 @@ async fn server_of_both() -> (SocketAddr, String) {
 }
 
 #[tokio::test]
-async fn a_request_for_an_upgrade_gets_http1_from_an_upstream_of_both() {
-    let (address, pem) = server_of_both().await;
-    let (upstream, pool) = (upstream(true, Some(pem), &[address]), Pool::new(9));
-    for needs_http1 in [false, true, false] {
-        let mut tries = Tries::default();
-        if needs_http1 {
-            tries.require_http1();
+async fn a_websocket_gets_http1_unless_an_upstream_of_both_announces_it_for_http2() {
+    for announces in [false, true] {
+        for order in [[false, true, false, true], [true, false, true, true]] {
+            let (address, pem) = server_of_both(announces).await;
+            let (upstream, pool) = (upstream(true, Some(pem), &[address]), Pool::new(9));
+            for asks in order {
+                let mut tries = Tries::default();
+                if asks {
+                    tries.ask_for_websocket();
+                }
+                let connection = upstream.connect(&pool, &mut tries).await.unwrap();
+                assert_eq!(connection.is_http2(), announces || !asks);
+                connection.release(&pool);
+            }
+            // The connection of HTTP/2 that carries no WebSockets serves other requests.
+            assert_eq!(pool.shared(), 1);
         }
-        let connection = upstream.connect(&pool, &mut tries).await.unwrap();
-        assert_eq!(connection.is_http2(), !needs_http1);
-        connection.release(&pool);
     }
-    assert_eq!((pool.shared(), pool.len()), (1, 1));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::error::UpstreamError;
 use super::http1::Http1Connection;
 use super::http2::Http2Stream;
 pub use super::key::PoolKey;
-use super::stream::UpstreamStream;
+use super::switched::SwitchedStream;
 
 /// A connection or a stream that carries one request at a time. It has no timers; the relay polls
 /// it.
@@ -187,12 +187,15 @@ impl UpstreamConnection {
     }
 
     /// After `101 Switching Protocols`: the stream, and the bytes of the other protocol that have
-    /// been read already. Only HTTP/1.1 switches.
+    /// been read already.
     #[must_use]
-    pub fn into_stream(self) -> Option<(UpstreamStream, Bytes)> {
+    pub fn into_stream(self) -> (SwitchedStream, Bytes) {
         match self {
-            Self::Http1(connection) => Some(connection.into_stream()),
-            Self::Http2(_) => None,
+            Self::Http1(connection) => {
+                let (stream, ahead) = connection.into_stream();
+                (SwitchedStream::Connection(stream), ahead)
+            }
+            Self::Http2(stream) => (SwitchedStream::Stream(stream), Bytes::new()),
         }
     }
 }

@@ -18,6 +18,7 @@ const NO_HANDSHAKE: &str =
     "its certificate or name could not be verified, or the handshake broke off";
 const UPGRADED: &str = "it agrees to an upgrade that was not asked for";
 const NO_WEBSOCKET: &str = "its `Sec-WebSocket-Accept` is not that of a WebSocket server";
+const UNSWITCHED: &str = "it answers a WebSocket handshake with success, but opens no WebSocket";
 const INTERIM: &str = "it sends interim responses without end";
 const TOO_MANY: &str = "it has more than 256 header fields";
 const LENGTH: &str = "its Content-Length is no plain number, or there are two that differ";
@@ -61,6 +62,8 @@ pub enum UpstreamError {
     Upgrade,
     /// The upstream agrees to a WebSocket, but does not prove that it is a WebSocket server.
     WebSocket,
+    /// The upstream answers the handshake of a WebSocket with success, but without a switch.
+    Unswitched,
     /// Too many interim responses.
     Interim,
     ReadTimeout,
@@ -169,6 +172,7 @@ impl UpstreamError {
             Self::Body(_) => broken(BODY),
             Self::Upgrade => broken(UPGRADED),
             Self::WebSocket => broken(NO_WEBSOCKET),
+            Self::Unswitched => broken(UNSWITCHED),
             Self::Interim => broken(INTERIM),
             Self::Target => Fault::malformed(TARGET),
         }
@@ -209,6 +213,7 @@ impl UpstreamError {
             Self::Head(fault) => no_http(*fault).to_owned(),
             Self::Interim => INTERIM.to_owned(),
             Self::WebSocket => NO_WEBSOCKET.to_owned(),
+            Self::Unswitched => UNSWITCHED.to_owned(),
             Self::Upgrade => "its answer is not valid HTTP/1.1".to_owned(),
             Self::Body(fault) => format!("{BODY}: {}", fault.rule()),
             Self::Target => TARGET.to_owned(),

@@ -11,6 +11,7 @@ mod request;
 mod response;
 mod stream;
 mod traffic;
+mod websocket;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -98,6 +99,12 @@ impl Http2Connection {
     #[must_use]
     pub fn most_streams(&self) -> usize {
         self.send.current_max_send_streams().min(MOST_STREAMS)
+    }
+
+    /// Whether the upstream serves WebSockets on it (RFC 8441 §3).
+    #[must_use]
+    pub fn carries_websockets(&self) -> bool {
+        self.send.is_extended_connect_protocol_enabled()
     }
 
     /// Whether another request may use it now.

@@ -295,7 +295,7 @@ async fn after_a_goaway_no_request_begins_and_those_within_it_end() {
     let (_, mut respond) = accept(&mut server).await;
     server.graceful_shutdown();
     let running = run(server);
-    while pool.take_stream(&key()).is_some() {
+    while pool.take_stream(&key(), false).is_some() {
         tokio::task::yield_now().await;
     }
     assert_eq!(pool.shared(), 0);
@@ -406,15 +406,15 @@ async fn a_full_connection_takes_no_further_request() {
     let pool = Pool::new(1);
     assert_eq!(connection.most_streams(), 1);
     pool.share(connection);
-    let first = pool.take_stream(&key()).unwrap();
-    assert!(pool.take_stream(&key()).is_none());
+    let first = pool.take_stream(&key(), false).unwrap();
+    assert!(pool.take_stream(&key(), false).is_none());
     drop(first);
-    assert!(pool.take_stream(&key()).unwrap().is_reused());
+    assert!(pool.take_stream(&key(), false).unwrap().is_reused());
     let other = PoolKey {
         settings: 2,
         ..key()
     };
-    assert!(pool.take_stream(&other).is_none());
+    assert!(pool.take_stream(&other, false).is_none());
 }
 
 #[tokio::test]
@@ -453,10 +453,10 @@ async fn a_connection_that_was_silent_until_its_request_was_given_up_is_not_used
     let quick = begin(&connection, "GET", RequestBody::None);
     pool.share(connection);
     drop(quick);
-    let slow = pool.take_stream(&key()).unwrap();
+    let slow = pool.take_stream(&key(), false).unwrap();
     tokio::time::sleep(3 * SECOND).await;
     drop(slow);
-    assert!(pool.take_stream(&key()).is_none());
+    assert!(pool.take_stream(&key(), false).is_none());
 }
 
 #[tokio::test]

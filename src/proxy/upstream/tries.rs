@@ -12,8 +12,8 @@ pub struct Tries {
     pub(super) failed: Vec<SocketAddr>,
     /// The next attempt uses a new connection.
     pub(super) fresh: bool,
-    /// The request asks for an upgrade, which only HTTP/1.1 has.
-    pub(super) needs_http1: bool,
+    /// The request asks for a WebSocket, which not every upstream serves in HTTP/2.
+    pub(super) asks_for_websocket: bool,
     /// The attempts so far.
     attempts: usize,
 }
@@ -36,9 +36,9 @@ impl Tries {
         self.fresh = true;
     }
 
-    /// Requires HTTP/1.1 if the upstream offers a choice: the request asks for an upgrade.
-    pub fn require_http1(&mut self) {
-        self.needs_http1 = true;
+    /// Requires a connection that can carry a WebSocket if the upstream offers a choice.
+    pub fn ask_for_websocket(&mut self) {
+        self.asks_for_websocket = true;
     }
 
     /// Whether the next attempt uses a new connection.

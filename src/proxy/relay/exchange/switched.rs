@@ -26,9 +26,7 @@ impl<P: Policy> Exchange<'_, P> {
         self.policy.respond(&mut response, &self.state)?;
         let asked = self.upgrade.clone().ok_or(Reason::Internal)?;
         upgrade::announce(&mut response, asked).map_err(|_| Reason::Internal)?;
-        if let Client::Http1(connection) = client {
-            connection.write_switch(&response);
-        }
+        client.write_switch(response);
         Ok(Outcome::Switched)
     }
 
@@ -38,18 +36,14 @@ impl<P: Policy> Exchange<'_, P> {
         client: &mut Client<'_>,
         upstream: UpstreamConnection,
     ) -> Result<(), Broken> {
-        // No stream of HTTP/2 asks for another protocol: see `upgrade`.
-        let Client::Http1(connection) = client else {
-            return Err(Reason::Internal.into());
-        };
-        connection.deadlines.stop_all();
-        connection.flush().await?;
+        client.deadlines().stop_all();
+        client.flush().await?;
         let limits = tunnel::Limits {
             idle: self.policy.tunnel_idle(&self.state),
             write: self.policy.waits(&self.state).write,
         };
-        let request = connection.received_head()?;
-        let listener_ends = connection.ending();
+        let request = client.received_head()?;
+        let listener_ends = client.ending();
         let is_websocket = self.upgrade.as_ref().is_some_and(Asked::is_websocket);
         let end = async {
             tokio::select! {
@@ -58,8 +52,8 @@ impl<P: Policy> Exchange<'_, P> {
             }
         };
         let frames = is_websocket.then(Frames::default);
-        let ended = tunnel::run(connection, upstream, limits, frames, end).await;
-        connection.count_sent(ended.to_client);
+        let ended = tunnel::run(client, upstream, limits, frames, end).await;
+        client.count_sent(ended.to_client);
         let (to_client, to_upstream) = (ended.to_client, ended.to_upstream);
         tracing::debug!(to_client, to_upstream, "a tunnel has ended");
         match ended.why {

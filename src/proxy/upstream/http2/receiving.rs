@@ -9,8 +9,9 @@ use http::{HeaderMap, StatusCode};
 use pingora::http::ResponseHeader;
 
 use super::answer::Answer;
-use super::response::{permitted, translate};
+use super::response::{permitted, switched, translate};
 use super::stream::Http2Stream;
+use crate::proxy::h2_bytes::Received;
 use crate::proxy::upstream::error::UpstreamError;
 
 impl Http2Stream {
@@ -49,13 +50,21 @@ impl Http2Stream {
             Ok(response) => {
                 self.has_begun = true;
                 let (head, stream) = response.into_parts();
-                self.answer = if stream.is_end_stream() {
+                let key = self.websocket.as_ref();
+                let key = key.filter(|_| head.status.is_success());
+                let translated = match key {
+                    Some(key) => switched(&head.headers, key),
+                    None => translate(head.status, &head.headers),
+                };
+                self.answer = if key.is_some() {
+                    Answer::WebSocket(stream, Received::default())
+                } else if stream.is_end_stream() {
                     Answer::Complete(None)
                 } else {
                     Answer::Body { stream, taken: 0 }
                 };
-                let head = translate(head.status, &head.headers).map_err(UpstreamError::Head);
-                Poll::Ready(head.or_else(|error| self.fail(error)))
+                let translated = translated.map_err(UpstreamError::Head);
+                Poll::Ready(translated.or_else(|error| self.fail(error)))
             }
             Err(error) => Poll::Ready(self.fail_with(error)),
         }

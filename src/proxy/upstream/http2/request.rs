@@ -1,13 +1,16 @@
 //! The head of a request in HTTP/2 (RFC 9113 §8.3.1).
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use pingora::http::RequestHeader;
 
 use super::super::error::UpstreamError;
+use crate::domain::websocket;
 
-/// Translates a head whose framing is settled. `added` follows its own fields.
+/// Translates a head whose framing is settled. `added` follows its own fields. With `websocket`,
+/// the request becomes an extended CONNECT (RFC 8441 §4).
 ///
 /// # Errors
 /// [`UpstreamError::Target`] when a pseudo-header cannot carry it.
@@ -15,13 +18,29 @@ pub(super) fn translate(
     head: &RequestHeader,
     added: &[(HeaderName, HeaderValue)],
     is_tls: bool,
+    websocket: bool,
 ) -> Result<Request<()>, UpstreamError> {
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri(head, is_tls).ok_or(UpstreamError::Target)?;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = fields(&head.headers, added);
+    if websocket {
+        *request.method_mut() = Method::CONNECT;
+        let protocol = Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        // RFC 8441 §5: the key proves nothing in HTTP/2.
+        request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    }
     Ok(request)
+}
+
+/// The key of a request that asks for a WebSocket.
+pub(super) fn websocket_key(head: &RequestHeader) -> Option<&HeaderValue> {
+    let asked = head.headers.get(header::UPGRADE)?.as_bytes();
+    let is_websocket = asked.eq_ignore_ascii_case(websocket::PROTOCOL);
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY);
+    key.filter(|_| is_websocket)
 }
 
 /// `:scheme`, `:authority` and `:path`.
@@ -122,7 +141,7 @@ mod tests {
             HeaderName::from_static("x-two"),
             HeaderValue::from_static("3"),
         )];
-        let request = translate(&head, &added, true).unwrap();
+        let request = translate(&head, &added, true, false).unwrap();
         assert_eq!(
             request.uri().to_string(),
             "https://a.example:8080/a%2Fb?c=d{e}"
@@ -144,7 +163,7 @@ mod tests {
             ("application/json", false),
         ] {
             let head = head("POST", b"/", &[("Host", "a"), ("Content-Type", kind)]);
-            let request = translate(&head, &[], false).unwrap();
+            let request = translate(&head, &[], false, false).unwrap();
             assert_eq!(
                 request.headers().contains_key(header::TE),
                 expected,
@@ -156,7 +175,7 @@ mod tests {
     #[test]
     fn a_target_without_a_pseudo_header_is_refused() {
         let options = head("OPTIONS", b"*", &[("Host", "a")]);
-        let request = translate(&options, &[], false).unwrap();
+        let request = translate(&options, &[], false, false).unwrap();
         assert_eq!(request.uri().path(), "*");
         for (method, target, host) in [
             ("GET", &b"*"[..], "a"),
@@ -165,10 +184,10 @@ mod tests {
             ("GET", b"/", "a/b"),
         ] {
             let head = head(method, target, &[("Host", host)]);
-            let refused = translate(&head, &[], false);
+            let refused = translate(&head, &[], false, false);
             assert!(matches!(refused, Err(UpstreamError::Target)), "{target:?}");
         }
         let without = head("GET", b"/", &[]);
-        assert!(translate(&without, &[], false).is_err());
+        assert!(translate(&without, &[], false, false).is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! The head of a response in HTTP/2, as the relay reads it.
 
-use http::{HeaderMap, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 
+use crate::domain::websocket;
 use crate::proxy::http1::chunked::may_be_trailer;
 use crate::proxy::http1::response::{HeadFault, MAX_FIELDS, settle_length};
 
@@ -30,6 +31,25 @@ pub(super) fn translate(
     }
     if fields.contains_key(header::CONTENT_LENGTH) {
         settle_length(&mut head)?;
+    }
+    Ok(head)
+}
+
+/// Translates the head that accepts the WebSocket of a request with this key (RFC 8441 §5), as
+/// HTTP/1.1 accepts it.
+///
+/// # Errors
+/// As [`translate`].
+pub(super) fn switched(fields: &HeaderMap, key: &HeaderValue) -> Result<ResponseHeader, HeadFault> {
+    let mut head = translate(StatusCode::SWITCHING_PROTOCOLS, fields)?;
+    let accept = websocket::accept(key);
+    for (name, value) in [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, &accept),
+    ] {
+        head.insert_header(name, value)
+            .map_err(|_| HeadFault::Malformed)?;
     }
     Ok(head)
 }

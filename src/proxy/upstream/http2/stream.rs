@@ -27,6 +27,8 @@ pub struct Http2Stream {
     pub(super) answer: Answer,
     /// Whether a part of the response has arrived.
     pub(super) has_begun: bool,
+    /// The key of the WebSocket that the request asks for.
+    pub(super) websocket: Option<HeaderValue>,
 }
 
 /// The request's body.
@@ -66,6 +68,7 @@ impl Http2Stream {
             },
             answer: Answer::Failed,
             has_begun: false,
+            websocket: None,
         }
     }
 
@@ -80,6 +83,12 @@ impl Http2Stream {
         &self.key
     }
 
+    /// Whether the upstream serves WebSockets on its connection (RFC 8441 §3).
+    #[must_use]
+    pub fn carries_websockets(&self) -> bool {
+        self.connection.is_extended_connect_protocol_enabled()
+    }
+
     /// Begins the request. [`Http2Stream::poll_head`] reports that the connection takes none.
     ///
     /// # Errors
@@ -90,8 +99,13 @@ impl Http2Stream {
         added: &[(HeaderName, HeaderValue)],
         body: RequestBody,
     ) -> Result<(), UpstreamError> {
-        let request = request::translate(head, added, self.is_tls)?;
-        let is_complete = matches!(body, RequestBody::None | RequestBody::Length(0));
+        self.websocket = request::websocket_key(head)
+            .filter(|_| self.carries_websockets())
+            .cloned();
+        let is_websocket = self.websocket.is_some();
+        let request = request::translate(head, added, self.is_tls, is_websocket)?;
+        let is_complete =
+            !is_websocket && matches!(body, RequestBody::None | RequestBody::Length(0));
         self.answer = match self.connection.send_request(request, is_complete) {
             Ok((response, stream)) => {
                 self.outgoing.stream = Some(stream);
@@ -154,7 +168,9 @@ impl Http2Stream {
 
     #[must_use]
     pub fn is_request_complete(&self) -> bool {
-        matches!(self.outgoing.end, End::Sent) && self.outgoing.waiting.is_empty()
+        // The frames of a WebSocket are no part of its request.
+        let is_ended = matches!(self.outgoing.end, End::Sent) || self.websocket.is_some();
+        is_ended && self.outgoing.waiting.is_empty()
     }
 
     /// Gives the connection as many of the waiting bytes as the upstream's windows permit.
@@ -168,6 +184,23 @@ impl Http2Stream {
             self.outgoing.give_up();
             UpstreamError::Write(error)
         }))
+    }
+
+    /// The way of the bytes to the upstream, unless it has ended.
+    pub(super) fn sending(&mut self) -> Option<&mut SendStream<Bytes>> {
+        let out = &mut self.outgoing;
+        out.stream
+            .as_mut()
+            .filter(|_| matches!(out.end, End::NotYet))
+    }
+
+    /// Ends the way of the bytes to the upstream.
+    pub(super) fn end_sending(&mut self) {
+        if let Some(stream) = self.sending() {
+            // Fails only for a stream that was reset.
+            let _ = stream.send_data(Bytes::new(), true);
+        }
+        self.outgoing.end = End::Sent;
     }
 }
 
@@ -217,7 +250,7 @@ impl Outgoing {
     }
 }
 
-fn broken(error: h2::Error) -> io::Error {
+pub(super) fn broken(error: h2::Error) -> io::Error {
     match error.into_io() {
         Some(error) => error,
         None => io::ErrorKind::BrokenPipe.into(),
@@ -227,7 +260,8 @@ fn broken(error: h2::Error) -> io::Error {
 impl Drop for Http2Stream {
     fn drop(&mut self) {
         let is_answered = matches!(self.answer, Answer::Complete(_));
-        if !is_answered {
+        let carries_websocket = matches!(self.answer, Answer::WebSocket(..));
+        if !is_answered && !carries_websocket {
             self.seat.suspect();
         }
         // RFC 9113 §8.1: the upstream has answered without the rest of the request. Otherwise the

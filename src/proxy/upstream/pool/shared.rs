@@ -21,15 +21,16 @@ impl Pool {
         }
     }
 
-    /// A stream of an open connection for this key that has room.
+    /// A stream of an open connection for this key that has room, and carries WebSockets if
+    /// `websocket` asks for one.
     #[must_use]
-    pub fn take_stream(&self, key: &PoolKey) -> Option<Http2Stream> {
+    pub fn take_stream(&self, key: &PoolKey, websocket: bool) -> Option<Http2Stream> {
         let mut state = self.state();
         state.shared.retain_mut(Http2Connection::is_usable);
         let mut fitting = state.shared.iter().filter(|shared| shared.key() == key);
         // The oldest is filled first, so that others become idle and are closed.
         fitting
-            .find(|shared| shared.has_room())
+            .find(|shared| shared.has_room() && (!websocket || shared.carries_websockets()))
             .map(Http2Connection::stream)
     }
 
