@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::http1::Wire as AnyWire;
+use crate::support::http2::websocket::{End, Socket};
 
 /// Waits for the close frame that the server gets, which shows that the end has begun.
 async fn server_is_told(server: &mut AnyWire<Stream>) {
@@ -74,6 +75,30 @@ async fn a_client_within_a_frame_gets_the_close_frame_and_the_server_no_frame_of
         Some((4401, "expired".to_owned())),
         "{last:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_the_close_frame_ends_the_stream() {
+    let world = world("revocation: none").await;
+    let bearer = format!("Bearer {}", world.token());
+    let address = world.sidecar.address("api");
+    let fields = [("authorization", bearer.as_str())];
+    let mut client = Socket::ask(address, "/events", &fields).await;
+    let (_, mut server) = world.upstream.accept("").await;
+    assert_eq!(client.answered().await.status, 200);
+    // The service is within a frame.
+    let whole = frame(0x82, &[7; 100]);
+    send(&mut server, &whole[..50]).await;
+    client.expect(&whole[..50]).await;
+    world.clock.forward(HOUR);
+    send(&mut server, &whole[50..]).await;
+    let (last, end) = client.rest().await;
+    let close = last
+        .strip_prefix(&whole[50..])
+        .expect("the rest of the frame");
+    assert_eq!(closed(close), Some((4401, "expired".to_owned())));
+    assert_eq!(end, End::Stream);
+    assert!(rest(&mut server).await.starts_with(&[0x88]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,10 @@ pub enum Act {
     Interim(usize),
     /// It answers with a head only, which has this field.
     HeadOnly(&'static str, &'static str),
+    /// It answers with this status and nothing else.
+    Status(u16),
+    /// It accepts a WebSocket, and returns its bytes.
+    WebSocket,
     /// It resets the stream.
     Reset(Reason),
     /// It resets the stream behind a part of the body.
@@ -226,6 +230,12 @@ async fn answer(act: Act, body: RecvStream, mut respond: SendResponse<Bytes>) {
                 .insert(name, HeaderValue::from_static(value));
             let _ = respond.send_response(response, true);
         }
+        Act::Status(status) => {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            let _ = respond.send_response(response, true);
+        }
+        Act::WebSocket => drop(return_bytes(body, &mut respond).await),
         Act::Reset(code) => respond.send_reset(code),
         Act::ResetAmid(code) => {
             if let Ok(mut out) = respond.send_response(Response::new(()), false) {
@@ -255,6 +265,24 @@ async fn echo(mut body: RecvStream, respond: &mut SendResponse<Bytes>) -> Result
     back.insert("x-echo", HeaderValue::from_static("whole"));
     back.extend(trailers.unwrap_or_default());
     out.send_trailers(back)
+}
+
+async fn return_bytes(
+    mut body: RecvStream,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
+    let mut response = Response::new(());
+    let protocol = HeaderValue::from_static("json");
+    response
+        .headers_mut()
+        .insert("sec-websocket-protocol", protocol);
+    let mut out = respond.send_response(response, false)?;
+    while let Some(part) = body.data().await {
+        let part = part?;
+        body.flow_control().release_capacity(part.len())?;
+        send_whole(&mut out, part, false).await?;
+    }
+    out.send_data(Bytes::new(), true)
 }
 
 async fn send_parts(

@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
@@ -54,7 +57,8 @@ impl ManualUpstream {
     /// Accepts the next WebSocket.
     pub async fn accept(&self, fields: &str) -> (Head, Wire<Stream>) {
         let (head, mut wire) = self.asked().await;
-        send(&mut wire, switched(fields)).await;
+        let key = head.all("sec-websocket-key").concat();
+        send(&mut wire, accepting(&accept_of(&key), fields)).await;
         (head, wire)
     }
 
@@ -64,11 +68,22 @@ impl ManualUpstream {
     }
 }
 
+/// The value that accepts a key (RFC 6455 §4.2.2).
+pub fn accept_of(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
+}
+
 /// An answer that accepts [`KEY`], with further fields.
 pub fn switched(fields: &str) -> Vec<u8> {
+    accepting(ACCEPT, fields)
+}
+
+/// An answer with this `Sec-WebSocket-Accept` and further fields.
+pub fn accepting(accept: &str, fields: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {ACCEPT}\r\n{fields}\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n{fields}\r\n"
     )
     .into_bytes()
 }

@@ -3,6 +3,7 @@
 mod handshakes;
 mod locations;
 mod outbound;
+mod over_http2;
 mod upstream_token;
 
 use std::net::SocketAddr;

@@ -102,7 +102,7 @@ const PSEUDO: &[Head] = &[
     (
         "an extended CONNECT",
         &[(":method", "CONNECT"), (":protocol", "websocket"), S, A, P],
-        MALFORMED,
+        End::Answer(400, "websocket"),
     ),
     (
         "a protocol of a GET",

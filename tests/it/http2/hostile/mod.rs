@@ -10,6 +10,7 @@ mod frames;
 mod heads;
 mod lengths;
 mod paths;
+mod websockets;
 
 use std::net::SocketAddr;
 

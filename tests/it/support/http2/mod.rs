@@ -1,6 +1,7 @@
 //! An HTTP/2 client that sends exactly the frames it is given (RFC 9113).
 
 pub mod hpack;
+pub mod websocket;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -108,7 +109,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn number(&self, at: usize) -> u32 {
+    pub fn number(&self, at: usize) -> u32 {
         let bytes = self.payload.get(at..at + 4).expect("a whole frame");
         u32::from_be_bytes(bytes.try_into().expect("four bytes"))
     }
