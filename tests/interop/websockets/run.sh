@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # WebSockets of `ws` (Node) and `websockets` (Python) through a listener, in every place of a token, and through two
-# listeners. Each client gets its messages back, and close code 4401 when its token is revoked.
+# listeners; and those of `ws` over the HTTP/2 of Node (RFC 8441). Each client gets its messages back, and close code
+# 4401 when its token is revoked.
 # Needs: node, npm, python3 with venv, curl.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../../.. && pwd)
-sidecar=$root/target/debug/m2m-sidecar
+sidecar=${M2M_SIDECAR:-$root/target/debug/m2m-sidecar}
 tools=$root/target/interop/websockets
 mkdir -p "$tools"
 data=$(mktemp -d)
@@ -71,7 +72,8 @@ token=$(curl -sf -H 'X-M2M-Sidecar: 1' "http://127.0.0.1:$api/token/hub" |
 clients=()
 for server in node python; do
   for client in node python; do
-    for place in header cookie subprotocol outbound; do
+    for place in header cookie subprotocol outbound http2; do
+      [ "$client-$place" != python-http2 ] || continue
       port=${server}_in
       [ $place != outbound ] || port=${server}_out
       name=$client-$place-$server
