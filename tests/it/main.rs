@@ -43,6 +43,7 @@ mod outbound;
 mod pages;
 mod path_case;
 mod plgd;
+mod protocols;
 mod reference;
 mod relay;
 mod revocation;

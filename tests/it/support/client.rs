@@ -84,6 +84,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// The stream, of which nothing has been read.
+    pub fn into_stream(self) -> S {
+        self.wire.stream
+    }
+
     /// The stream itself.
     pub fn stream(&mut self) -> &mut S {
         &mut self.wire.stream
