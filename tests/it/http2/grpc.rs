@@ -145,12 +145,13 @@ async fn limits_and_upstreams_have_the_status_of_the_table() {
     for number in 1..5 {
         let stream = 2 * number + 1;
         client.send(headers(WHOLE, stream, &fields)).await;
-        if let Ok(accepted) =
-            tokio::time::timeout(Duration::from_millis(100), world.listener.accept()).await
-        {
-            drop(accepted);
-        }
-        let response = client.response(stream).await;
+        let mut response = std::pin::pin!(client.response(stream));
+        let response = loop {
+            tokio::select! {
+                response = &mut response => break response,
+                accepted = world.listener.accept() => drop(accepted),
+            }
+        };
         if response.header("grpc-status") == Some("8") {
             limited = Some(response);
             break;
