@@ -51,7 +51,7 @@ pub async fn answer(
     peer: SocketAddr,
     access: &mut Access,
 ) -> Result<(), ClientError> {
-    if client.is_extended_connect() {
+    if client.is_connect() {
         // A successful response would open a WebSocket.
         let fault = Fault::because(Reason::WebSocket, NO_WEBSOCKET);
         return refuse(client, head, access, fault).await;

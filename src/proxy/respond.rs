@@ -27,10 +27,12 @@ impl Answer<'_> {
             client.end_after_response();
         }
         settle_connection(client);
-        // gRPC is defined over HTTP/2 only, where every client reads trailers.
+        // gRPC is defined over HTTP/2 only, where every client reads trailers. Its 200 for refusals
+        // would open a WebSocket.
         let reads_trailers = client.version() == Version::HTTP_2
             && grpc::is_grpc(&request.headers)
-            && !client.error_forms().is_always_http();
+            && !client.error_forms().is_always_http()
+            && !client.is_connect();
         if reads_trailers {
             let media_type = grpc::media_type_of_answer(&request.headers);
             let mut answer = self.grpc_head(media_type).map_err(unwritable)?;

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::Client;
 
 impl Client<'_> {
-    /// Whether the request is an extended CONNECT (RFC 8441): a successful response opens a
+    /// Whether the request is a CONNECT of HTTP/2 (RFC 8441): a successful response opens a
     /// WebSocket.
     #[must_use]
-    pub fn is_extended_connect(&self) -> bool {
+    pub fn is_connect(&self) -> bool {
         match self {
             Self::Http1(_) => false,
-            Self::Http2(stream) => stream.is_websocket(),
+            Self::Http2(stream) => stream.is_connect(),
         }
     }
 

@@ -38,8 +38,8 @@ const UNUSABLE: &str = "the head holds more than a proxy can forward";
 pub(super) struct Head {
     pub request: RequestHeader,
     pub body: RequestBody,
-    /// Whether the DATA frames are those of a WebSocket, not a body.
-    pub is_websocket: bool,
+    /// Whether it is a CONNECT, whose DATA frames are no body.
+    pub is_connect: bool,
     /// Bytes of the received head in its HTTP/1.1 form; 0 for a refused one.
     pub size: usize,
 }
@@ -62,7 +62,7 @@ impl Head {
         Self {
             request,
             body: RequestBody::None,
-            is_websocket: false,
+            is_connect: parts.method == Method::CONNECT,
             size: 0,
         }
     }
@@ -120,7 +120,7 @@ pub(super) fn head(parts: Parts, is_whole: bool, max_head: usize) -> Result<Head
     Ok(Head {
         request,
         body,
-        is_websocket,
+        is_connect: is_websocket,
         size,
     })
 }

@@ -43,8 +43,8 @@ pub struct Stream {
     has_begun_body: bool,
     pub(super) body: RecvStream,
     is_body_done: bool,
-    /// Whether the DATA frames are those of a WebSocket, not a body.
-    pub(super) is_websocket: bool,
+    /// Whether the request is a CONNECT, whose DATA frames are no body.
+    pub(super) is_connect: bool,
     pub(super) received: Received,
     pub(super) sending: Sending,
     pub(super) status: Option<StatusCode>,
@@ -63,7 +63,7 @@ impl Stream {
         body: RecvStream,
         respond: SendResponse<Bytes>,
     ) -> Self {
-        let is_body_done = body.is_end_stream() || head.is_websocket;
+        let is_body_done = body.is_end_stream() || head.is_connect;
         let request = &head.request;
         Self {
             peer: shared.peer,
@@ -77,7 +77,7 @@ impl Stream {
             has_begun_body: false,
             body,
             is_body_done,
-            is_websocket: head.is_websocket,
+            is_connect: head.is_connect,
             received: Received::default(),
             sending: Sending::new(respond, shared.watch.clone()),
             status: None,

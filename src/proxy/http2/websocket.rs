@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::stream::Stream;
 
 impl Stream {
-    /// Whether the request is an extended CONNECT, whose DATA frames are no body.
+    /// Whether the request is a CONNECT, whose DATA frames are no body.
     #[must_use]
-    pub fn is_websocket(&self) -> bool {
-        self.is_websocket
+    pub fn is_connect(&self) -> bool {
+        self.is_connect
     }
 
     /// Sends the head of a `101` response in the form of HTTP/2 (RFC 8441 §5).

@@ -204,7 +204,7 @@ impl<P: Policy> Exchange<'_, P> {
             waits.read = None;
         }
         let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
-        if client.is_extended_connect() && response.status.is_success() {
+        if client.is_connect() && response.status.is_success() {
             // In HTTP/2 the client would take it for a WebSocket.
             return Err(Broken::Upstream(UpstreamError::Unswitched));
         }

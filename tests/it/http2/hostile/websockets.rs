@@ -119,6 +119,29 @@ const HEADS: &[(&str, &[Field], End)] = &[
         MALFORMED,
     ),
     (
+        "another protocol, as a call of gRPC",
+        &[
+            C,
+            (":protocol", "x"),
+            S,
+            A,
+            P,
+            V,
+            ("content-type", "application/grpc"),
+        ],
+        REFUSED,
+    ),
+    (
+        "no protocol, as a call of gRPC",
+        &[C, A, ("content-type", "application/grpc")],
+        End::Answer(405, "tunnel"),
+    ),
+    (
+        "a call of gRPC",
+        &[C, W, S, A, P, ("content-type", "application/grpc")],
+        REFUSED,
+    ),
+    (
         "an expectation",
         &[C, W, S, A, P, V, ("expect", "x")],
         End::Answer(417, "expectation"),
