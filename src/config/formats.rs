@@ -3,12 +3,12 @@
 use super::address::{HostPatternText, HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::header::{
     CorsHeader, FieldName, HeaderMark, HeaderPattern, HeaderPrefix, HeaderText, IdentityHeader,
-    RequestPartText, ResponseHeader, TokenHeader,
+    RequestPartText, ResponseHeader, TokenHeader, UpstreamHeader,
 };
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, CookieName, CorsOrigin, ExtraParameter, HostValue,
-    KeyId, Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName, StatusAndError,
-    WebOriginText,
+    Audience, BasicUser, ClaimName, ClaimValue, ClientId, CookieName, CorsOrigin, ExtraParameter,
+    HostValue, KeyId, Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName,
+    StatusAndError, WebOriginText,
 };
 use super::value::{
     FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm,
@@ -38,6 +38,7 @@ fn check<T: TextValue>(text: &str) -> Result<(), WrongForm> {
 
 const ALL: &[Format] = &[
     of::<Audience>(),
+    of::<BasicUser>(),
     of::<ClaimName>(),
     of::<ClaimValue>(),
     of::<ClientId>(),
@@ -75,6 +76,7 @@ const ALL: &[Format] = &[
     of::<StoreUrl>(),
     of::<Timestamp>(),
     of::<TokenHeader>(),
+    of::<UpstreamHeader>(),
     of::<UpstreamUrl>(),
     of::<WebOriginText>(),
 ];

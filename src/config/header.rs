@@ -177,6 +177,17 @@ impl FromStr for IdentityHeader {
     }
 }
 
+checked_text!(
+    /// A header that the sidecar sets on requests to an upstream.
+    UpstreamHeader, "upstream-header", "a header name such as `X-API-Key`", |text| {
+        let name = header_name(text)?;
+        let folded = name.as_str().replace('_', "-");
+        let is_own = ["x-m2m-", "x-forwarded-"].iter().any(|own| folded.starts_with(own))
+            || ["forwarded", "x-real-ip", "x-request-id", "cookie"].contains(&folded.as_str());
+        require(!is_own, "the sidecar sets this header itself, or clients do")
+    }
+);
+
 /// A part of a request that a rule compares with a claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RequestPartText {

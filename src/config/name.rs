@@ -135,6 +135,16 @@ checked_text!(
 );
 
 checked_text!(
+    /// The user of Basic credentials (RFC 7617 §2).
+    BasicUser, "basic-user", "the name of a user", |text| {
+        require(
+            !text.contains(':') && !text.chars().any(char::is_control),
+            "a user of Basic credentials has no colon and no control characters (RFC 7617 §2)",
+        )
+    }
+);
+
+checked_text!(
     /// The beginning of paths.
     PathPrefix, "path-prefix", "the beginning of paths such as `/api`", |text| {
         require(text.starts_with('/') && text.len() > 1, "it must begin with `/` and name a segment")?;

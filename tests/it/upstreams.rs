@@ -4,6 +4,7 @@
 mod alerts;
 mod calls;
 mod client_certificates;
+mod credentials;
 mod goaway;
 mod http2;
 mod reuse;

@@ -17,7 +17,9 @@ use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::limits::Limits;
 use crate::proxy::connection::ClientSettings;
-use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
+use crate::proxy::inbound::{
+    self, CredentialConfig, Inbound, OwnEndpoints, UpstreamAuthorization, UpstreamCredential,
+};
 use crate::telemetry::Role;
 use crate::verifier::{Authority, Gate, Mode, ObserveCache};
 
@@ -61,7 +63,10 @@ impl Build<'_> {
         let metrics = self.metrics(&id);
         let observed = (metrics.clone(), self.mark(&id));
         let limits = self.limits(listener);
+        let credential = self.upstream_credential(&id, listener);
+        let credential = self.note(credential)?;
         let service = Inbound::new(listener, gate, upstreams, own, limits, observed);
+        let service = service.with_credential(credential);
         Some(Planned {
             listen: listener.listen.clone(),
             metrics,
@@ -83,6 +88,34 @@ impl Build<'_> {
         let gate = self.note(gate(listener, trusted.collect(), clock, observe))?;
         self.announce_mode(listener, &gate);
         Some(gate)
+    }
+
+    /// The credential that a listener's upstream gets instead of the caller's token.
+    fn upstream_credential(
+        &mut self,
+        id: &ListenerId,
+        listener: &inbound::Config,
+    ) -> Result<Option<Arc<UpstreamCredential>>, StartError> {
+        let UpstreamAuthorization::Credential(config) = &listener.upstream_authorization else {
+            return Ok(None);
+        };
+        let key = (id.clone(), config.clone());
+        let make = |(id, config): &(ListenerId, CredentialConfig)| {
+            let credential = UpstreamCredential::open(config.clone());
+            let credential = credential.map_err(|error| {
+                unusable(&id.name)(format!("the file of its upstream's credential {error}"))
+            })?;
+            let (renewed, file) = (credential.clone(), config.file.clone());
+            let what = format!("upstream credential of {}", id.name);
+            Ok(Part::new(credential, move |life: &mut Life| {
+                life.watch_file(what, &file, move || {
+                    renewed.renew().map_err(|error| format!("the file {error}"))
+                });
+            }))
+        };
+        let part =
+            (self.parts.upstream_credentials).take(&self.before.upstream_credentials, key, make)?;
+        Ok(Some((**part).clone()))
     }
 
     fn cache_observer(&self) -> ObserveCache {

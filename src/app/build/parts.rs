@@ -11,6 +11,7 @@ use super::listeners::ListenerId;
 use crate::config::FixedFile;
 use crate::endpoints::admin::Guard;
 use crate::limits::{self, Limits};
+use crate::proxy::inbound::{CredentialConfig, UpstreamCredential};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::tls::{self, ServerTls};
 use crate::proxy::upstream::{self, Upstream};
@@ -47,6 +48,8 @@ pub(in crate::app) struct Parts {
     pub(super) authorities: Registry<AuthorityIdentity, Arc<Authority>>,
     pub(super) credentials: Registry<token_source::Config, TokenSource>,
     pub(super) upstreams: Registry<UpstreamIdentity, Arc<Upstream>>,
+    pub(super) upstream_credentials:
+        Registry<(ListenerId, CredentialConfig), Arc<UpstreamCredential>>,
     pub(super) limits: Registry<LimitsIdentity, Arc<Limits>>,
     pub(super) marks: Registry<ListenerId, Arc<LoopMark>>,
     pub(super) admin: Registry<AdminIdentity, Arc<Guard>>,
@@ -62,6 +65,7 @@ impl Parts {
             .chain(self.authorities.each())
             .chain(self.credentials.each())
             .chain(self.upstreams.each())
+            .chain(self.upstream_credentials.each())
             .chain(self.limits.each())
             .chain(self.marks.each())
             .chain(self.admin.each())

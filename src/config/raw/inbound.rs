@@ -62,7 +62,8 @@ pub(in crate::config) struct Inbound {
     /// pages for a WebSocket are refused by `Origin`; programs do not send it. Default: all.
     pub allowed_origins: Option<Vec<WebOriginText>>,
     /// Where the upstream gets the token: `keep` and `strip` as in `authorization`, or a cookie for
-    /// services whose WebSockets do not read the `Authorization` header, such as plgd's.
+    /// services whose WebSockets do not read the `Authorization` header, such as plgd's. Or a
+    /// credential of the sidecar instead of the token, for services that read no tokens.
     pub upstream_authorization: Option<UpstreamAuthorization>,
     /// How long a WebSocket may carry no byte: 1s to 24h. Default: unlimited.
     pub ws_idle: Option<GoDuration>,

@@ -73,6 +73,7 @@ pub(super) fn resolve_checks(
         headers,
         trusted.len(),
     );
+    websocket::check_header(resolver, path, &upstream_authorization, &identity_headers);
     let known = upstreams.as_deref().unwrap_or_default();
     let routes = routes::routes(resolver, &path.key("rules"), &raw.rules, known);
     let removed_headers: Vec<String> = raw.remove_headers.into_iter().map(Into::into).collect();

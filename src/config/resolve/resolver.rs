@@ -218,10 +218,15 @@ impl Resolver<'_> {
         read: fn(&Path) -> Result<T, FileError>,
     ) -> Option<T> {
         let content = self.file(path, file, read)?;
+        self.check_readers(path, file);
+        Some(content)
+    }
+
+    /// Warns if every user of the machine can read the file of a secret.
+    pub fn check_readers(&mut self, path: &KeyPath, file: &FilePath) {
         if let Some(mode) = files::read_by_others(&file.0) {
             self.warn_of_readers(path, file, mode);
         }
-        Some(content)
     }
 
     /// Warns that every user of the machine can read a secret.

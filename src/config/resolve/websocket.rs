@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
 use super::resolver::Resolver;
 use crate::config::raw;
 use crate::config::tree::KeyPath;
 use crate::config::value::GoDuration;
 use crate::domain::settings::{Authorization, TokenLocation};
 use crate::domain::web_origin::WebOrigin;
-use crate::proxy::inbound::UpstreamAuthorization;
+use crate::proxy::inbound::{CredentialConfig, Scheme, UpstreamAuthorization};
 use crate::verifier::TokenLocations;
 
 /// Where the token of a request is.
@@ -63,9 +66,83 @@ pub(super) fn upstream_authorization(
     }
     match placed {
         raw::UpstreamAuthorization::Word(word) => of_word(*word),
-        raw::UpstreamAuthorization::Cookie(raw::InCookie { cookie }) => {
-            UpstreamAuthorization::Cookie(cookie.0.clone())
+        raw::UpstreamAuthorization::Placed(placed) => {
+            let path = path.key("upstreamAuthorization");
+            // Without one, the errors end the start.
+            place(resolver, &path, placed).unwrap_or(UpstreamAuthorization::Strip)
         }
+    }
+}
+
+/// The cookie of the token, or the credential that replaces it.
+fn place(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Placed,
+) -> Option<UpstreamAuthorization> {
+    let set = [
+        raw.cookie.is_some(),
+        raw.basic.is_some(),
+        raw.bearer_file.is_some(),
+        raw.header.is_some() || raw.value_file.is_some(),
+    ];
+    if set.into_iter().filter(|is_set| *is_set).count() != 1 {
+        let message = "set one of `cookie`, `basic`, `bearerFile`, or `header` with `valueFile`";
+        resolver.error(path, message);
+        return None;
+    }
+    if let Some(cookie) = &raw.cookie {
+        return Some(UpstreamAuthorization::Cookie(cookie.0.clone()));
+    }
+    let (path, header, scheme, file) = if let Some(basic) = &raw.basic {
+        let user = basic.user.0.clone();
+        let path = path.key("basic").key("passwordFile");
+        (
+            path,
+            AUTHORIZATION,
+            Scheme::Basic { user },
+            &basic.password_file,
+        )
+    } else if let Some(file) = &raw.bearer_file {
+        (path.key("bearerFile"), AUTHORIZATION, Scheme::Bearer, file)
+    } else {
+        let (Some(header), Some(file)) = (&raw.header, &raw.value_file) else {
+            resolver.error(path, "`header` and `valueFile` belong together: set both");
+            return None;
+        };
+        let name = HeaderName::from_bytes(header.0.as_bytes()).ok()?;
+        (path.key("valueFile"), name, Scheme::Plain, file)
+    };
+    let credential = CredentialConfig {
+        header,
+        scheme,
+        file: file.0.clone(),
+    };
+    match credential.read() {
+        Ok(_) => resolver.check_readers(&path, file),
+        Err(problem) => resolver.file_error(&path, file, &problem),
+    }
+    Some(UpstreamAuthorization::Credential(credential))
+}
+
+/// Checks that the header of an upstream's credential is no identity header, also in the eyes of an
+/// upstream that does not distinguish `-` and `_`.
+pub(super) fn check_header(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    placed: &UpstreamAuthorization,
+    identity: &[HeaderName],
+) {
+    let UpstreamAuthorization::Credential(credential) = placed else {
+        return;
+    };
+    let folded = |name: &HeaderName| name.as_str().replace('_', "-");
+    if identity
+        .iter()
+        .any(|name| folded(name) == folded(&credential.header))
+    {
+        let path = path.key("upstreamAuthorization").key("header");
+        resolver.error(&path, "`identityHeaders` has it too: use another header");
     }
 }
 

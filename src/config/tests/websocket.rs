@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{assert_problem, config, small_but, warnings};
 use crate::domain::settings::Streams;
-use crate::proxy::inbound::UpstreamAuthorization;
+use crate::proxy::inbound::{CredentialConfig, Scheme, UpstreamAuthorization};
 use crate::verifier::TokenLocations;
 
 const ORIGINS: &str = "    allowedOrigins: [\"https://app.example\"]\n";
@@ -100,14 +100,105 @@ fn contradictions_and_wrong_values_are_refused() {
             "upstreamAuthorization.cookie",
             "the name of a cookie",
         ),
-        (
-            "    upstreamAuthorization: { bearerFile: x }\n",
-            "upstreamAuthorization.bearerFile",
-            "not supported yet",
-        ),
         ("    tokenLocations: []\n", "tokenLocations", ""),
         ("    wsIdle: 10ms\n", "wsIdle", "1s"),
     ] {
         assert_problem(&inbound(keys), &format!("inbound[0].{path}"), message);
     }
+}
+
+#[test]
+fn each_credential_of_an_upstream_is_read() {
+    for (form, header, scheme) in [
+        (
+            "{ basic: { user: a b, passwordFile: \"${DIR}/secret\" } }",
+            "authorization",
+            Scheme::Basic {
+                user: "a b".to_owned(),
+            },
+        ),
+        (
+            "{ bearerFile: \"${DIR}/secret\" }",
+            "authorization",
+            Scheme::Bearer,
+        ),
+        (
+            "{ header: X-Api_Key, valueFile: \"${DIR}/secret\" }",
+            "x-api_key",
+            Scheme::Plain,
+        ),
+        (
+            "{ header: Authorization, valueFile: \"${DIR}/secret\" }",
+            "authorization",
+            Scheme::Plain,
+        ),
+    ] {
+        let config = config(&inbound(&format!("    upstreamAuthorization: {form}\n")));
+        let found = config.inbound[0].upstream_authorization.clone();
+        let UpstreamAuthorization::Credential(CredentialConfig { header: name, .. }) = &found
+        else {
+            panic!("{found:?}")
+        };
+        assert_eq!(name.as_str(), header, "{form}");
+        assert!(matches!(&found, UpstreamAuthorization::Credential(it) if it.scheme == scheme));
+    }
+}
+
+#[test]
+fn a_credential_of_an_upstream_has_one_form_and_a_usable_file() {
+    let one_of = "set one of `cookie`, `basic`, `bearerFile`";
+    let file = "\"${DIR}/secret\"";
+    for (form, key, message) in [
+        ("{}".to_owned(), "", one_of),
+        (
+            format!("{{ bearerFile: {file}, cookie: token }}"),
+            "",
+            one_of,
+        ),
+        (
+            format!("{{ bearerFile: {file}, header: X-Key, valueFile: {file} }}"),
+            "",
+            one_of,
+        ),
+        ("{ header: X-Key }".to_owned(), "", "belong together"),
+        (format!("{{ valueFile: {file} }}"), "", "belong together"),
+        (
+            format!("{{ header: X-M2M-Subject, valueFile: {file} }}"),
+            ".header",
+            "the sidecar sets this header itself",
+        ),
+        (
+            format!("{{ header: Cookie, valueFile: {file} }}"),
+            ".header",
+            "or clients do",
+        ),
+        (
+            format!("{{ header: Host, valueFile: {file} }}"),
+            ".header",
+            "HTTP or the sidecar uses this header",
+        ),
+        (
+            format!("{{ basic: {{ user: \"a:b\", passwordFile: {file} }} }}"),
+            ".basic.user",
+            "no colon",
+        ),
+        (
+            "{ bearerFile: \"${DIR}/nowhere\" }".to_owned(),
+            ".bearerFile",
+            "cannot be read",
+        ),
+        (
+            "{ header: X-Key, valueFile: \"${DIR}\" }".to_owned(),
+            ".valueFile",
+            "not an ordinary file",
+        ),
+    ] {
+        let text = inbound(&format!("    upstreamAuthorization: {form}\n"));
+        let path = format!("inbound[0].upstreamAuthorization{key}");
+        assert_problem(&text, &path, message);
+    }
+    let same = "    identityHeaders: { x-key: sub }\n    upstreamAuthorization: { header: X_Key, \
+                valueFile: \"${DIR}/secret\" }\n";
+    let path = "inbound[0].upstreamAuthorization.header";
+    assert_problem(&inbound(same), path, "`identityHeaders` has it too");
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::upstream_credential::CredentialConfig;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::listen::Listen;
 use crate::domain::path::Ordinary;
@@ -77,6 +79,18 @@ pub enum UpstreamAuthorization {
     /// With the request for a WebSocket, in the cookie with this name. With other requests, where
     /// the caller sent it.
     Cookie(String),
+    /// Nowhere. Requests with a verified token carry this credential of the sidecar instead.
+    Credential(CredentialConfig),
+}
+
+impl UpstreamAuthorization {
+    /// The headers of clients that the upstream must not get, in any spelling.
+    pub(super) fn replaced(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Credential(credential) => vec![AUTHORIZATION, credential.header.clone()],
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Endpoints of the sidecar on a listener, at exactly these paths.

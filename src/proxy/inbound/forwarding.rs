@@ -53,7 +53,12 @@ impl Inbound {
             added.replace(request, FORWARDED_PREFIX, prefix);
         }
         match permit.token() {
-            Some(token) => Ok(self.identity.attach(added, token)?),
+            Some(token) => {
+                if let Some(credential) = &self.credential {
+                    credential.attach(added);
+                }
+                Ok(self.identity.attach(added, token)?)
+            }
             None => Ok(()),
         }
     }

@@ -7,6 +7,7 @@ mod forwarding;
 mod preflight;
 mod private_cache;
 mod route;
+mod upstream_credential;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 pub use self::config::{Config, OwnEndpoints, Route, UpstreamAuthorization};
 pub(super) use self::evaluate::refusal;
 pub use self::evaluate::{Evaluated, Received, admit, check_length, evaluate};
+pub use self::upstream_credential::{CredentialConfig, Scheme, UpstreamCredential};
 use self::websocket::Opening;
 use super::access::Access;
 use super::answer::REASON_HEADER;
@@ -53,6 +55,8 @@ pub struct Inbound {
     removed: ClientHeaders,
     settings: InboundSettings,
     upstream_authorization: UpstreamAuthorization,
+    /// Set if the upstream gets a credential of the sidecar.
+    credential: Option<Arc<UpstreamCredential>>,
     websocket_idle: Option<Duration>,
     ordinary: Ordinary,
     trusted_proxies: Vec<IpNet>,
@@ -91,6 +95,8 @@ impl Inbound {
         limits: Option<Arc<Limits>>,
         (metrics, mark): (Arc<RequestMetrics>, Arc<LoopMark>),
     ) -> Self {
+        let mut replaced = config.upstream_authorization.replaced();
+        replaced.extend_from_slice(&config.identity_headers);
         Self {
             mark,
             name: config.name.clone(),
@@ -99,9 +105,10 @@ impl Inbound {
             routes: config.routes.clone(),
             own,
             identity: IdentityHeaders::new(config.identity_headers.clone()),
-            removed: ClientHeaders::new(&config.identity_headers, &config.removed_headers),
+            removed: ClientHeaders::new(&replaced, &config.removed_headers),
             settings: config.settings,
             upstream_authorization: config.upstream_authorization.clone(),
+            credential: None,
             websocket_idle: config.websocket_idle,
             ordinary: config.ordinary,
             trusted_proxies: config.trusted_proxies.clone(),
@@ -118,6 +125,12 @@ impl Inbound {
     /// The identity headers of the listener.
     pub(in crate::proxy) fn identity(&self) -> &IdentityHeaders {
         &self.identity
+    }
+
+    /// The service whose upstream gets a credential of the sidecar instead of the caller's token.
+    #[must_use]
+    pub fn with_credential(self, credential: Option<Arc<UpstreamCredential>>) -> Self {
+        Self { credential, ..self }
     }
 
     fn ends_with_token(&self) -> bool {

@@ -63,7 +63,7 @@ impl Inbound {
             UpstreamAuthorization::Cookie(_) => {
                 verified.is_some() || place != TokenPlace::Authorization
             }
-            UpstreamAuthorization::Strip => {
+            UpstreamAuthorization::Strip | UpstreamAuthorization::Credential(_) => {
                 verified.is_some()
                     || match place {
                         TokenPlace::Authorization => true,
