@@ -20,6 +20,7 @@ mod tries;
 mod trouble;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,10 +39,11 @@ pub use self::error::{EndedBy, UpstreamError};
 pub use self::pool::Pool;
 pub use self::switched::SwitchedStream;
 use self::tls::Tls;
+pub use self::tls::TlsFiles;
 pub use self::tries::Tries;
 use self::trouble::Trouble;
 use super::own::OwnAddresses;
-use super::tls::Pair;
+use super::tls::Expiring;
 use crate::files::blocking;
 use crate::http_client::demanded_certificate;
 
@@ -126,18 +128,31 @@ impl Upstream {
         Some(SocketAddr::new(address, self.config.port))
     }
 
-    /// Reads the client certificate again, and uses it for new connections if it is another one.
-    /// Blocks.
+    /// The files of its TLS, in the groups in which they are read again.
+    #[must_use]
+    pub fn watched(&self) -> Vec<(TlsFiles, Vec<PathBuf>)> {
+        self.tls.as_ref().map(Tls::watched).unwrap_or_default()
+    }
+
+    /// Reads files of its TLS again, and uses them for new connections. Returns whether their
+    /// content is new. Blocks.
     ///
     /// # Errors
-    /// Why the files cannot be used. The present certificate stays.
-    pub fn renew_identity(&self) -> Result<bool, String> {
-        let (Some(tls), Some(files)) = (&self.tls, &self.config.identity) else {
-            return Ok(false);
-        };
-        let identity = Pair::read(files).map_err(|error| error.to_string())?;
-        tls.replace_identity(&identity)
-            .map_err(|error| error.to_string())
+    /// Why the files cannot be used. Their old content stays.
+    pub fn reload(&self, files: TlsFiles) -> Result<bool, String> {
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload(files))
+    }
+
+    /// The client certificate with the end of its validity.
+    #[must_use]
+    pub fn expiring(&self) -> Option<Expiring> {
+        self.tls.as_ref()?.expiring()
+    }
+
+    /// The problems of files whose old content is in use.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        self.tls.as_ref().map(Tls::faults).unwrap_or_default()
     }
 
     /// Takes over resolved addresses, without the sidecar's own.
@@ -192,7 +207,8 @@ impl Upstream {
         if let Some(known) = self.trouble.demand() {
             return known;
         }
-        let (name, ca_pem) = (self.config.server_name.clone(), self.config.ca_pem.clone());
+        let name = self.config.server_name.clone();
+        let ca_pem = self.tls.as_ref().and_then(Tls::ca_pem);
         let own = self.tls.as_ref().and_then(Tls::certified_key);
         let probe = move || demanded_certificate(address, name, ca_pem.as_deref(), own);
         let alert = blocking(probe).await;

@@ -37,7 +37,7 @@ fn upstream(addresses: &[&str]) -> Arc<Upstream> {
         socket: None,
         h2c: false,
         identity: None,
-        ca_pem: None,
+        ca_file: None,
         server_name: "name.example".into(),
         timeouts: Timeouts {
             connect: second,
@@ -103,7 +103,7 @@ fn an_https_upstream_needs_a_name_and_real_certificates() {
         socket: None,
         h2c: false,
         identity: None,
-        ca_pem: None,
+        ca_file: None,
         server_name: String::new(),
         timeouts,
     };
@@ -116,9 +116,11 @@ fn an_https_upstream_needs_a_name_and_real_certificates() {
         "nonsense",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, pem).unwrap();
         let config = Config {
             server_name: "a".into(),
-            ca_pem: Some(pem.into()),
+            ca_file: Some(file.path().to_owned()),
             ..config.clone()
         };
         assert_eq!(
@@ -151,7 +153,7 @@ fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
             socket: None,
             h2c: false,
             identity: None,
-            ca_pem: None,
+            ca_file: None,
             server_name: "a".into(),
             timeouts,
         };

@@ -2,6 +2,7 @@
 //! `proxy/upstream` cover names whose addresses change.
 
 mod alerts;
+mod authorities;
 mod calls;
 mod client_certificates;
 mod credentials;

@@ -43,6 +43,7 @@ use crate::proxy::connection::{ClientSettings, ClientTimeouts};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::switch::Switch;
 use crate::proxy::tls::ServerTls;
+use crate::proxy::upstream::Upstream;
 use crate::telemetry::RequestMetrics;
 
 type Notice = Box<dyn FnOnce() + Send>;
@@ -72,6 +73,7 @@ pub(super) async fn build(
         shares: Shares::new(config, process),
         parts: Parts::default(),
         tls: HashMap::new(),
+        secured: HashMap::new(),
         keeps: Arc::default(),
         listeners: Vec::new(),
         at_start: Vec::new(),
@@ -93,6 +95,8 @@ struct Build<'b> {
     shares: Shares,
     parts: Parts,
     tls: HashMap<ListenerId, Arc<ServerTls>>,
+    /// The upstreams whose TLS has files.
+    secured: HashMap<ListenerId, Vec<Arc<Upstream>>>,
     /// Set to the parts when all are made; the services hold it.
     keeps: Arc<OnceLock<Arc<Parts>>>,
     listeners: Vec<Planned>,

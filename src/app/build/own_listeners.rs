@@ -65,8 +65,11 @@ impl Build<'_> {
         let Some(guard) = self.guard(role) else {
             return;
         };
-        let listeners = (&self.process.addresses, self.tls.clone());
-        let status = status::status(authorities, credentials, listeners);
+        let tls = status::TlsParts {
+            listeners: self.tls.clone(),
+            upstreams: self.secured.clone(),
+        };
+        let status = status::status(authorities, credentials, &self.process.addresses, tls);
         let issuer = open.map(|open| open.issuer.clone());
         let router = endpoints::admin::router(issuer, status, guard);
         self.plain_listener(Role::Admin, ADMIN, role.listen.clone(), router);

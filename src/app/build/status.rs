@@ -10,18 +10,20 @@ use super::listeners::ListenerId;
 use crate::app::process::Addresses;
 use crate::endpoints::admin::{
     Authority as AuthorityStatus, Certificate, Credential, KeyLeftOut, Listener, ListenerTls,
-    RefusedIssuer, Revocation as RevocationStatus, Status, StatusOf,
+    RefusedIssuer, Revocation as RevocationStatus, Status, StatusOf, UpstreamTls,
 };
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;
-use crate::proxy::tls::ServerTls;
+use crate::proxy::tls::{Expiring, ServerTls};
+use crate::proxy::upstream::Upstream;
 use crate::verifier::Authority;
 
 /// The status of these parts at the time of each request.
 pub(super) fn status(
     authorities: &Authorities,
     credentials: &Credentials,
-    (addresses, tls): (&Addresses, HashMap<ListenerId, Arc<ServerTls>>),
+    addresses: &Addresses,
+    tls: TlsParts,
 ) -> StatusOf {
     let mut authorities: Vec<_> = authorities.values().cloned().collect();
     authorities.sort_by(|a, b| a.name().cmp(b.name()));
@@ -39,12 +41,21 @@ pub(super) fn status(
     })
 }
 
-fn listeners(addresses: &Addresses, tls: &HashMap<ListenerId, Arc<ServerTls>>) -> Vec<Listener> {
+/// The parts with TLS files, by listener.
+pub(super) struct TlsParts {
+    pub listeners: HashMap<ListenerId, Arc<ServerTls>>,
+    pub upstreams: HashMap<ListenerId, Vec<Arc<Upstream>>>,
+}
+
+fn listeners(addresses: &Addresses, tls: &TlsParts) -> Vec<Listener> {
     let addresses = addresses.load();
     let listeners = addresses.iter().map(|(id, address)| Listener {
         name: id.name.clone(),
         address: address.to_string(),
-        tls: tls.get(id).map(|tls| of_tls(tls)),
+        tls: tls.listeners.get(id).map(|tls| of_tls(tls)),
+        upstreams: (tls.upstreams.get(id).into_iter().flatten())
+            .map(|upstream| of_upstream(upstream))
+            .collect(),
     });
     let mut listeners: Vec<_> = listeners.collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
@@ -52,13 +63,28 @@ fn listeners(addresses: &Addresses, tls: &HashMap<ListenerId, Arc<ServerTls>>) -
 }
 
 fn of_tls(tls: &ServerTls) -> ListenerTls {
-    let certificates = tls.expiring().into_iter().map(|it| Certificate {
-        name: it.name,
-        not_after: it.not_after.to_rfc3339(),
-    });
     ListenerTls {
-        certificates: certificates.collect(),
+        certificates: tls.expiring().into_iter().map(of_certificate).collect(),
         errors: tls.faults(),
+    }
+}
+
+fn of_upstream(upstream: &Upstream) -> UpstreamTls {
+    UpstreamTls {
+        url: upstream.to_string(),
+        certificates: upstream
+            .expiring()
+            .into_iter()
+            .map(of_certificate)
+            .collect(),
+        errors: upstream.faults(),
+    }
+}
+
+fn of_certificate(expiring: Expiring) -> Certificate {
+    Certificate {
+        name: expiring.name,
+        not_after: expiring.not_after.to_rfc3339(),
     }
 }
 

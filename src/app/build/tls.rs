@@ -21,6 +21,9 @@ const WARN_EVERY: u32 = 24;
 const SOON: i64 = 14 * 24 * 3600;
 const SOON_PART: i64 = 5;
 
+/// Gives the certificates in use, with the ends of their validity.
+pub(super) type ExpiringNow = dyn Fn() -> Vec<Expiring> + Send + Sync;
+
 impl Build<'_> {
     /// Reads the TLS files of every listener.
     pub(super) fn server_tls(&mut self) {
@@ -47,8 +50,9 @@ fn new_tls(
     let (watched, id) = (tls.clone(), id.clone());
     Ok(Part::new(tls, move |life| {
         watch(life, &watched, &id.name);
-        show_expiry(life, &watched, &id, clock.clone());
-        warn_of_expiry(life, watched, id.name, clock);
+        let expiring: Arc<ExpiringNow> = Arc::new(move || watched.expiring());
+        show_expiry(life, &expiring, &id, clock.clone());
+        warn_of_expiry(life, expiring, id.name, clock);
     }))
 }
 
@@ -68,13 +72,18 @@ fn watch(life: &Life, tls: &Arc<ServerTls>, listener: &str) {
 
 /// Shows the remaining validity in each scrape. Of certificates with one name, the first to expire
 /// counts.
-fn show_expiry(life: &mut Life, tls: &Arc<ServerTls>, id: &ListenerId, clock: SharedClock) {
+pub(super) fn show_expiry(
+    life: &mut Life,
+    now: &Arc<ExpiringNow>,
+    id: &ListenerId,
+    clock: SharedClock,
+) {
     let names = Arc::new(Mutex::new(Vec::<String>::new()));
-    let (tls, id, shown) = (tls.clone(), id.clone(), names.clone());
+    let (now, id, shown) = (now.clone(), id.clone(), names.clone());
     let removed = id.clone();
     let reading = life.metrics.read_at_scrape(
         move |metrics| {
-            let mut expiring = tls.expiring();
+            let mut expiring = now();
             expiring.sort_by_key(|it| std::cmp::Reverse(it.not_after.0));
             let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
             for name in std::mem::take(&mut *shown) {
@@ -100,16 +109,20 @@ fn show_expiry(life: &mut Life, tls: &Arc<ServerTls>, id: &ListenerId, clock: Sh
 }
 
 /// Warns of certificates that expire soon or have expired, at the start and then once a day.
-fn warn_of_expiry(life: &Life, tls: Arc<ServerTls>, listener: String, clock: SharedClock) {
+pub(super) fn warn_of_expiry(
+    life: &Life,
+    expiring: Arc<ExpiringNow>,
+    listener: String,
+    clock: SharedClock,
+) {
     let task = format!("certificate expiry of {listener}");
     life.tasks.spawn(task, move || {
-        let (tls, listener, clock) = (tls.clone(), listener.clone(), clock.clone());
+        let (expiring, listener, clock) = (expiring.clone(), listener.clone(), clock.clone());
         async move {
             let mut looks_until_warning = 0;
             loop {
                 let now = clock.now();
-                let soon: Vec<_> = tls
-                    .expiring()
+                let soon: Vec<_> = expiring()
                     .into_iter()
                     .filter(|it| is_soon(it, now))
                     .collect();

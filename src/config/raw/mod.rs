@@ -41,7 +41,7 @@ pub(super) use outbound::{
 };
 pub(super) use revocation::{FullRevocation, Revocation};
 pub(super) use tls::ServerTls;
-pub(super) use websocket::{InCookie, UpstreamAuthorization};
+pub(super) use websocket::{InCookie, Placed, UpstreamAuthorization};
 
 /// The JSON Schema of a configuration file.
 pub(super) fn json_schema() -> Value {
@@ -320,7 +320,8 @@ fn yes() -> bool {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UpstreamTls {
-    /// Certificates (PEM) that are trusted instead of those of the platform.
+    /// Certificates (PEM) that are trusted instead of those of the platform. A changed file is used
+    /// for new connections.
     pub ca_file: Option<FilePath>,
     /// The client certificate (PEM) for an upstream that demands one, with those of the authorities
     /// between it and the one that the upstream trusts. A changed pair of `certFile` and `keyFile`

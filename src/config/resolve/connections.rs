@@ -77,7 +77,9 @@ impl Resolver<'_> {
         }
         let tls = tls.filter(|_| url.tls).unwrap_or_default();
         let identity = self.identity(&tls_path, tls.cert_file, tls.key_file);
-        let ca_pem = self.fixed_certificates(&tls_path.key("caFile"), tls.ca_file.as_ref());
+        // Changes are read while it runs.
+        let ca_file = tls.ca_file.as_ref();
+        let checked = self.certificates(&tls_path.key("caFile"), ca_file);
         let server_name = tls.server_name;
         Some(upstream::Config {
             tls: url.tls,
@@ -88,7 +90,7 @@ impl Resolver<'_> {
             h2c: url.h2c,
             identity,
             timeouts: self.timeouts(&timeouts_path, timeouts),
-            ca_pem: ca_pem?,
+            ca_file: checked?.and(tls.ca_file).map(|file| file.0),
         })
     }
 

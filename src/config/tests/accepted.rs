@@ -245,7 +245,7 @@ fn authorities_and_inbound_listeners_are_resolved() {
         ("::1", 9090, true)
     );
     assert_eq!(inbound.upstreams[0].server_name, "things.internal");
-    assert!(inbound.upstreams[0].ca_pem.is_some());
+    assert!(inbound.upstreams[0].ca_file.is_some());
     assert_eq!(
         inbound.upstreams[0].timeouts.connect,
         Duration::from_millis(500)

@@ -29,7 +29,7 @@ use answer::Refusal;
 pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
 pub use status::{
     Authority, Certificate, Credential, KeyLeftOut, Listener, ListenerTls, RefusedIssuer,
-    Revocation, Status, StatusOf,
+    Revocation, Status, StatusOf, UpstreamTls,
 };
 
 use crate::issuer::{ClientAdmin, Issuer};

@@ -130,6 +130,19 @@ pub struct Listener {
     pub address: String,
     /// Its TLS; null: it is plain.
     pub tls: Option<ListenerTls>,
+    /// Its upstreams whose TLS has files (`caFile`, `certFile`).
+    pub upstreams: Vec<UpstreamTls>,
+}
+
+/// The TLS towards an upstream.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct UpstreamTls {
+    /// The upstream.
+    pub url: String,
+    /// The client certificate; empty: there is none.
+    pub certificates: Vec<Certificate>,
+    /// The problems of changed files, whose old content is in use; empty: there are none.
+    pub errors: Vec<String>,
 }
 
 /// The TLS of a listener.

@@ -52,6 +52,16 @@ pub enum PairFault {
     Mismatch,
 }
 
+/// A file with an end of its validity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// The first name of the certificate, or the key of the file.
+    pub name: String,
+    /// The begin of the validity; `None` for a revocation list.
+    pub not_before: Option<UnixTime>,
+    pub not_after: UnixTime,
+}
+
 /// A certificate that a listener shows to its clients, or the sidecar to an upstream, with its key.
 #[derive(Clone, Debug)]
 pub struct Pair {
@@ -82,6 +92,16 @@ impl Pair {
     #[must_use]
     pub fn not_after(&self) -> UnixTime {
         self.facts.not_after
+    }
+
+    /// The certificate's first name and its validity.
+    #[must_use]
+    pub fn expiring(&self) -> Expiring {
+        Expiring {
+            name: self.facts.name(),
+            not_before: Some(self.facts.not_before),
+            not_after: self.facts.not_after,
+        }
     }
 
     /// The certificate with its key, as rustls uses it.

@@ -20,10 +20,10 @@ use std::path::PathBuf;
 use crate::domain::settings::TlsVersion;
 
 pub use self::failure::Failure;
-pub use self::files::{Authorities, FileFault, Pair, PairFault, RevocationLists};
+pub use self::files::{Authorities, Expiring, FileFault, Pair, PairFault, RevocationLists};
 pub use self::handshake::{First, Turns, first_byte, handshake};
 pub use self::peer::TlsPeer;
-pub use self::server::{Expiring, ServerTls, Watch};
+pub use self::server::{ServerTls, Watch};
 pub use self::stream::TlsClient;
 
 /// The application protocols that a listener offers (RFC 7301), preferred first.

@@ -16,9 +16,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certificates::Certificates;
-use super::files::{Authorities, Pair, RevocationLists};
+use super::files::{Authorities, Expiring, Pair, RevocationLists};
 use super::{Config, provider};
-use crate::domain::clock::UnixTime;
 use crate::domain::settings::TlsVersion;
 
 /// The TLS of a listener. Its files can be read again at any time.
@@ -55,16 +54,6 @@ pub enum Watch {
     Pair(usize),
     Authorities,
     Revoked,
-}
-
-/// A file with an end of its validity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiring {
-    /// The first name of the certificate, or the key of the file.
-    pub name: String,
-    /// The begin of the validity; `None` for a revocation list.
-    pub not_before: Option<UnixTime>,
-    pub not_after: UnixTime,
 }
 
 impl ServerTls {
@@ -196,11 +185,7 @@ impl ServerTls {
     #[must_use]
     pub fn expiring(&self) -> Vec<Expiring> {
         let content = self.content();
-        let pairs = content.pairs.iter().map(|pair| Expiring {
-            name: pair.facts.name(),
-            not_before: Some(pair.facts.not_before),
-            not_after: pair.facts.not_after,
-        });
+        let pairs = content.pairs.iter().map(Pair::expiring);
         let revoked = content.revoked.iter().filter_map(|lists| {
             Some(Expiring {
                 name: "clientCrlFile".to_owned(),

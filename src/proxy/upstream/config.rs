@@ -17,8 +17,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Whether it speaks HTTP/2 without TLS, without being asked (RFC 9113 §3.3).
     pub h2c: bool,
-    /// Certificates (PEM) trusted instead of the platform's.
-    pub ca_pem: Option<Vec<u8>>,
+    /// The file of certificates (PEM) that are trusted instead of the platform's.
+    pub ca_file: Option<PathBuf>,
     /// The name for SNI and for the verification; usually `host`.
     pub server_name: String,
     /// The client certificate for an upstream that demands one.

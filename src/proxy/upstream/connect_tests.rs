@@ -24,8 +24,16 @@ fn timeouts() -> Timeouts {
     }
 }
 
+fn file(content: String) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, content).unwrap();
+    file
+}
+
 fn upstream(tls: bool, ca_pem: Option<String>, addresses: &[SocketAddr]) -> Arc<Upstream> {
     crate::jose::provider::install();
+    // It is read once here; nothing watches it.
+    let ca_file = ca_pem.map(file);
     let config = Config {
         tls,
         host: "a.example".into(),
@@ -33,7 +41,7 @@ fn upstream(tls: bool, ca_pem: Option<String>, addresses: &[SocketAddr]) -> Arc<
         socket: None,
         h2c: false,
         identity: None,
-        ca_pem: ca_pem.map(Into::into),
+        ca_file: ca_file.as_ref().map(|file| file.path().to_owned()),
         server_name: "a.example".into(),
         timeouts: timeouts(),
     };
@@ -287,8 +295,9 @@ fn connections_with_other_settings_are_told_apart() {
     crate::jose::provider::install();
     let pem = || {
         let own = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
-        Some(own.cert.pem().into_bytes())
+        file(own.cert.pem())
     };
+    let (one, other) = (pem(), pem());
     let settings = |change: &dyn Fn(&mut Config)| {
         let mut config = Config {
             tls: true,
@@ -296,7 +305,7 @@ fn connections_with_other_settings_are_told_apart() {
             port: 1,
             socket: None,
             h2c: false,
-            ca_pem: None,
+            ca_file: None,
             server_name: "a".into(),
             identity: None,
             timeouts: timeouts(),
@@ -311,8 +320,8 @@ fn connections_with_other_settings_are_told_apart() {
     let all = [
         settings(&|_| {}),
         settings(&|config| config.server_name = "b".into()),
-        settings(&|config| config.ca_pem = pem()),
-        settings(&|config| config.ca_pem = pem()),
+        settings(&|config| config.ca_file = Some(one.path().to_owned())),
+        settings(&|config| config.ca_file = Some(other.path().to_owned())),
         settings(&plain),
         settings(&h2c),
         settings(&|config| (config.tls, config.socket) = (false, socket("/a"))),

@@ -1,9 +1,11 @@
 //! TLS towards an upstream: the trusted certificates, the client certificate, and ALPN.
 //!
-//! One rustls configuration serves as long as its client certificate, so sessions are resumed.
+//! One rustls configuration serves as long as the content of its files, so sessions are resumed.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use pingora::protocols::Stream;
@@ -18,67 +20,153 @@ use super::config::{Config, UnusableUpstream};
 use super::error::UpstreamError;
 use super::stream::{HTTP2, UpstreamStream};
 use crate::domain::hash::sha256_parts;
-use crate::files::blocking;
+use crate::files::{MAX_PUBLIC, blocking, read};
 use crate::http_client::trust::{Trust, provider};
-use crate::proxy::tls::Pair;
+use crate::proxy::tls::{Expiring, Pair, PairFiles};
 
 const HTTP1: &[u8] = b"http/1.1";
 
 /// How connections to one upstream are secured.
 pub(super) struct Tls {
     name: ServerName<'static>,
-    trust: Arc<Trust>,
-    /// Whether the platform's certificates are trusted.
-    with_platform: bool,
-    /// Whether those have been read, which blocks.
+    server_name: String,
+    ca_file: Option<PathBuf>,
+    identity_files: Option<PairFiles>,
+    /// Whether the platform's certificates have been read, which blocks.
     is_platform_read: AtomicBool,
-    /// The hash of everything but the client certificate.
-    base: Vec<u8>,
+    content: Mutex<Content>,
     current: ArcSwap<Current>,
 }
 
-/// The configurations with the present client certificate.
+/// The last good content of the files.
+struct Content {
+    /// `None`: the platform's certificates are trusted.
+    ca_pem: Option<Arc<[u8]>>,
+    identity: Option<Pair>,
+    /// The problems of files whose old content is in use.
+    faults: BTreeMap<PathBuf, String>,
+}
+
+/// The configurations for new connections.
 struct Current {
     /// Offers HTTP/2 and HTTP/1.1.
     any: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
+    trust: Arc<Trust>,
+    ca_pem: Option<Arc<[u8]>>,
     key: Option<Arc<CertifiedKey>>,
     settings: u128,
 }
 
+/// Files that are read together when one of them changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFiles {
+    /// The authorities of the upstream's certificate.
+    Authorities,
+    /// The client certificate and its key.
+    Identity,
+}
+
 impl Tls {
+    /// Reads the files. Blocks.
     pub fn new(config: &Config) -> Result<Self, UnusableUpstream> {
         let name = config.server_name.clone();
         let name = ServerName::try_from(name).map_err(|_| UnusableUpstream::NoServerName)?;
-        let trust = match &config.ca_pem {
-            Some(pem) => Trust::only(pem),
-            None => Trust::with_platform(None),
+        let ca_pem = config.ca_file.as_deref().map(read_authorities).transpose();
+        let identity = config.identity.as_ref().map(Pair::read).transpose();
+        let content = Content {
+            ca_pem: ca_pem.map_err(|_| UnusableUpstream::Certificates)?,
+            identity: identity.map_err(|_| UnusableUpstream::Identity)?,
+            faults: BTreeMap::new(),
         };
-        let trust = Arc::new(trust.map_err(|_| UnusableUpstream::Certificates)?);
-        let identity = config.identity.as_ref().map(Pair::read);
-        let identity = identity
-            .transpose()
-            .map_err(|_| UnusableUpstream::Identity)?;
-        let base = base(config);
-        let current = Current::new(&trust, &base, identity.as_ref())?;
+        let current = Current::new(&config.server_name, &content)?;
         Ok(Self {
             name,
-            trust,
-            with_platform: config.ca_pem.is_none(),
+            server_name: config.server_name.clone(),
+            ca_file: config.ca_file.clone(),
+            identity_files: config.identity.clone(),
             is_platform_read: AtomicBool::new(false),
-            base,
+            content: Mutex::new(content),
             current: ArcSwap::from_pointee(current),
         })
     }
 
-    /// Uses another client certificate for new connections. Returns whether it differs.
-    pub fn replace_identity(&self, identity: &Pair) -> Result<bool, UnusableUpstream> {
-        let new = Current::new(&self.trust, &self.base, Some(identity))?;
-        let differs = new.settings != self.current.load().settings;
-        if differs {
-            self.current.store(Arc::new(new));
+    /// The files, in the groups in which they are read again.
+    pub fn watched(&self) -> Vec<(TlsFiles, Vec<PathBuf>)> {
+        let authorities = self.ca_file.iter();
+        let authorities = authorities.map(|file| (TlsFiles::Authorities, vec![file.clone()]));
+        let identity = self.identity_files.iter().map(|files| {
+            let files = vec![files.certificate.clone(), files.key.clone()];
+            (TlsFiles::Identity, files)
+        });
+        authorities.chain(identity).collect()
+    }
+
+    /// Reads files again, and uses them for new connections. Returns whether their content is new.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Why the files cannot be used. Their old content stays.
+    pub fn reload(&self, files: TlsFiles) -> Result<bool, String> {
+        let mut content = self.content();
+        let reloaded = self.read_again(files, &mut content);
+        let watched = self
+            .watched()
+            .into_iter()
+            .find(|(found, _)| *found == files);
+        if let Some(file) = watched.and_then(|(_, files)| files.into_iter().next()) {
+            match &reloaded {
+                Ok(_) => content.faults.remove(&file),
+                Err(fault) => content.faults.insert(file, fault.clone()),
+            };
         }
-        Ok(differs)
+        reloaded
+    }
+
+    fn read_again(&self, files: TlsFiles, content: &mut Content) -> Result<bool, String> {
+        let new = match (files, &self.ca_file, &self.identity_files) {
+            (TlsFiles::Authorities, Some(file), _) => Content {
+                ca_pem: Some(read_authorities(file)?),
+                identity: content.identity.clone(),
+                faults: BTreeMap::new(),
+            },
+            (TlsFiles::Identity, _, Some(files)) => Content {
+                ca_pem: content.ca_pem.clone(),
+                identity: Some(Pair::read(files).map_err(|fault| fault.to_string())?),
+                faults: BTreeMap::new(),
+            },
+            _ => return Ok(false),
+        };
+        let current = Current::new(&self.server_name, &new).map_err(|error| error.to_string())?;
+        let is_new = current.settings != self.current.load().settings;
+        (content.ca_pem, content.identity) = (new.ca_pem, new.identity);
+        if is_new {
+            self.current.store(Arc::new(current));
+        }
+        Ok(is_new)
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client certificate with the end of its validity.
+    pub fn expiring(&self) -> Option<Expiring> {
+        self.content().identity.as_ref().map(Pair::expiring)
+    }
+
+    /// The problems of files whose old content is in use.
+    pub fn faults(&self) -> Vec<String> {
+        let content = self.content();
+        let faults = content.faults.iter();
+        faults
+            .map(|(file, fault)| format!("{}: {fault}", file.display()))
+            .collect()
+    }
+
+    /// The certificates that are trusted at present instead of the platform's.
+    pub fn ca_pem(&self) -> Option<Arc<[u8]>> {
+        self.current.load().ca_pem.clone()
     }
 
     /// The present client certificate.
@@ -98,12 +186,12 @@ impl Tls {
         stream: Stream,
         http1_only: bool,
     ) -> Result<(UpstreamStream, u128), UpstreamError> {
-        if self.with_platform && !self.is_platform_read.load(Ordering::Relaxed) {
-            let trust = self.trust.clone();
+        let current = self.current.load_full();
+        if current.ca_pem.is_none() && !self.is_platform_read.load(Ordering::Relaxed) {
+            let trust = current.trust.clone();
             let is_empty = blocking(move || trust.is_empty()).await;
             self.is_platform_read.store(!is_empty, Ordering::Relaxed);
         }
-        let current = self.current.load_full();
         let config = if http1_only {
             &current.http1
         } else {
@@ -127,17 +215,18 @@ fn refused(error: std::io::Error) -> UpstreamError {
 }
 
 impl Current {
-    fn new(
-        trust: &Arc<Trust>,
-        base: &[u8],
-        identity: Option<&Pair>,
-    ) -> Result<Self, UnusableUpstream> {
+    fn new(server_name: &str, content: &Content) -> Result<Self, UnusableUpstream> {
+        let trust = match &content.ca_pem {
+            Some(pem) => Trust::only(pem),
+            None => Trust::with_platform(None),
+        };
+        let trust = Arc::new(trust.map_err(|_| UnusableUpstream::Certificates)?);
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|_| UnusableUpstream::Certificates)?
             .dangerous()
             .with_custom_certificate_verifier(trust.clone());
-        let key = identity.map(Pair::certified_key);
+        let key = content.identity.as_ref().map(Pair::certified_key);
         let config = match &key {
             None => builder.with_no_client_auth(),
             Some(key) => {
@@ -152,24 +241,31 @@ impl Current {
             Arc::new(config)
         };
         let chain = key.as_ref().map_or(&[][..], |key| &key.cert);
-        let mut parts = vec![base];
+        let ca: [&[u8]; 2] = match &content.ca_pem {
+            Some(pem) => [b"own", pem],
+            None => [b"platform", b""],
+        };
+        let mut parts = vec![server_name.as_bytes(), ca[0], ca[1]];
         parts.extend(chain.iter().map(AsRef::<[u8]>::as_ref));
         let id = sha256_parts(&parts);
         Ok(Self {
             any: offering(&[HTTP2, HTTP1]),
             http1: offering(&[HTTP1]),
+            trust,
+            ca_pem: content.ca_pem.clone(),
             key,
             settings: first_bytes(&id),
         })
     }
 }
 
-fn base(config: &Config) -> Vec<u8> {
-    let ca: [&[u8]; 2] = match &config.ca_pem {
-        Some(pem) => [b"own", pem],
-        None => [b"platform", b""],
-    };
-    sha256_parts(&[config.server_name.as_bytes(), ca[0], ca[1]]).to_vec()
+/// The content of a `caFile`, which is checked where it is used.
+fn read_authorities(file: &Path) -> Result<Arc<[u8]>, String> {
+    let pem = read(file, MAX_PUBLIC).map_err(|error| format!("the file {error}"))?;
+    match Trust::only(&pem) {
+        Ok(trust) if !trust.is_empty() => Ok(pem.into()),
+        _ => Err("the file contains no PEM certificate, or an invalid one".to_owned()),
+    }
 }
 
 pub(super) fn first_bytes(hash: &[u8]) -> u128 {
