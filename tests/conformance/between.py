@@ -1,11 +1,13 @@
 """Puts the sidecar between the two ends of connectrpc.com/conformance.
 
-Usage: between.py server|client inbound|both SIDECAR PROGRAM. The runner starts this program instead of PROGRAM, a server or a
-client. `inbound` is one listener, `both` an outbound one before it, which attaches the token. A client with `inbound` sends the
+Usage: between.py server|client inbound|both|translated SIDECAR PROGRAM. The runner starts this program instead of PROGRAM, a
+server or a client. `inbound` is one listener, `both` an outbound one before it, which attaches the token. `translated` is one
+before a server of the other version of HTTP. A client with `inbound` sends the
 token itself, in its metadata; a server with `inbound` has public methods only. A refused call is not sent again: the suites count. With M2M_LOGS, a directory gets the sidecars' logs."""
 
 import atexit
 import base64
+import contextlib
 import glob
 import json
 import os
@@ -20,7 +22,7 @@ import urllib.request
 
 ROLE, WAY, SIDECAR, PROGRAM = sys.argv[1:]
 DATA = tempfile.mkdtemp(prefix="m2m-conformance-")
-HTTP_1 = 1
+HTTP_1, HTTP_2 = 1, 2
 running = []
 
 
@@ -75,12 +77,15 @@ def write(stream, message):
     stream.flush()
 
 
-def free_ports(count):
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [it.getsockname()[1] for it in taken]
-    for it in taken:
-        it.close()
-    return ports
+# Below the ports that the system gives to connections. The runner starts several of these programs at once, each with 256 ports.
+candidates = iter(range(15_000 + os.getpid() % 64 * 256, 15_000 + (os.getpid() % 64 + 1) * 256))
+
+
+def free_port():
+    for port in candidates:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    sys.exit("between.py has no port left")
 
 
 class Between:
@@ -88,7 +93,7 @@ class Between:
 
     def __init__(self, number, version, port, pair=(), trusted=b"", client_certificate=b"", client_key=b""):
         self.number = number
-        issuer, inner, outer, probes = free_ports(4)
+        issuer, inner, outer, probes = (free_port() for _ in range(4))
         self.issuer = f"http://127.0.0.1:{issuer}"
         self.port = outer if WAY == "both" else inner
         self.scheme = "https" if pair else "http" if version == HTTP_1 else "h2c"
@@ -98,7 +103,7 @@ class Between:
         service = f"caFile: {pair and self.keep('service.crt', trusted)}"
         if client_key:
             service += f", certFile: {self.client_certificate}, keyFile: {self.keep('client.key', client_key)}"
-        access = "access: public" if (ROLE, WAY) == ("server", "inbound") else "scopes: [conformance]"
+        access = "access: public" if ROLE == "server" and WAY != "both" else "scopes: [conformance]"
         outbound = f"""
 outbound:
   - name: outside
@@ -120,7 +125,7 @@ inbound:
     authorities: [self]
     audiences: [{self.issuer}]
     rules: [{{ paths: ["/**"], {access} }}]{self.listener(
-        inner, port, service, WAY == "inbound")}
+        inner, port, service, WAY != "both")}
 credentials: {{ caller: {{ authority: {self.issuer}, clientID: caller, clientSecretFile: {self.secret} }} }}
 {outbound if WAY == "both" else ""}""")
 
@@ -172,12 +177,15 @@ def server():
     program = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     running.append(program)
     # The listener requires the client's certificate. The server cannot: the sidecar has not got the key.
-    write(program.stdin, request + field(5, b""))
+    version = asked[2]
+    if WAY == "translated":
+        version = HTTP_1 + HTTP_2 - version
+    write(program.stdin, request + field(2, version) + field(5, b""))
     program.stdin.close()
     answer = read(program.stdout)
     credentials = fields(asked.get(7, b""))
     pair = [credentials[1], credentials[2]] if credentials else []
-    between = Between(1, asked[2], fields(answer)[2], pair, credentials.get(1, b""), asked.get(5, b""))
+    between = Between(1, version, fields(answer)[2], pair, credentials.get(1, b""), asked.get(5, b""))
     write(sys.stdout.buffer, answer + field(2, between.port))
     sys.exit(program.wait())
 

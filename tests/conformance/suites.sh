@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The gRPC and gRPC-Web suites of connectrpc.com/conformance: its clients and servers at the ends, and between them an inbound
-# listener, then an outbound and an inbound one. Every case must pass. Arguments select suites by words of their titles.
+# listener, then an outbound and an inbound one, then one that translates HTTP/1.1 and HTTP/2. Every case must pass. Arguments
+# select suites by words of their titles.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
@@ -34,3 +35,4 @@ for way in inbound both; do
   suite grpc-go server grpcserver $way --known-failing @grpcserver-known-failing.txt
   suite grpc-go client grpcclient $way --known-failing @grpcclient-known-failing.txt
 done
+suite grpc-web-translated server referenceserver translated
