@@ -5,8 +5,10 @@
 //! clients, so plain values can test each.
 
 pub mod claims;
+pub mod client_certificate;
 pub mod clock;
 pub mod cookies;
+pub mod distinguished_name;
 pub mod duration;
 pub mod encryption;
 pub mod error_form;

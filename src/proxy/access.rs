@@ -178,6 +178,8 @@ impl Access {
         let token = self.token.as_ref();
         let tls = client.tls();
         let certificate = tls.and_then(|tls| tls.certificate.as_ref());
+        // The names in a self-signed certificate could be any.
+        let verified = certificate.filter(|it| it.is_verified);
         tracing::info!(
             target: "access",
             role = metrics.role().as_str(),
@@ -200,7 +202,7 @@ impl Access {
             jti = token.and_then(|token| token.jti()).or(claimed_jti.as_deref()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             tls = tls.map(|tls| tls.version.as_str()),
-            certificate = shown(certificate.map(|it| &it.subject)),
+            certificate = shown(verified.map(|it| &it.subject)),
             x5t = certificate.map(|it| it.thumbprint.as_str()),
             bytes = client.body_bytes(),
             ms = milliseconds(took),

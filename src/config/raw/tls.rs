@@ -28,6 +28,12 @@ pub(in crate::config) struct ServerTls {
     /// Certificates (PEM) of the authorities that issue client certificates. Only these are
     /// trusted.
     pub client_ca_file: Option<FilePath>,
+    /// Whether self-signed client certificates pass the handshake, for clients that register their
+    /// keys (`self_signed_tls_client_auth`, RFC 8705 §2.2). Such a certificate proves only its key:
+    /// nothing else accepts it. Only for the issuer and `inbound`, and with
+    /// `clientCertificate: optional`; `clientCaFile` may then be left out.
+    #[serde(default)]
+    pub self_signed_clients: bool,
     /// A file with the revoked client certificates (PEM, X509 CRL). It needs a list of each
     /// authority in a client's chain. A list that is older than its next update ends every
     /// handshake with a certificate of its authority.

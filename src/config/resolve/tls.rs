@@ -87,27 +87,56 @@ impl Resolver<'_> {
                 self.error(&path.key(key), message);
             }
         }
+        self.check_self_signed(path, raw);
         if !is_used {
             return None;
         }
-        let Some(authorities) = &raw.client_ca_file else {
-            let message = "set `clientCaFile`: client certificates are verified with the \
-                           authorities in it";
-            self.error(&path.key("clientCertificate"), message);
-            return None;
-        };
-        let ca_path = path.key("clientCaFile");
+        match &raw.client_ca_file {
+            Some(authorities) => self.client_authorities(path, authorities, raw),
+            None if !raw.self_signed_clients => {
+                let message = "set `clientCaFile`: client certificates are verified with the \
+                               authorities in it";
+                self.error(&path.key("clientCertificate"), message);
+                return None;
+            }
+            None => {}
+        }
+        Some(ClientFiles {
+            authorities: raw.client_ca_file.as_ref().map(|file| file.0.clone()),
+            revoked: raw.client_crl_file.as_ref().map(|file| file.0.clone()),
+            are_required: raw.client_certificate == ClientCertificate::Required,
+            self_signed: raw.self_signed_clients,
+        })
+    }
+
+    /// A self-signed certificate passes only where something else decides about the request.
+    fn check_self_signed(&mut self, path: &KeyPath, raw: &raw::ServerTls) {
+        if !raw.self_signed_clients {
+            return;
+        }
+        let key = path.key("selfSignedClients");
+        if !path.matches("issuer.tls") && !path.matches("inbound[].tls") {
+            let message = "only the issuer and inbound listeners use such certificates";
+            self.error(&key, message);
+        }
+        if raw.client_certificate != ClientCertificate::Optional {
+            let message = "it needs `clientCertificate: optional`: everyone can make such a \
+                           certificate, so that requiring one protects nothing";
+            self.error(&key, message);
+        }
+        if raw.client_ca_file.is_none() && raw.client_crl_file.is_some() {
+            let message = "it has no effect without `clientCaFile`";
+            self.error(&path.key("clientCrlFile"), message);
+        }
+    }
+
+    fn client_authorities(&mut self, path: &KeyPath, authorities: &FilePath, raw: &raw::ServerTls) {
         let read = Authorities::read(&authorities.0);
         if let (Some(revoked), Ok(authorities)) = (&raw.client_crl_file, &read) {
             let read = RevocationLists::read(&revoked.0, authorities);
             self.revocation_lists(&path.key("clientCrlFile"), revoked, read);
         }
-        self.note_fault(&ca_path, authorities, read.map(drop));
-        Some(ClientFiles {
-            authorities: authorities.0.clone(),
-            revoked: raw.client_crl_file.as_ref().map(|file| file.0.clone()),
-            are_required: raw.client_certificate == ClientCertificate::Required,
-        })
+        self.note_fault(&path.key("clientCaFile"), authorities, read.map(drop));
     }
 
     fn revocation_lists(

@@ -111,6 +111,43 @@ fn client_certificates_need_authorities_and_authorities_need_client_certificates
 }
 
 #[test]
+fn self_signed_certificates_are_optional_and_only_where_something_uses_them() {
+    let switch = "selfSignedClients: true";
+    let tls = config(&valid_with(&format!(
+        ", clientCertificate: optional, {switch}"
+    )));
+    let clients = tls.inbound[0].tls.clone().unwrap().clients.unwrap();
+    assert_eq!((clients.authorities, clients.self_signed), (None, true));
+    for (more, key, message) in [
+        (
+            format!(", {switch}"),
+            "selfSignedClients",
+            "needs `clientCertificate: optional`",
+        ),
+        (
+            format!(", clientCertificate: required, clientCaFile: \"${{DIR}}/ca.pem\", {switch}"),
+            "selfSignedClients",
+            "needs `clientCertificate: optional`",
+        ),
+        (
+            format!(", clientCertificate: optional, clientCrlFile: \"${{DIR}}/ca.pem\", {switch}"),
+            "clientCrlFile",
+            "no effect without `clientCaFile`",
+        ),
+    ] {
+        assert_problem(
+            &valid_with(&more),
+            &format!("inbound[0].tls.{key}"),
+            message,
+        );
+    }
+    let probes = small_but("", "")
+        + "probes:\n  listen: 127.0.0.1:9900\n  tls: { certFile: \"${DIR}/ca.pem\", keyFile: \
+           \"${DIR}/key.pem\", clientCertificate: optional, selfSignedClients: true }\n";
+    assert_problem(&probes, "probes.tls.selfSignedClients", "only the issuer");
+}
+
+#[test]
 fn the_issuer_has_tls_on_its_own_listener_only() {
     let text = small_but(
         "  listen: 127.0.0.1:8080\n",

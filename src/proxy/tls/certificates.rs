@@ -8,7 +8,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::files::Pair;
-use super::x509::AlternativeName;
+use crate::domain::client_certificate::AlternativeName;
 
 /// The certificates of a listener, by name.
 #[derive(Debug)]

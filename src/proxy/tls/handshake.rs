@@ -115,7 +115,8 @@ pub async fn handshake(
     match turns.run(accept.into_fallible()).await {
         Ok(stream) => match still_valid(tls, &stream) {
             Ok(()) => {
-                let peer = TlsPeer::of(stream.get_ref().1);
+                let verifier = tls.verifier();
+                let peer = TlsPeer::of(stream.get_ref().1, verifier.self_signed());
                 Ok((TlsClient::new(stream), peer))
             }
             Err(error) => {
@@ -134,7 +135,8 @@ pub async fn handshake(
 /// expired since.
 fn still_valid(tls: &ServerTls, stream: &TlsStream<Socket>) -> Result<(), rustls::Error> {
     let session = stream.get_ref().1;
-    let (Some(verifier), Some(HandshakeKind::Resumed)) = (tls.verifier(), session.handshake_kind())
+    let verifier = tls.verifier().get();
+    let (Some(verifier), Some(HandshakeKind::Resumed)) = (verifier, session.handshake_kind())
     else {
         return Ok(());
     };

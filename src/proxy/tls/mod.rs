@@ -11,6 +11,7 @@ mod failure;
 mod files;
 mod handshake;
 mod peer;
+mod self_signed;
 mod server;
 mod stream;
 mod x509;
@@ -46,14 +47,17 @@ pub struct PairFiles {
     pub key: PathBuf,
 }
 
-/// The authorities of client certificates.
+/// The client certificates that a listener accepts: of an authority, self-signed, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientFiles {
-    pub authorities: PathBuf,
+    pub authorities: Option<PathBuf>,
     /// The certificates that an authority has withdrawn.
     pub revoked: Option<PathBuf>,
     /// Whether a client must have a certificate.
     pub are_required: bool,
+    /// Whether self-signed certificates are accepted, and marked as not verified. Then none is
+    /// required.
+    pub self_signed: bool,
 }
 
 /// The process's cryptography provider, or the default.

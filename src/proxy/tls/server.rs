@@ -17,7 +17,8 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certificates::Certificates;
 use super::files::{Authorities, Expiring, Pair, RevocationLists};
-use super::{Config, provider};
+use super::self_signed::SelfSigned;
+use super::{ClientFiles, Config, provider};
 use crate::domain::settings::TlsVersion;
 
 /// The TLS of a listener. Its files can be read again at any time.
@@ -43,8 +44,36 @@ struct Content {
 #[derive(Debug)]
 struct Current {
     server: Arc<ServerConfig>,
-    /// `None`: no client certificate is requested.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    verifier: Verifier,
+}
+
+/// The verification of client certificates.
+#[derive(Clone, Debug)]
+pub(super) enum Verifier {
+    /// No client certificate is requested.
+    None,
+    /// An authority of the listener must have issued them.
+    Verified(Arc<dyn ClientCertVerifier>),
+    /// They may be self-signed.
+    SelfSigned(Arc<SelfSigned>),
+}
+
+impl Verifier {
+    /// The verification of rustls.
+    pub fn get(&self) -> Option<Arc<dyn ClientCertVerifier>> {
+        match self {
+            Self::None => None,
+            Self::Verified(verifier) => Some(verifier.clone()),
+            Self::SelfSigned(verifier) => Some(verifier.clone()),
+        }
+    }
+
+    pub fn self_signed(&self) -> Option<&SelfSigned> {
+        match self {
+            Self::SelfSigned(verifier) => Some(verifier),
+            _ => None,
+        }
+    }
 }
 
 /// Files that are read together when one of them changes.
@@ -67,7 +96,8 @@ impl ServerTls {
         let pairs = pairs.collect::<Result<_, _>>()?;
         let clients = config.clients.as_ref();
         let authorities = clients
-            .map(|clients| Authorities::read(&clients.authorities))
+            .and_then(|clients| clients.authorities.as_deref())
+            .map(Authorities::read)
             .transpose()
             .map_err(|fault| format!("the file of client authorities {fault}"))?;
         let revoked = clients.and_then(|clients| clients.revoked.as_deref());
@@ -97,8 +127,8 @@ impl ServerTls {
         self.current.load().server.clone()
     }
 
-    /// The verifier of client certificates, if there is one.
-    pub(super) fn verifier(&self) -> Option<Arc<dyn ClientCertVerifier>> {
+    /// The verification of client certificates.
+    pub(super) fn verifier(&self) -> Verifier {
         self.current.load().verifier.clone()
     }
 
@@ -112,7 +142,8 @@ impl ServerTls {
         let clients = self.config.clients.iter();
         let authorities = clients
             .clone()
-            .map(|clients| (Watch::Authorities, vec![clients.authorities.clone()]));
+            .filter_map(|clients| clients.authorities.clone());
+        let authorities = authorities.map(|file| (Watch::Authorities, vec![file]));
         let revoked = clients.filter_map(|clients| clients.revoked.clone());
         let revoked = revoked.map(|file| (Watch::Revoked, vec![file]));
         pairs.chain(authorities).chain(revoked).collect()
@@ -155,7 +186,10 @@ impl ServerTls {
                 Ok(is_new)
             }
             (Watch::Authorities, Some(clients)) => {
-                let read = Authorities::read(&clients.authorities);
+                let Some(file) = &clients.authorities else {
+                    return Ok(false);
+                };
+                let read = Authorities::read(file);
                 let read = read.map_err(|fault| format!("the file {fault}"))?;
                 let kept = content.authorities.replace(read.clone());
                 Ok(kept.is_none_or(|kept| !kept.is_same(&read)))
@@ -218,8 +252,8 @@ impl Current {
             .with_protocol_versions(versions(config.min_version))
             .map_err(|error| failed(&error))?;
         let verifier = verifier(config, content)?;
-        let builder = match &verifier {
-            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+        let builder = match verifier.get() {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
         let certificates = Certificates::new(&content.pairs);
@@ -246,16 +280,31 @@ fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     }
 }
 
-/// The verifier of client certificates. Every certificate of a chain must be in a list that is not
-/// overdue, if there are lists.
-fn verifier(
-    config: &Config,
-    content: &Content,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
-    let Some((files, authorities)) = config.clients.as_ref().zip(content.authorities.as_ref())
-    else {
-        return Ok(None);
+/// The verification of client certificates.
+fn verifier(config: &Config, content: &Content) -> Result<Verifier, String> {
+    let Some(files) = &config.clients else {
+        return Ok(Verifier::None);
     };
+    let verified = content.authorities.as_ref();
+    let verified = verified
+        .map(|authorities| by_authorities(files, authorities, content))
+        .transpose()?;
+    Ok(match verified {
+        verified if files.self_signed => {
+            Verifier::SelfSigned(Arc::new(SelfSigned::beside(verified)))
+        }
+        Some(verified) => Verifier::Verified(verified),
+        None => Verifier::None,
+    })
+}
+
+/// The verification by authorities. Every certificate of a chain must be in a list that is not
+/// overdue, if there are lists.
+fn by_authorities(
+    files: &ClientFiles,
+    authorities: &Authorities,
+    content: &Content,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let roots = authorities.roots.clone();
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
     if let Some(revoked) = &content.revoked {
@@ -267,7 +316,5 @@ fn verifier(
         builder = builder.allow_unauthenticated();
     }
     let built = builder.build();
-    built
-        .map(Some)
-        .map_err(|error| format!("client certificates cannot be verified: {error}"))
+    built.map_err(|error| format!("client certificates cannot be verified: {error}"))
 }

@@ -4,8 +4,9 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::SignatureScheme;
 
 use super::certificates::Certificates;
-use super::x509::{AlternativeName, Facts};
+use super::x509::Facts;
 use super::*;
+use crate::domain::client_certificate::AlternativeName;
 use crate::files::MAX_SECRET;
 
 /// Writes a self-signed certificate and its key.

@@ -6,36 +6,26 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use crate::domain::client_certificate::AlternativeName;
 use crate::domain::clock::UnixTime;
+use crate::domain::distinguished_name::{Attribute, DistinguishedName};
+use crate::domain::hash::sha256;
 
 /// The facts of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The subject's distinguished name.
-    pub subject: String,
+    pub subject: DistinguishedName,
+    /// Whether the subject is also the issuer.
+    pub is_self_issued: bool,
     /// The names in subjectAltName (RFC 5280 §4.2.1.6).
     pub names: Vec<AlternativeName>,
     pub not_before: UnixTime,
     pub not_after: UnixTime,
-}
-
-/// A name of a certificate's subject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AlternativeName {
-    Dns(String),
-    Uri(String),
-    Email(String),
-    Ip(IpAddr),
-}
-
-impl std::fmt::Display for AlternativeName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Dns(name) | Self::Uri(name) | Self::Email(name) => f.write_str(name),
-            Self::Ip(address) => address.fmt(f),
-        }
-    }
+    /// The SHA-256 of its public key (SubjectPublicKeyInfo).
+    pub key_hash: [u8; 32],
 }
 
 impl Facts {
@@ -46,17 +36,36 @@ impl Facts {
         let names = names.map(|names| &names.value.general_names);
         let validity = certificate.validity();
         Some(Self {
-            subject: certificate.subject().to_string(),
+            subject: distinguished_name(certificate.subject()),
+            is_self_issued: certificate.subject().as_raw() == certificate.issuer().as_raw(),
             names: names.into_iter().flatten().filter_map(name).collect(),
             not_before: UnixTime(validity.not_before.timestamp()),
             not_after: UnixTime(validity.not_after.timestamp()),
+            key_hash: sha256(certificate.public_key().raw),
         })
     }
 
     /// A name for messages: the first alternative name, or the subject.
     pub fn name(&self) -> String {
         let first = self.names.first().map(ToString::to_string);
-        first.unwrap_or_else(|| self.subject.clone())
+        first.unwrap_or_else(|| self.subject.to_string())
+    }
+}
+
+fn distinguished_name(name: &X509Name<'_>) -> DistinguishedName {
+    let parts = name.iter_rdn();
+    DistinguishedName::new(parts.map(|part| part.iter().map(attribute).collect()))
+}
+
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Attribute {
+    let value = attribute.as_str().map(str::to_owned);
+    Attribute {
+        kind: attribute.attr_type().to_id_string(),
+        value: value.unwrap_or_else(|_| {
+            let bytes = attribute.as_slice().iter();
+            let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+            format!("#{:02x}{hex}", attribute.attr_value().tag().0)
+        }),
     }
 }
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use m2m_sidecar::for_tests::domain::hash::sha256;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
@@ -14,6 +17,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -38,6 +42,45 @@ pub struct Issued {
     /// For a `keyFile`.
     pub key_pem: String,
     serial: u64,
+}
+
+impl Issued {
+    /// A self-signed certificate with these changes, and its public key as a JWK.
+    pub fn by_itself(change: impl FnOnce(&mut CertificateParams)) -> (Self, Value) {
+        Self::by_itself_with(KeyPair::generate().expect("a key"), change)
+    }
+
+    /// The same for this key, of P-256.
+    pub fn by_itself_with(
+        key: KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (Self, Value) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, "me");
+        change(&mut params);
+        let key_pem = key.serialize_pem();
+        logs::remember_private_key(&key_pem);
+        let (x, y) = key.public_key_raw()[1..].split_at(32);
+        let encode = |bytes| URL_SAFE_NO_PAD.encode(bytes);
+        let jwk = json!({ "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y) });
+        let cert_pem = params.self_signed(&key).expect("a certificate").pem();
+        let issued = Self {
+            cert_pem,
+            key_pem,
+            serial: 0,
+        };
+        (issued, jwk)
+    }
+
+    /// The first certificate in DER form.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).expect("a certificate")
+    }
+
+    /// The `x5t#S256` of the certificate (RFC 8705 §3.1).
+    pub fn thumbprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(sha256(&self.der()))
+    }
 }
 
 impl CertificateAuthority {
