@@ -16,7 +16,8 @@ pub const DEFAULT_TOKEN_SIZE: usize = 8 * 1024;
 /// The default limit with `profile: plgd`, whose tokens carry the claims of users' tokens.
 pub const PLGD_TOKEN_SIZE: usize = 32 * 1024;
 
-/// The error codes of the token endpoint (RFC 6749 §5.2, RFC 8707 §2, RFC 6749 §4.1.2.1).
+/// The error codes of the token endpoint (RFC 6749 §5.2, RFC 8707 §2, RFC 6749 §4.1.2.1, RFC 9449
+/// §5 and §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// A parameter is missing, repeated or malformed.
@@ -31,6 +32,10 @@ pub enum ErrorCode {
     InvalidScope,
     /// The client may not have a requested audience or resource (RFC 8707 §2).
     InvalidTarget,
+    /// The DPoP proof of the request is invalid.
+    InvalidDpopProof,
+    /// The proof needs the nonce that the response has.
+    UseDpopNonce,
     /// The store or another component is unavailable.
     TemporarilyUnavailable,
     ServerError,
@@ -47,6 +52,8 @@ impl ErrorCode {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }

@@ -7,38 +7,59 @@ pub mod oauth;
 pub mod plgd;
 pub mod probes;
 
-use std::net::{IpAddr, SocketAddr};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::domain::client_certificate::{ClientCertificate, ClientConnection};
 use crate::domain::error_form::{ErrorForm, ErrorForms};
 
 /// The client's address, as a request extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
 
+/// The certificate that the client showed, as a request extension.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(pub Arc<ClientCertificate>);
+
 /// Marks a request from a socket in the file system, whose permissions have admitted its client.
 #[derive(Clone, Copy, Debug)]
 pub struct FromSocketFile;
 
-/// The client's address, if the request came through the proxy's bridge.
-type Peer = Option<Extension<PeerAddress>>;
+/// The client's connection, if the request came through the proxy's bridge.
+struct Peer {
+    address: Option<SocketAddr>,
+    connection: ClientConnection,
+}
 
-/// The address by which failures are counted.
-fn address(peer: &Peer) -> Option<IpAddr> {
-    peer.as_ref()
-        .map(|Extension(PeerAddress(address))| address.ip())
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let address = parts.extensions.get::<PeerAddress>().map(|it| it.0);
+        let certificate = parts.extensions.get::<PeerCertificate>();
+        let connection = ClientConnection {
+            address: address.map(|address| address.ip()),
+            certificate: certificate.map(|it| it.0.clone()),
+        };
+        Ok(Self {
+            address,
+            connection,
+        })
+    }
 }
 
 /// The address for an audit line.
 fn shown(peer: &Peer) -> Option<tracing::field::DisplayValue<SocketAddr>> {
-    peer.as_ref()
-        .map(|Extension(PeerAddress(address))| tracing::field::display(*address))
+    peer.address.map(tracing::field::display)
 }
 
 const JSON: (HeaderName, HeaderValue) =

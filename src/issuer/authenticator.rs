@@ -1,6 +1,5 @@
 //! Authentication at the endpoints for clients: the token, introspection and revocation endpoints.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::client_auth::{AuthenticatedClient, ClientAuth};
@@ -9,6 +8,7 @@ use super::error::TokenError;
 use super::secret_files::LiveSecretFiles;
 use super::store_sync::StoreSync;
 use super::token::request::Credentials;
+use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::UnixTime;
 
 /// Authenticates clients by their latest registration.
@@ -23,7 +23,7 @@ impl Authenticator {
     pub(super) async fn authenticate(
         &self,
         credentials: Option<&Credentials>,
-        from: Option<IpAddr>,
+        from: &ClientConnection,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
         // Without the store, the client may have been disabled or deleted by another process.

@@ -10,7 +10,9 @@ pub use super::client_auth::client_keys::{
 };
 use super::client_secret;
 use super::token_format::ByAudience;
+use crate::domain::client_certificate::{AlternativeName, ClientCertificate};
 use crate::domain::clock::UnixTime;
+use crate::domain::distinguished_name::DistinguishedName;
 use crate::domain::hash::sha256;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -45,6 +47,8 @@ pub struct Client {
     pub insert_token_claims: Map<String, Value>,
     /// Whether it may introspect every token of this issuer, not only those made for it.
     pub allow_introspection: bool,
+    /// The keys that its access tokens are bound to.
+    pub bound_access_tokens: BoundAccessTokens,
     /// A disabled client is refused as if it did not exist.
     pub disabled: bool,
     /// From this time on the client is refused.
@@ -78,6 +82,16 @@ impl Client {
     }
 }
 
+/// The keys that the access tokens of a client are bound to. A request without such a key is
+/// refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoundAccessTokens {
+    /// The key of the certificate of its connection (RFC 8705 §3).
+    pub to_certificate: bool,
+    /// The key of its DPoP proof (RFC 9449).
+    pub to_dpop_key: bool,
+}
+
 /// How a client authenticates itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Authentication {
@@ -85,8 +99,32 @@ pub enum Authentication {
     Secret,
     /// By a JWT signed with one of these keys (RFC 7523 §2.2).
     PrivateKeyJwt(ClientKeys),
+    /// By a certificate with this name, of an authority of the listener (RFC 8705 §2.1).
+    TlsClientAuth(CertificateName),
+    /// By a self-signed certificate with one of these keys (RFC 8705 §2.2).
+    SelfSignedTls(ClientKeys),
     /// By a JWT of a trusted authority's user, whose tokens it then gets (plgd's `jwtPrivateKey`).
     Exchange(Exchange),
+}
+
+/// The expected name of a client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateName {
+    /// Its subject.
+    Subject(DistinguishedName),
+    /// One of its alternative names.
+    Alternative(AlternativeName),
+}
+
+impl CertificateName {
+    /// Whether it is a name of the certificate.
+    #[must_use]
+    pub fn is_of(&self, certificate: &ClientCertificate) -> bool {
+        match self {
+            Self::Subject(name) => !name.is_empty() && *name == certificate.name,
+            Self::Alternative(name) => certificate.names.iter().any(|it| it.is_same(name)),
+        }
+    }
 }
 
 /// The JWTs that a client may exchange.

@@ -1,8 +1,9 @@
 //! The errors: why a request gets no token, and why an issuer does not start.
 
-use super::client_auth::fault::AssertionFault;
+use super::client_auth::fault::{AssertionFault, CertificateFault};
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::excerpt::Excerpt;
+use crate::jose::dpop::InvalidProof;
 use crate::jose::sign::SigningKeyError;
 use crate::store::StoreError;
 
@@ -34,10 +35,10 @@ pub enum TokenError {
     /// A parameter's name resembles a known one.
     #[error("there is no parameter `{given}`; the name is `{known}`")]
     Misspelt { given: Excerpt, known: &'static str },
-    /// The client asks for a token that is bound to a key (RFC 9449, RFC 8705).
+    /// The client asks for a bound token by other means than DPoP and certificates.
     #[error(
-        "this server issues bearer tokens only, none that are bound to a key: send the request \
-         without {0}"
+        "this server binds tokens to the key of a proof in the header DPoP (RFC 9449) or of the \
+         client's certificate (RFC 8705): send the request without {0}"
     )]
     BoundToken(&'static str),
     /// More than 100 parameters, scopes or audiences, or one that is too long.
@@ -82,6 +83,29 @@ pub enum TokenError {
     /// [`TokenError::InvalidClient`].
     #[error("client authentication failed")]
     InvalidAssertion(AssertionFault),
+    /// The certificate of the connection does not authenticate the client, which gets the same
+    /// answer as for [`TokenError::InvalidClient`].
+    #[error("client authentication failed")]
+    InvalidCertificate(CertificateFault),
+    /// The client's tokens are bound to its certificate, and the connection has none.
+    #[error(
+        "this client's access tokens are bound to its certificate: send the request over TLS with \
+         a client certificate"
+    )]
+    NoCertificate,
+    /// The client's tokens are bound to a key, and the request has no proof.
+    #[error(
+        "this client's access tokens are bound to a key: send a proof in the header DPoP (RFC 9449)"
+    )]
+    NoProof,
+    /// The proof in the header DPoP is invalid.
+    #[error("{0}")]
+    InvalidProof(InvalidProof),
+    #[error("the proof in the header DPoP was used before: make a proof for each request")]
+    ProofReused,
+    /// The proofs that were used cannot be remembered.
+    #[error("too many proofs at once: try again")]
+    TooManyProofs,
     /// After too many consecutive failures nothing is checked.
     #[error("too many failed attempts: try again later")]
     TooManyFailures {
@@ -100,7 +124,7 @@ pub enum TokenError {
     /// Too many secrets are being hashed.
     #[error("too many attempts at once: try again")]
     Busy,
-    #[error("the keys for the assertion are not available")]
+    #[error("the keys of the client are not available")]
     ClientKeysUnavailable,
     #[error("this client may not use this grant type")]
     UnauthorizedClient,
@@ -157,6 +181,8 @@ impl TokenError {
             | Self::InQuery(_)
             | Self::Misspelt { .. }
             | Self::BoundToken(_)
+            | Self::NoCertificate
+            | Self::NoProof
             | Self::TooLarge
             | Self::NoGrantType
             | Self::SeveralAuthMethods
@@ -167,6 +193,7 @@ impl TokenError {
             | Self::NoRefreshToken
             | Self::LongToken
             | Self::NoToken => ErrorCode::InvalidRequest,
+            Self::InvalidProof(_) | Self::ProofReused => ErrorCode::InvalidDpopProof,
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
             Self::StoreUnavailable
             | Self::KeyNotReady
@@ -174,8 +201,11 @@ impl TokenError {
             | Self::TooManyFailures { .. }
             | Self::TooManyTokens { .. }
             | Self::Busy
+            | Self::TooManyProofs
             | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
-            Self::InvalidClient { .. } | Self::InvalidAssertion(_) => ErrorCode::InvalidClient,
+            Self::InvalidClient { .. }
+            | Self::InvalidAssertion(_)
+            | Self::InvalidCertificate(_) => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::MalformedScope(_) | Self::InvalidScope(_) => ErrorCode::InvalidScope,
@@ -194,6 +224,7 @@ impl TokenError {
     pub fn reason(self) -> String {
         match self {
             Self::InvalidAssertion(fault) => fault.to_string(),
+            Self::InvalidCertificate(fault) => fault.to_string(),
             Self::StoreUnwritable(why) => StoreError::Unwritable(why).to_string(),
             other => other.to_string(),
         }
@@ -203,6 +234,12 @@ impl TokenError {
 impl From<AssertionFault> for TokenError {
     fn from(fault: AssertionFault) -> Self {
         Self::InvalidAssertion(fault)
+    }
+}
+
+impl From<CertificateFault> for TokenError {
+    fn from(fault: CertificateFault) -> Self {
+        Self::InvalidCertificate(fault)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Introspection (RFC 7662): the claims of a token, for the callers that it concerns.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -15,9 +14,11 @@ use super::refresh_tokens;
 use super::refused::{Attempt, Refusals};
 use super::state::State;
 use super::token_parameters::TokenParameters;
+use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::AFTER_END;
 use crate::domain::secret::ExposeSecret;
+use crate::jose::dpop::SCHEME;
 
 /// The claims that an answer has first, if the token has them (RFC 7662 §2.2).
 const MEMBERS: [&str; 8] = [
@@ -59,7 +60,7 @@ impl Introspection {
         headers: &HeaderMap,
         query: Option<&str>,
         body: &[u8],
-        from: Option<IpAddr>,
+        from: &ClientConnection,
     ) -> Attempt<Introspected> {
         let now = self.state.clock.now();
         let parameters = match TokenParameters::parse(headers, query, body) {
@@ -115,7 +116,11 @@ impl Introspection {
             return Introspected::NotAllowed(token.text("jti").map(str::to_owned));
         }
         let mut answer = Map::from_iter([("active".to_owned(), Value::Bool(true))]);
-        answer.insert("token_type".to_owned(), "Bearer".into());
+        let needs_proof = claims
+            .get("cnf")
+            .is_some_and(|keys| keys.get("jkt").is_some());
+        let token_type = if needs_proof { SCHEME } else { "Bearer" };
+        answer.insert("token_type".to_owned(), token_type.into());
         for name in MEMBERS
             .into_iter()
             .chain([self.state.policy.owner_claim.as_str()])

@@ -31,16 +31,40 @@ pub const AUTHORIZATION_SERVER_PATH: &str = "/.well-known/oauth-authorization-se
 /// The method of RFC 7523 §2.2, as OpenID Connect Core 1.0 §9 names it.
 pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
 
-fn auth_methods() -> Vec<&'static str> {
+/// The client certificates that a listener requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestedCertificates {
+    /// Those of its authorities (RFC 8705 §2.1).
+    pub verified: bool,
+    /// Self-signed ones (RFC 8705 §2.2).
+    pub self_signed: bool,
+}
+
+fn auth_methods(certificates: RequestedCertificates) -> Vec<&'static str> {
+    let by_certificate = [
+        ("tls_client_auth", certificates.verified),
+        ("self_signed_tls_client_auth", certificates.self_signed),
+    ];
+    let by_certificate = by_certificate
+        .into_iter()
+        .filter_map(|(name, is_possible)| is_possible.then_some(name));
     ClientAuthMethod::ALL
         .map(ClientAuthMethod::as_str)
         .into_iter()
         .chain([PRIVATE_KEY_JWT])
+        .chain(by_certificate)
         .collect()
 }
 
-/// The document of an issuer with published keys of these algorithms.
-pub(super) fn document(issuer: &str, profile: ProfilePolicy, algorithms: &[Algorithm]) -> Value {
+/// The document of an issuer with published keys of these algorithms, at a listener that requests
+/// these client certificates.
+pub(super) fn document(
+    issuer: &str,
+    profile: ProfilePolicy,
+    algorithms: &[Algorithm],
+    certificates: RequestedCertificates,
+) -> Value {
+    let auth_methods = auth_methods(certificates);
     let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
     let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
@@ -52,15 +76,16 @@ pub(super) fn document(issuer: &str, profile: ProfilePolicy, algorithms: &[Algor
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
         "revocation_endpoint": format!("{base}{REVOKE_PATH}"),
-        "revocation_endpoint_auth_methods_supported": auth_methods(),
+        "revocation_endpoint_auth_methods_supported": auth_methods,
         "revocation_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         "introspection_endpoint": format!("{base}{INTROSPECT_PATH}"),
-        "introspection_endpoint_auth_methods_supported": auth_methods(),
+        "introspection_endpoint_auth_methods_supported": auth_methods,
         "introspection_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         "revocation_list_uri": format!("{base}{REVOCATIONS_PATH}"),
         "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
-        "token_endpoint_auth_methods_supported": auth_methods(),
+        "token_endpoint_auth_methods_supported": auth_methods,
         "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
+        "dpop_signing_alg_values_supported": assertion_algorithms,
         // Without a login there is no response type.
         "response_types_supported": [],
         // There are no ID tokens, but OpenID clients refuse a document without these two. The
@@ -69,6 +94,9 @@ pub(super) fn document(issuer: &str, profile: ProfilePolicy, algorithms: &[Algor
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,
     });
+    if certificates != RequestedCertificates::default() {
+        document["tls_client_certificate_bound_access_tokens"] = true.into();
+    }
     if profile.tokens_api {
         document["plgd_tokens_endpoint"] = format!("{base}{TOKENS_PATH}").into();
     }

@@ -37,7 +37,6 @@ pub mod token_format;
 mod token_parameters;
 mod uri;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -47,6 +46,7 @@ use self::client_auth::ClientAuth;
 use self::client_end::ClientEnds;
 use self::clients::Clients;
 use self::forgetting::Forgetting;
+use self::metadata::RequestedCertificates;
 use self::policy::Policy;
 use self::refused::Refusals;
 use self::revocations::Revocations;
@@ -54,9 +54,11 @@ use self::secret_files::LiveSecretFiles;
 use self::signing_keys::SigningKeys;
 use self::state::State;
 use self::store_sync::{StoreSync, SyncState};
+use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::revoked::RevokedNow;
+use crate::jose::dpop::ReplayMemory;
 use crate::jose::live_keys::LiveKeys;
 use crate::store::{Store, StoreError};
 
@@ -128,6 +130,7 @@ impl Issuer {
             forgetting,
             store,
             clock,
+            proofs: ReplayMemory::default(),
         };
         Ok(Arc::new(
             Self::compose(config, state, SyncState::read(revisions)).await,
@@ -232,16 +235,16 @@ impl Issuer {
         &self.tokens
     }
 
-    /// Issues an access token to a client at an address.
+    /// Issues an access token to a client of a connection.
     ///
     /// # Errors
     /// The error that the client gets.
     pub async fn issue(
         &self,
         request: &TokenRequest,
-        from: Option<IpAddr>,
+        from: impl Into<ClientConnection>,
     ) -> Result<TokenResponse, TokenError> {
-        self.tokens.issue_to(request, from).await
+        self.tokens.issue_to(request, &from.into()).await
     }
 
     /// The introspection endpoint.
@@ -329,13 +332,14 @@ impl Issuer {
         self.url.base_path()
     }
 
-    /// The metadata document (RFC 8414 §2).
+    /// The metadata document (RFC 8414 §2) for a listener that requests these certificates.
     #[must_use]
-    pub fn metadata(&self) -> Value {
+    pub fn metadata(&self, certificates: RequestedCertificates) -> Value {
         metadata::document(
             self.url.as_str(),
             self.state.policy.profile,
             &self.state.keys.algorithms(),
+            certificates,
         )
     }
 }

@@ -245,8 +245,14 @@ fn why_not_authenticated(
     if !client.is_usable(now) {
         return "the client has expired";
     }
-    if !matches!(client.authentication, Authentication::Secret) {
-        return "the client is registered to authenticate by an assertion, not by a secret";
+    match client.authentication {
+        Authentication::Secret => {}
+        Authentication::TlsClientAuth(_) | Authentication::SelfSignedTls(_) => {
+            return "the client is registered to authenticate by a certificate, not by a secret";
+        }
+        Authentication::PrivateKeyJwt(_) | Authentication::Exchange(_) => {
+            return "the client is registered to authenticate by an assertion, not by a secret";
+        }
     }
     let is_presented = |secret: &super::client::Secret| {
         credentials

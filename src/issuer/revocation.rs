@@ -1,6 +1,5 @@
 //! Revocation requests (RFC 7009).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -15,6 +14,7 @@ use super::revocations::known::LONGEST_SKEW;
 use super::revocations::{Revocable, RevocationList};
 use super::state::State;
 use super::token_parameters::TokenParameters;
+use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::settings::ListedClients;
@@ -37,7 +37,7 @@ impl Revocation {
         headers: &HeaderMap,
         query: Option<&str>,
         body: &[u8],
-        from: Option<IpAddr>,
+        from: &ClientConnection,
     ) -> Attempt<Option<String>> {
         let now = self.state.clock.now();
         let parameters = match TokenParameters::parse(headers, query, body) {

@@ -8,6 +8,7 @@ use super::policy::Policy;
 use super::revocations::Revocations;
 use super::signing_keys::SigningKeys;
 use crate::domain::clock::SharedClock;
+use crate::jose::dpop::ReplayMemory;
 use crate::store::Store;
 
 /// The registered clients, the keys, the revocations and the store.
@@ -19,4 +20,6 @@ pub(super) struct State {
     pub(super) forgetting: Arc<Forgetting>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: SharedClock,
+    /// The DPoP proofs that were used.
+    pub(super) proofs: ReplayMemory,
 }

@@ -17,6 +17,7 @@ use crate::domain::revoked::{EndMark, Issued, TokenId};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::excerpt::Excerpt;
+use crate::issuer::metadata::RequestedCertificates;
 use crate::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
 use crate::jose::Algorithm;
 use crate::jose::sign::SigningKey;
@@ -53,6 +54,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
         allowed_scopes: ScopeSet::default(),
         insert_token_claims: Map::new(),
         allow_introspection: false,
+        bound_access_tokens: client::BoundAccessTokens::default(),
         disabled: false,
         expires_at: None,
     }

@@ -252,6 +252,14 @@ impl KeySet {
         self.keys.iter().any(|key| key.fingerprint == *fingerprint)
     }
 
+    /// Whether the set has the key of a certificate, given by the SHA-256 of its public key and its
+    /// thumbprint (`x5t#S256`).
+    #[must_use]
+    pub fn has_key_of(&self, key_hash: &[u8; 32], thumbprint: &str) -> bool {
+        let mut keys = self.keys.iter();
+        keys.any(|key| key.is_of_certificate(key_hash, thumbprint))
+    }
+
     /// How many usable keys there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -28,7 +28,7 @@ use super::head;
 use super::relay::{Decision, OwnAnswers, Policy};
 use crate::domain::path::{AmbiguousPath, NormalPath};
 use crate::domain::reason::Reason;
-use crate::endpoints::{FromSocketFile, PeerAddress};
+use crate::endpoints::{FromSocketFile, PeerAddress, PeerCertificate};
 use crate::telemetry::RequestMetrics;
 
 /// Largest request body of the sidecar's endpoints.
@@ -68,6 +68,11 @@ pub async fn answer(
         let fault = Fault::malformed("the target is no URI");
         return refuse(client, head, access, fault).await;
     };
+    if let Some(certificate) = client.tls().and_then(|tls| tls.certificate.clone()) {
+        request
+            .extensions_mut()
+            .insert(PeerCertificate(certificate));
+    }
     if client.process().is_some() {
         request.extensions_mut().insert(FromSocketFile);
     }

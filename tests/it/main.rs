@@ -7,6 +7,7 @@ mod access_lines;
 mod audiences;
 mod audit;
 mod authorities;
+mod bound_clients;
 mod changed_files;
 mod client_auth;
 mod closing;

@@ -8,7 +8,7 @@ use super::Build;
 use super::authorities::Authorities;
 use super::issuer::OpenIssuer;
 use super::listeners::{ListenerId, Planned, Service};
-use super::own_listeners::token_observer;
+use super::own_listeners::{requested_certificates, token_observer};
 use super::parts::LimitsIdentity;
 use crate::app::error::{StartError, unusable};
 use crate::domain::clock::SharedClock;
@@ -32,7 +32,7 @@ impl Build<'_> {
     ) {
         for listener in &self.config.inbound {
             let issuer = issuer.filter(|_| listener.settings.issuer);
-            let own = issuer.map(|issuer| self.own_endpoints(&listener.name, issuer, callers));
+            let own = issuer.map(|issuer| self.own_endpoints(listener, issuer, callers));
             let planned = self.inbound_listener(listener, own, authorities);
             self.listeners.extend(planned);
         }
@@ -173,7 +173,7 @@ impl Build<'_> {
     /// The issuer's endpoints on an inbound listener.
     fn own_endpoints(
         &self,
-        listener: &str,
+        listener: &inbound::Config,
         OpenIssuer { issuer, .. }: &OpenIssuer,
         callers: &VerifyCaller,
     ) -> OwnEndpoints {
@@ -186,8 +186,14 @@ impl Build<'_> {
         let observer = token_observer(&self.process.metrics);
         OwnEndpoints {
             paths: oauth::issuer_paths(issuer, at).into_iter().collect(),
-            router: oauth::issuer_router(issuer.clone(), at, observer, callers.clone()),
-            metrics: Arc::new(self.process.metrics.requests(Role::Issuer, listener)),
+            router: oauth::issuer_router(
+                issuer.clone(),
+                at,
+                requested_certificates(listener.tls.as_ref()),
+                observer,
+                callers.clone(),
+            ),
+            metrics: Arc::new(self.process.metrics.requests(Role::Issuer, &listener.name)),
             error_forms: oauth::error_forms(issuer.base_path(), issuer.profile(), at),
         }
     }

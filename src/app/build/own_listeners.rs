@@ -17,8 +17,10 @@ use crate::endpoints;
 use crate::endpoints::oauth::{self, Outcome, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
+use crate::issuer::metadata::RequestedCertificates;
 use crate::proxy::connection::{ClientSettings, ClientTimeouts};
 use crate::proxy::local::{LocalService, Paths};
+use crate::proxy::tls;
 use crate::telemetry::{Metrics, Role};
 
 impl Build<'_> {
@@ -32,7 +34,9 @@ impl Build<'_> {
         };
         let (issuer, at) = (&open.issuer, Placement::OwnListener);
         let observer = token_observer(&self.process.metrics);
-        let router = oauth::issuer_router(issuer.clone(), at, observer, callers.clone());
+        let certificates = requested_certificates(role.tls.as_ref());
+        let router =
+            oauth::issuer_router(issuer.clone(), at, certificates, observer, callers.clone());
         let id = ListenerId::new(Role::Issuer, ISSUER);
         let timeouts = ClientTimeouts {
             keep_alive: role.keep_alive,
@@ -126,6 +130,15 @@ impl Build<'_> {
             metrics,
             clients,
         });
+    }
+}
+
+/// The client certificates that a listener requests.
+pub(super) fn requested_certificates(tls: Option<&tls::Config>) -> RequestedCertificates {
+    let clients = tls.and_then(|tls| tls.clients.as_ref());
+    RequestedCertificates {
+        verified: clients.is_some_and(|clients| clients.authorities.is_some()),
+        self_signed: clients.is_some_and(|clients| clients.self_signed),
     }
 }
 

@@ -134,18 +134,67 @@ pub(super) struct Metadata {
     /// The URL of its public keys, instead of a secret
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) jwks_uri: Option<String>,
+    #[command(flatten)]
+    pub(super) certificate: Certificate,
+    /// Whether its access tokens are bound to a key by DPoP
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(super) dpop_bound: Option<bool>,
+}
+
+/// The certificate of a client.
+#[derive(Args)]
+pub(super) struct Certificate {
+    /// The subject of its certificate (RFC 4514), instead of a secret
+    #[arg(long, value_name = "DN")]
+    pub(super) tls_subject_dn: Option<String>,
+    /// A DNS name of its certificate, instead of a secret
+    #[arg(long, value_name = "NAME")]
+    pub(super) tls_san_dns: Option<String>,
+    /// A URI of its certificate, instead of a secret
+    #[arg(long, value_name = "URI")]
+    pub(super) tls_san_uri: Option<String>,
+    /// An IP address of its certificate, instead of a secret
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) tls_san_ip: Option<String>,
+    /// An email address of its certificate, instead of a secret
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) tls_san_email: Option<String>,
+    /// Its public keys are those of self-signed certificates
+    #[arg(long)]
+    pub(super) tls_self_signed: bool,
+    /// Whether its access tokens are bound to its certificate
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(super) certificate_bound: Option<bool>,
 }
 
 impl Metadata {
     pub(super) fn members(&self) -> anyhow::Result<Map<String, Value>> {
         let mut members = Map::new();
         let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
+        let certificate = &self.certificate;
         let texts = [
             ("client_name", &self.name),
             ("owner", &self.owner),
             ("access_token_lifetime", &self.lifetime),
             ("expiry", &self.expiry),
             ("jwks_uri", &self.jwks_uri),
+            ("tls_client_auth_subject_dn", &certificate.tls_subject_dn),
+            ("tls_client_auth_san_dns", &certificate.tls_san_dns),
+            ("tls_client_auth_san_uri", &certificate.tls_san_uri),
+            ("tls_client_auth_san_ip", &certificate.tls_san_ip),
+            ("tls_client_auth_san_email", &certificate.tls_san_email),
         ];
         for (name, text) in texts {
             if let Some(text) = text {
@@ -155,8 +204,8 @@ impl Metadata {
         if !self.scope.is_empty() {
             set("scope", scopes(&self.scope).into());
         }
-        if let Some(allowed) = self.allow_introspection {
-            set("allow_introspection", allowed.into());
+        for (name, value) in self.flags() {
+            set(name, value);
         }
         for (name, list) in [
             ("audience", &self.audience),
@@ -184,6 +233,24 @@ impl Metadata {
             set("jwks", keys);
         }
         Ok(members)
+    }
+
+    /// The members with the options that are switches.
+    fn flags(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        const METHOD: &str = "token_endpoint_auth_method";
+        let certificate = &self.certificate;
+        let flags = [
+            ("allow_introspection", self.allow_introspection),
+            (
+                "tls_client_certificate_bound_access_tokens",
+                certificate.certificate_bound,
+            ),
+            ("dpop_bound_access_tokens", self.dpop_bound),
+        ];
+        let flags = flags.into_iter();
+        let flags = flags.filter_map(|(name, flag)| Some((name, flag?.into())));
+        let method = certificate.tls_self_signed;
+        flags.chain(method.then(|| (METHOD, "self_signed_tls_client_auth".into())))
     }
 
     /// The settings of the audiences; `None` without an option of them.

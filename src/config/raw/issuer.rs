@@ -169,7 +169,7 @@ pub(in crate::config) struct Client {
     /// A file with the client's secret: one line of at least 16 bytes. The line ending (LF or CRLF)
     /// is not part of the secret, but a client that sends it is accepted. A changed file takes
     /// effect at once, and the old secret stays valid for `secretGrace`. Only clients with
-    /// `jwksFile`, `jwksUri` or `jwtPrivateKey` need no secret.
+    /// `jwksFile`, `jwksUri`, `tlsClientAuth` or `jwtPrivateKey` need no secret.
     pub secret_file: Option<FilePath>,
     /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it
     /// changes.
@@ -177,6 +177,9 @@ pub(in crate::config) struct Client {
     /// The https URL of the client's public keys, for `private_key_jwt`. Its host must have a
     /// public address or be listed in `clientJwksHosts`. Redirects are not followed.
     pub jwks_uri: Option<HttpUrl>,
+    /// The client authenticates by the certificate of its connection (RFC 8705 §2). The listener
+    /// must have `tls.clientCertificate`.
+    pub tls_client_auth: Option<TlsClientAuth>,
     /// The client exchanges the JWT of a user for a token with the same owner, as in plgd.
     pub jwt_private_key: Option<JwtPrivateKey>,
     /// Whether tokens that are issued for the JWT of a user (`jwtPrivateKey`) expire with that JWT
@@ -212,12 +215,48 @@ pub(in crate::config) struct Client {
     /// the user whose JWT it sends.
     #[serde(default)]
     pub allow_introspection: bool,
+    /// Whether the client's access tokens are bound to its certificate (`cnf.x5t#S256`, RFC 8705
+    /// §3). A token request over a connection without a client certificate is refused.
+    #[serde(default)]
+    pub certificate_bound_access_tokens: bool,
+    /// Whether the client's access tokens are bound to a key by DPoP (`cnf.jkt`, RFC 9449). A token
+    /// request without a proof is refused. Without this key, a client gets a bound token if it
+    /// sends a proof.
+    #[serde(default)]
+    pub dpop_bound_access_tokens: bool,
     /// Whether the client is refused as if it did not exist.
     #[serde(default)]
     pub disabled: bool,
     /// From this time on, the client is refused and its tokens are revoked. No token of it lasts
     /// longer.
     pub expires_at: Option<Timestamp>,
+}
+
+/// The certificate of a client: exactly one of these keys.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct TlsClientAuth {
+    /// The subject of the certificate in the form of RFC 4514, such as `CN=gateway,O=Example,C=DE`.
+    /// An authority of `tls.clientCaFile` must have issued the certificate. The same holds for the
+    /// names below.
+    #[serde(rename = "subjectDN")]
+    pub subject_dn: Option<String>,
+    /// A DNS name in the certificate. Wildcards have no effect.
+    #[serde(rename = "sanDNS")]
+    pub san_dns: Option<String>,
+    /// A URI in the certificate, such as a SPIFFE ID.
+    #[serde(rename = "sanURI")]
+    pub san_uri: Option<String>,
+    /// An IP address in the certificate.
+    #[serde(rename = "sanIP")]
+    pub san_ip: Option<String>,
+    /// An email address in the certificate.
+    pub san_email: Option<String>,
+    /// `true`: the certificate is self-signed, and its key is in the client's `jwksFile` or
+    /// `jwksUri` (`self_signed_tls_client_auth`). The listener must have `tls.selfSignedClients`. A
+    /// JWK with `x5c` or `x5t#S256` stands for that certificate only.
+    #[serde(default)]
+    pub self_signed: bool,
 }
 
 /// An exchange of JWTs for tokens.

@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: the texts that they start from.
 
 mod accepted;
+mod certificates;
 mod contradictions;
 mod decisions;
 mod outbound;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::body::WholeBody;
 use super::error::token_error_answer;
-use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, address, line, shown};
+use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, line, shown};
 use crate::issuer::{Attempt, Introspected, Issuer};
 
 const NOT_ALLOWED: &str = "the token was issued to another client and not for this one, which has \
@@ -25,7 +25,7 @@ pub(super) async fn introspect(
 ) -> Response {
     let introspection = issuer.introspection();
     let attempt = introspection
-        .answer(&headers, query.as_deref(), &body, address(&peer))
+        .answer(&headers, query.as_deref(), &body, &peer.connection)
         .await;
     record(&attempt, &peer);
     let members = match attempt.result {

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::endpoints::{JSON, NO_STORE, line, plain_error_answer};
 use crate::issuer::Issuer;
+use crate::issuer::metadata::RequestedCertificates;
 
 /// Verifiers see a new key soon, and do not fetch the keys for every token.
 const FIVE_MINUTES: (HeaderName, HeaderValue) = (
@@ -64,6 +65,9 @@ pub(super) async fn jwks(State(issuer): State<Arc<Issuer>>) -> Response {
 }
 
 /// `GET /.well-known/openid-configuration` and `/.well-known/oauth-authorization-server`
-pub(super) async fn metadata(State(issuer): State<Arc<Issuer>>) -> Response {
-    ([JSON, FIVE_MINUTES], line(issuer.metadata().to_string())).into_response()
+pub(super) async fn metadata(
+    State((issuer, certificates)): State<(Arc<Issuer>, RequestedCertificates)>,
+) -> Response {
+    let document = issuer.metadata(certificates).to_string();
+    ([JSON, FIVE_MINUTES], line(document)).into_response()
 }

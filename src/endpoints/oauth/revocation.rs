@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::body::WholeBody;
 use super::error::token_error_answer;
-use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, address, as_plain_error, line, shown};
+use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, as_plain_error, line, shown};
 use crate::issuer::{Attempt, Issuer};
 
 /// Verifiers fetch the list every few seconds.
@@ -26,7 +26,7 @@ pub(super) async fn revoke(
 ) -> Response {
     let revocation = issuer.revocation();
     let attempt = revocation
-        .answer(&headers, query.as_deref(), &body, address(&peer))
+        .answer(&headers, query.as_deref(), &body, &peer.connection)
         .await;
     record(&attempt, &peer);
     match attempt.result {

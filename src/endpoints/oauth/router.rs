@@ -19,7 +19,8 @@ use crate::endpoints::plgd::{self, TokensApi, VerifyCaller};
 use crate::endpoints::{in_form_of_path, method_not_allowed, not_found};
 use crate::issuer::metadata::{
     AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH,
-    OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
+    OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH, REVOKE_PATH, RequestedCertificates, TOKEN_PATH,
+    TOKENS_PATH,
 };
 use crate::issuer::{Issuer, ProfilePolicy};
 
@@ -34,19 +35,21 @@ pub enum Placement {
     OwnListener,
 }
 
-/// The issuer's endpoints: exactly [`issuer_paths`]. `callers` authenticates the callers of plgd's
-/// tokens API.
+/// The issuer's endpoints: exactly [`issuer_paths`]. The listener requests these `certificates` of
+/// its clients. `callers` authenticates the callers of plgd's tokens API.
 #[expect(clippy::needless_pass_by_value, reason = "the router keeps them")]
 pub fn issuer_router(
     issuer: Arc<Issuer>,
     at: Placement,
+    certificates: RequestedCertificates,
     observer: Observer,
     callers: VerifyCaller,
 ) -> Router {
     // The paths are literal: the issuer's URL may have what axum 0.7 took for a capture.
     let mut router = Router::new().without_v07_checks();
     for (path, endpoint) in endpoints(issuer.base_path(), issuer.profile(), at) {
-        router = router.route(&path, endpoint.route(&issuer, &observer, &callers));
+        let route = endpoint.route(&issuer, certificates, &observer, &callers);
+        router = router.route(&path, route);
     }
     let forms = error_forms(issuer.base_path(), issuer.profile(), at);
     router
@@ -99,6 +102,7 @@ impl Endpoint {
     fn route(
         self,
         issuer: &Arc<Issuer>,
+        certificates: RequestedCertificates,
         observer: &Observer,
         callers: &VerifyCaller,
     ) -> MethodRouter {
@@ -132,7 +136,7 @@ impl Endpoint {
             Self::Revoke => post(revoke).layer(limit).with_state(state),
             Self::Revocations => get(revocations).with_state(state),
             Self::Jwks => get(jwks).with_state(state),
-            Self::Metadata => get(metadata).with_state(state),
+            Self::Metadata => get(metadata).with_state((state, certificates)),
         };
         route.fallback(method_not_allowed)
     }

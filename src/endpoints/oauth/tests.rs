@@ -23,6 +23,7 @@ use super::*;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::scope::ScopeSet;
 use crate::endpoints::plgd::{self, VerifyCaller};
+use crate::issuer::metadata::RequestedCertificates;
 use crate::issuer::tests::{URL, client, config, open};
 use crate::issuer::{Client, Config, Issuer, TokenError};
 
@@ -84,6 +85,7 @@ fn router(issuer: &Arc<Issuer>) -> Router {
     issuer_router(
         Arc::clone(issuer),
         Placement::BasePath,
+        RequestedCertificates::default(),
         Arc::new(|_| {}),
         no_callers(),
     )

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 
 use super::body::body_error;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::printable::excerpt;
 use crate::domain::secret::ExposeSecret;
-use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, address, line, plain_error_answer, shown};
+use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, line, plain_error_answer, shown};
 use crate::issuer::{
     Attempt, Issuer, ProfilePolicy, Refused, TokenError, TokenRequest, TokenResponse,
 };
@@ -49,7 +49,7 @@ pub(in crate::endpoints) struct TokenEndpoint {
 pub(super) async fn token(
     State(endpoint): State<TokenEndpoint>,
     peer: Peer,
-    RawQuery(query): RawQuery,
+    uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -57,24 +57,27 @@ pub(super) async fn token(
         Ok(body) => body,
         Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
-    let request = TokenRequest::parse_in(&endpoint.profile, &headers, query.as_deref(), &body);
-    match endpoint.issue(&request, &headers, &body, &peer).await {
+    let request = TokenRequest::parse_in(&endpoint.profile, &headers, uri.query(), &body);
+    let at = (uri.path(), &peer);
+    match endpoint.issue(&request, &headers, &body, at).await {
         Ok(response) => endpoint.answer(&response),
         Err(error) => (endpoint.error_answer)(error),
     }
 }
 
 impl TokenEndpoint {
-    /// Answers a request that was parsed from `headers` and `body`.
+    /// Answers a request for this path that was parsed from `headers` and `body`.
     pub(in crate::endpoints) async fn issue(
         &self,
         request: &Result<TokenRequest, TokenError>,
         headers: &HeaderMap,
         body: &[u8],
-        peer: &Peer,
+        (path, peer): (&str, &Peer),
     ) -> Result<TokenResponse, TokenError> {
         let tokens = self.issuer.tokens();
-        let attempt = tokens.answer(request, headers, body, address(peer)).await;
+        let attempt = tokens
+            .answer(request, headers, body, (path, &peer.connection))
+            .await;
         let Attempt {
             client,
             result,
@@ -156,7 +159,7 @@ impl TokenEndpoint {
         let scope = Some(response.scope.to_string());
         let body = Body {
             access_token: response.access_token.expose_secret(),
-            token_type: "Bearer",
+            token_type: response.token_type,
             // plgd's clients take zero for endless.
             expires_in: expires_in.filter(|left| *left > 0 || !self.profile.endless),
             scope: scope.filter(|scope| !scope.is_empty() || self.profile.empty_scope),

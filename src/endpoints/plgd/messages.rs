@@ -125,7 +125,7 @@ pub(super) fn token(record: &TokenRecord) -> Value {
 pub(super) fn created(response: &TokenResponse) -> Value {
     json!({
         "accessToken": response.access_token.expose_secret(),
-        "tokenType": "Bearer",
+        "tokenType": response.token_type,
         "expiresIn": response.expires_in.map_or(0, |it| it.as_secs()).to_string(),
         "scope": response.scope.iter().collect::<Vec<_>>(),
     })

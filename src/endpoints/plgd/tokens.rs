@@ -5,7 +5,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::caller::{Caller, UnknownCaller, VerifyCaller};
 use super::list::{PAGE, entries};
@@ -51,6 +51,7 @@ async fn no_such_method() -> Response {
 async fn create(
     State(api): State<TokensApi>,
     peer: Peer,
+    uri: Uri,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -59,7 +60,8 @@ async fn create(
         Err(rejection) => return api.tokens.refuse_body(rejection.status(), &peer),
     };
     let request = TokenRequest::parse_protojson(&headers, &body);
-    match api.tokens.issue(&request, &headers, &body, &peer).await {
+    let at = (uri.path(), &peer);
+    match api.tokens.issue(&request, &headers, &body, at).await {
         Ok(response) => message_answer(&headers, messages::created(&response)),
         Err(error) => issue_error_answer(error),
     }

@@ -1,4 +1,5 @@
-//! The faults of assertions, for the audit log: the client's answer does not say them.
+//! The faults of assertions and certificates, for the audit log: the client's answer does not say
+//! them.
 
 use crate::domain::reason::Reason;
 use crate::jose::verify::InvalidJws;
@@ -76,6 +77,23 @@ pub enum AssertionFault {
     NoOwner,
     #[error("the claims to copy of the exchanged token are too large")]
     CopiedClaims,
+}
+
+/// Why the certificate of a connection does not authenticate a client. The texts are constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    #[error("the client is disabled or has expired")]
+    UnusableClient,
+    #[error("the connection has no client certificate")]
+    Missing,
+    #[error("the client does not authenticate by a certificate")]
+    OtherMethod,
+    #[error("the client certificate is self-signed: no authority vouches for its name")]
+    SelfSigned,
+    #[error("the client certificate does not have the registered name")]
+    Name,
+    #[error("the client certificate is none of the client's: its key is not in the client's JWKS")]
+    Key,
 }
 
 impl From<InvalidJws> for AssertionFault {

@@ -1,11 +1,12 @@
 //! Client authentication: presented credentials → [`AuthenticatedClient`].
 //!
-//! A client authenticates by a secret ([`secrets`]), by its own JWT ([`assertion`], RFC 7523), or
-//! by the JWT of a trusted authority's user ([`exchange`], as plgd does), and only by the
-//! registered method. An unknown client, a wrong secret, a disabled and an expired client get the
-//! same answer.
+//! A client authenticates by a secret ([`secrets`]), by its own JWT ([`assertion`], RFC 7523), by
+//! the certificate of its connection ([`certificate`], RFC 8705), or by the JWT of a trusted
+//! authority's user ([`exchange`], as plgd does), and only by the registered method. An unknown
+//! client, a wrong secret, a disabled and an expired client get the same answer.
 
 mod assertion;
+mod certificate;
 pub(super) mod client_keys;
 mod decoy;
 pub(super) mod exchange;
@@ -16,7 +17,6 @@ mod secrets;
 mod slow_hash;
 mod used_secrets;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -30,6 +30,7 @@ use super::error::TokenError;
 use super::metadata::TOKEN_PATH;
 use super::profile::ProfilePolicy;
 use super::token::request::{Credentials, PresentedAssertion};
+use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::ExposeSecret;
 use crate::jose::verify::Jws;
@@ -131,26 +132,33 @@ impl ClientAuth {
         self.secrets.write_all_used(&*self.store, now).await
     }
 
-    /// Authenticates a client at an address.
+    /// Authenticates a client of a connection.
     ///
     /// # Errors
-    /// [`TokenError::InvalidClient`] or [`TokenError::InvalidAssertion`], which look the same to
-    /// the client; [`TokenError::TooManyFailures`] before any check; [`TokenError::Busy`],
+    /// [`TokenError::InvalidClient`], [`TokenError::InvalidAssertion`] or
+    /// [`TokenError::InvalidCertificate`], which look the same to the client;
+    /// [`TokenError::TooManyFailures`] before any check; [`TokenError::Busy`],
     /// [`TokenError::ClientKeysUnavailable`] or [`TokenError::StoreUnavailable`] if the check is
     /// impossible now.
     pub(super) async fn authenticate(
         &self,
         clients: &Clients,
         credentials: Option<&Credentials>,
-        from: Option<IpAddr>,
+        from: &ClientConnection,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
         match credentials {
             None => Err(TokenError::InvalidClient { basic: false }),
             Some(Credentials::Secret(credentials)) => {
+                if let Some(client) = certificate::named(clients, credentials) {
+                    let certificate = from.certificate.as_deref();
+                    return self
+                        .authenticate_by_certificate(client, certificate, now)
+                        .await;
+                }
                 let client = self
                     .secrets
-                    .authenticate(clients, credentials, from, now)
+                    .authenticate(clients, credentials, from.address, now)
                     .await?;
                 Ok(AuthenticatedClient {
                     client,
@@ -188,7 +196,9 @@ impl ClientAuth {
             return Err(AssertionFault::UnusableClient.into());
         }
         let exchanged = match &client.authentication {
-            Authentication::Secret => return Err(AssertionFault::OtherMethod.into()),
+            Authentication::Secret
+            | Authentication::TlsClientAuth(_)
+            | Authentication::SelfSignedTls(_) => return Err(AssertionFault::OtherMethod.into()),
             Authentication::PrivateKeyJwt(keys) => {
                 if !presented.named.is_empty() && !presented.named.contains(&client.id) {
                     return Err(AssertionFault::OtherClient.into());

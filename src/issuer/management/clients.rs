@@ -78,7 +78,7 @@ impl ClientAdmin {
         if self.clients.configured(&client_id).is_some() {
             return Err(taken);
         }
-        let (secret, stored) = if new.metadata.has_keys_only() {
+        let (secret, stored) = if new.metadata.has_no_secret() {
             (None, None)
         } else {
             let (secret, stored) = secrets::make(new.client_secret, &[], now, None).await?;
@@ -189,7 +189,7 @@ impl ClientAdmin {
                 .map_err(ManagementError::Invalid)?;
             self.check_claims(&new)?;
             // Its secrets must stay invalid, even when the keys are removed later.
-            let secrets = if new.has_keys_only() {
+            let secrets = if new.has_no_secret() {
                 SecretsOf::Deleted
             } else {
                 SecretsOf::Kept

@@ -71,9 +71,9 @@ impl ClientAdmin {
         let others_end_at = request.others_end_at(now);
         for _ in 0..TRIES {
             let mut client = self.stored_client(client_id).await?;
-            if ClientMetadata::stored(&client.document).is_some_and(|it| it.has_keys_only()) {
+            if ClientMetadata::stored(&client.document).is_some_and(|it| it.has_no_secret()) {
                 return Err(ManagementError::Conflict(
-                    "a client of `private_key_jwt` has no secret",
+                    "a client of `private_key_jwt` or with a certificate has no secret",
                 ));
             }
             if client.secrets.len() >= MAX_SECRETS {

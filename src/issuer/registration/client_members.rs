@@ -3,9 +3,12 @@
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::certificate_members::{
+    SAN_DNS, SAN_EMAIL, SAN_IP, SAN_URI, SUBJECT_DN, certificate_name,
+};
 use super::foreign;
 use super::members::{MAX_ITEMS, MAX_TEXT, Members, YEAR};
-use super::metadata::AuthMethod;
+use super::metadata::{AuthMethod, ClientMetadata};
 use crate::domain::name::{is_audience, is_claim_name};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -226,33 +229,77 @@ impl Members<'_> {
         Some(uri)
     }
 
-    /// The method, which must fit the keys.
+    /// The members that name the certificate, in otherwise empty metadata.
+    pub(super) fn certificate_names(&mut self) -> ClientMetadata {
+        let named = ClientMetadata {
+            tls_client_auth_subject_dn: self.text_or_empty(SUBJECT_DN, 1024),
+            tls_client_auth_san_dns: self.text_or_empty(SAN_DNS, MAX_TEXT),
+            tls_client_auth_san_uri: self.text_or_empty(SAN_URI, 1024),
+            tls_client_auth_san_ip: self.text_or_empty(SAN_IP, 64),
+            tls_client_auth_san_email: self.text_or_empty(SAN_EMAIL, MAX_TEXT),
+            ..ClientMetadata::default()
+        };
+        for (place, (member, text)) in named.certificate_names().enumerate() {
+            if let Err(problem) = certificate_name(member, text) {
+                self.problem(member, problem);
+            } else if place > 0 {
+                self.problem(
+                    member,
+                    "a client has one `tls_client_auth_` member (RFC 8705 §2.1)",
+                );
+            }
+        }
+        named
+    }
+
+    /// The method, which must fit the keys and the names of a certificate.
     pub(super) fn auth_method(
         &mut self,
         jwks: Option<&Value>,
         jwks_uri: Option<&str>,
+        named: &ClientMetadata,
     ) -> Option<AuthMethod> {
         const NAME: &str = "token_endpoint_auth_method";
+        let member = named.certificate_names().next().map(|(member, _)| member);
         let has_keys = jwks.is_some() || jwks_uri.is_some();
         if jwks.is_some() && jwks_uri.is_some() {
             let problem = "a client has either `jwks` or `jwks_uri` (RFC 7591 §2)";
             self.problem("jwks_uri", problem);
         }
-        let text = self.text_or_empty(NAME, MAX_TEXT)?;
-        let method = AuthMethod::parse(&text);
+        let text = self.text_or_empty(NAME, MAX_TEXT);
+        let method = text.as_deref().map(AuthMethod::parse);
+        if let Some(member) = member
+            && (has_keys || !matches!(method, None | Some(Some(AuthMethod::TlsClientAuth))))
+        {
+            let problem = "it is for `tls_client_auth`, without `jwks` and `jwks_uri`";
+            self.problem(member, problem);
+        }
+        let (text, method) = (text?, method?);
         match method {
+            Some(AuthMethod::TlsClientAuth) if member.is_none() => {
+                let problem = "`tls_client_auth` needs the name of the client's certificate: one \
+                               of `tls_client_auth_subject_dn`, `tls_client_auth_san_dns`, \
+                               `tls_client_auth_san_uri`, `tls_client_auth_san_ip` and \
+                               `tls_client_auth_san_email`";
+                self.problem(NAME, problem);
+            }
+            Some(AuthMethod::SelfSignedTlsClientAuth) if !has_keys => {
+                let problem = "`self_signed_tls_client_auth` needs `jwks` or `jwks_uri`";
+                self.problem(NAME, problem);
+            }
             Some(AuthMethod::PrivateKeyJwt) if !has_keys => {
                 self.problem(NAME, "`private_key_jwt` needs `jwks` or `jwks_uri`");
             }
             Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost) if has_keys => {
-                let problem = "a client with keys uses them: it must be `private_key_jwt`";
+                let problem = "a client with keys uses them: it must be `private_key_jwt` or \
+                               `self_signed_tls_client_auth`";
                 self.problem(NAME, problem);
             }
             Some(_) => {}
             None => {
                 let problem = format!(
-                    "it must be `client_secret_basic`, `client_secret_post` or \
-                     `private_key_jwt`{}",
+                    "it must be `client_secret_basic`, `client_secret_post`, `private_key_jwt`, \
+                     `tls_client_auth` or `self_signed_tls_client_auth`{}",
                     foreign::why_no_method(&text)
                 );
                 self.problem(NAME, problem);

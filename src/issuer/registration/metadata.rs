@@ -1,22 +1,16 @@
 //! The one shape of a client's metadata: as a request says it, the store keeps it, an answer shows
 //! it and the API description describes it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use crate::domain::clock::{UnixTime, rfc3339};
-use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{ExposeSecret, LineEnd};
-use crate::issuer::client::{Authentication, Client, ClientKeys, ExpectedSecret, KeyPlace, Secret};
-use crate::issuer::client_secret::{self, Stored};
+use crate::issuer::client::{Authentication, Client, ClientKeys, KeyPlace};
 use crate::issuer::token_format::{AudienceSettings, ByAudience};
-use crate::jose::key_set::KeySet;
-use crate::store::{StoreError, StoredClient, StoredSecret};
+use crate::store::StoreError;
 
 /// The members of RFC 7591 §2, and a few of ours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -77,7 +71,9 @@ pub struct ClientMetadata {
     #[serde(default)]
     #[schema(required)]
     pub allow_introspection: bool,
-    /// `private_key_jwt` for a client with keys, which then has no secret.
+    /// `private_key_jwt` for a client with keys, `tls_client_auth` for one with the name of a
+    /// certificate, and `self_signed_tls_client_auth` for one with the keys of self-signed
+    /// certificates. These have no secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_method: Option<AuthMethod>,
     /// Its public keys (RFC 7517 §5).
@@ -88,6 +84,42 @@ pub struct ClientMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
     pub jwks_uri: Option<String>,
+    /// `tls_client_auth`: the subject of its certificate in the form of RFC 4514, such as
+    /// `CN=gateway,O=Example`. Exactly one of the five `tls_client_auth_` members is needed (RFC
+    /// 8705 §2.1.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        example = "CN=gateway,O=Example,C=DE"
+    )]
+    pub tls_client_auth_subject_dn: Option<String>,
+    /// `tls_client_auth`: a DNS name of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub tls_client_auth_san_dns: Option<String>,
+    /// `tls_client_auth`: a URI of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 1024)]
+    pub tls_client_auth_san_uri: Option<String>,
+    /// `tls_client_auth`: an IP address of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64)]
+    pub tls_client_auth_san_ip: Option<String>,
+    /// `tls_client_auth`: an email address of its certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub tls_client_auth_san_email: Option<String>,
+    /// Whether its access tokens are bound to its certificate (RFC 8705 §3.4). A token request
+    /// without a certificate is refused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub tls_client_certificate_bound_access_tokens: bool,
+    /// Whether its access tokens are bound to a key by DPoP (RFC 9449 §5.2). A token request
+    /// without a proof is refused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub dpop_bound_access_tokens: bool,
     /// Whether it is refused. Its tokens end when this becomes true.
     #[serde(default)]
     #[schema(required)]
@@ -125,6 +157,10 @@ pub enum AuthMethod {
     ClientSecretBasic,
     ClientSecretPost,
     PrivateKeyJwt,
+    /// A certificate of an authority of the listener (RFC 8705 §2.1).
+    TlsClientAuth,
+    /// A self-signed certificate (RFC 8705 §2.2).
+    SelfSignedTlsClientAuth,
     /// The client exchanges the JWT of another issuer. Only the configuration can say so.
     JwtPrivateKey,
 }
@@ -136,9 +172,16 @@ impl AuthMethod {
             "client_secret_basic" => Some(Self::ClientSecretBasic),
             "client_secret_post" => Some(Self::ClientSecretPost),
             "private_key_jwt" => Some(Self::PrivateKeyJwt),
+            "tls_client_auth" => Some(Self::TlsClientAuth),
+            "self_signed_tls_client_auth" => Some(Self::SelfSignedTlsClientAuth),
             _ => None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn lifetime_schema() -> Schema {
@@ -162,22 +205,27 @@ pub(in crate::issuer) fn seconds_schema(description: &str) -> Schema {
 }
 
 impl ClientMetadata {
-    /// The method, as registered or as the keys imply it.
+    /// The method, as registered or as the keys and names imply it.
     #[must_use]
     pub fn auth_method(&self) -> AuthMethod {
         let has_keys = self.jwks.is_some() || self.jwks_uri.is_some();
         let implied = if has_keys {
             AuthMethod::PrivateKeyJwt
+        } else if self.certificate_names().next().is_some() {
+            AuthMethod::TlsClientAuth
         } else {
             AuthMethod::ClientSecretBasic
         };
         self.token_endpoint_auth_method.unwrap_or(implied)
     }
 
-    /// Whether it authenticates itself by its keys only: then it has no secret.
+    /// Whether it authenticates itself by a key or a certificate only: then it has no secret.
     #[must_use]
-    pub fn has_keys_only(&self) -> bool {
-        self.auth_method() == AuthMethod::PrivateKeyJwt
+    pub fn has_no_secret(&self) -> bool {
+        let method = self.auth_method();
+        method == AuthMethod::PrivateKeyJwt
+            || method == AuthMethod::TlsClientAuth
+            || method == AuthMethod::SelfSignedTlsClientAuth
     }
 
     /// Sets `scope` and `scopes`.
@@ -236,8 +284,16 @@ impl ClientMetadata {
                 (AuthMethod::PrivateKeyJwt, Some(uri.to_string()))
             }
             Authentication::PrivateKeyJwt(_) => (AuthMethod::PrivateKeyJwt, None),
+            Authentication::TlsClientAuth(_) => (AuthMethod::TlsClientAuth, None),
+            Authentication::SelfSignedTls(ClientKeys::At(KeyPlace::Uri(uri))) => {
+                (AuthMethod::SelfSignedTlsClientAuth, Some(uri.to_string()))
+            }
+            Authentication::SelfSignedTls(_) => (AuthMethod::SelfSignedTlsClientAuth, None),
         };
+        let bound = client.bound_access_tokens;
         let metadata = Self {
+            tls_client_certificate_bound_access_tokens: bound.to_certificate,
+            dpop_bound_access_tokens: bound.to_dpop_key,
             token_endpoint_auth_method: Some(method),
             jwks_uri,
             client_name: client.name.clone(),
@@ -255,6 +311,10 @@ impl ClientMetadata {
             expiry: client.expires_at,
             ..Self::default()
         };
+        let metadata = match &client.authentication {
+            Authentication::TlsClientAuth(name) => metadata.with_certificate(name),
+            _ => metadata,
+        };
         metadata.with_scopes(&client.allowed_scopes)
     }
 }
@@ -271,71 +331,3 @@ struct Document {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     kept: Map<String, Value>,
 }
-
-/// A stored client, as the token endpoint uses it. `None`: a part cannot be read, and the client
-/// is refused.
-#[must_use]
-pub fn client(stored: &StoredClient) -> Option<Client> {
-    let metadata = ClientMetadata::stored(&stored.document)?;
-    let authentication = authentication(&metadata)?;
-    let grants = metadata
-        .grant_types
-        .iter()
-        .map(|name| GrantType::parse(name));
-    Some(Client {
-        id: stored.client_id.clone(),
-        name: metadata.client_name,
-        authentication,
-        secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
-        owner: metadata.owner,
-        owner_issuer: None,
-        access_token_lifetime: metadata.access_token_lifetime.map(Duration::from_secs),
-        allowed_grant_types: grants.collect::<Option<_>>()?,
-        allowed_audiences: metadata.audience,
-        audience_settings: Some(metadata.audience_settings)
-            .filter(|settings| settings.values().all(AudienceSettings::is_usable))?,
-        allowed_scopes: ScopeSet::parse(&metadata.scope).ok()?,
-        insert_token_claims: metadata.claims,
-        allow_introspection: metadata.allow_introspection,
-        disabled: metadata.disabled,
-        expires_at: metadata.expiry,
-    })
-}
-
-/// `None`: keys that cannot be read, keys in two places, or none where there must be some.
-fn authentication(metadata: &ClientMetadata) -> Option<Authentication> {
-    let keys = match (&metadata.jwks, &metadata.jwks_uri) {
-        (None, None) => None,
-        (Some(jwks), None) => Some(ClientKeys::Inline(
-            KeySet::parse(jwks.to_string().as_bytes()).ok()?,
-        )),
-        (None, Some(uri)) => Some(ClientKeys::At(KeyPlace::parse_uri(uri)?)),
-        // RFC 7591 §2: never both.
-        (Some(_), Some(_)) => return None,
-    };
-    match (metadata.token_endpoint_auth_method, keys) {
-        (None | Some(AuthMethod::PrivateKeyJwt), Some(keys)) => {
-            Some(Authentication::PrivateKeyJwt(keys))
-        }
-        (None, None) | (Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost), _) => {
-            Some(Authentication::Secret)
-        }
-        _ => None,
-    }
-}
-
-fn secret(stored: &StoredSecret) -> Option<Secret> {
-    let expected = match client_secret::parse(stored.hash.expose_secret())? {
-        Stored::Sha256(digest) => ExpectedSecret::Sha256(digest),
-        Stored::Argon2(salt, digest) => ExpectedSecret::Argon2(salt, digest),
-    };
-    Some(Secret {
-        id: Some(stored.secret_id.clone()),
-        expected,
-        expires_at: stored.expires_at,
-        line_end: LineEnd::None,
-    })
-}
-
-#[cfg(test)]
-mod tests;

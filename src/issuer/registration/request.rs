@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use utoipa::ToSchema;
 
+use super::certificate_members::{
+    SAN_DNS, SAN_EMAIL, SAN_IP, SAN_URI, SUBJECT_DN, TO_CERTIFICATE, TO_DPOP_KEY,
+};
 use super::members::{FieldProblem, MAX_TEXT, Members, READ_ONLY};
 use super::metadata::{ClientMetadata, ClientType};
 use super::{audience_settings, foreign};
@@ -13,7 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
 /// The members of a request that have an effect. `foreign` reads further ones.
-pub const MEMBERS: [&str; 20] = [
+pub const MEMBERS: [&str; 27] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -33,6 +36,13 @@ pub const MEMBERS: [&str; 20] = [
     "token_endpoint_auth_method",
     "jwks",
     "jwks_uri",
+    SUBJECT_DN,
+    SAN_DNS,
+    SAN_URI,
+    SAN_IP,
+    SAN_EMAIL,
+    TO_CERTIFICATE,
+    TO_DPOP_KEY,
     "limits",
 ];
 
@@ -118,10 +128,10 @@ pub(in crate::issuer) fn read_new(
         );
     }
     let client_secret = members.secret();
-    if metadata.has_keys_only() && client_secret.is_some() {
+    if metadata.has_no_secret() && client_secret.is_some() {
         members.problem(
             "client_secret",
-            "a client of `private_key_jwt` has no secret",
+            "a client of `private_key_jwt` or with a certificate has no secret",
         );
     }
     members.end()?;
@@ -322,6 +332,8 @@ fn metadata(
     let (jwks, jwks_uri) = (members.jwks(), members.jwks_uri());
     let access_token_lifetime = members.lifetime();
     let scopes = members.scope();
+    let named = members.certificate_names();
+    let method = members.auth_method(jwks.as_ref(), jwks_uri.as_deref(), &named);
     let metadata = ClientMetadata {
         client_type: ClientType::Confidential,
         client_name: members.text_or_empty("client_name", MAX_TEXT),
@@ -335,12 +347,14 @@ fn metadata(
         allow_introspection: members.flag("allow_introspection"),
         disabled: members.flag("disabled"),
         expiry: members.time_to_come("expiry", now, registered_expiry),
-        token_endpoint_auth_method: members.auth_method(jwks.as_ref(), jwks_uri.as_deref()),
+        token_endpoint_auth_method: method,
+        tls_client_certificate_bound_access_tokens: members.flag(TO_CERTIFICATE),
+        dpop_bound_access_tokens: members.flag(TO_DPOP_KEY),
         jwks,
         jwks_uri,
         longest_token_lifetime: access_token_lifetime,
         kept,
-        ..ClientMetadata::default()
+        ..named
     }
     .with_scopes(&scopes);
     let audience: usize = metadata.audience.iter().map(String::len).sum();

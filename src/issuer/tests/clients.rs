@@ -157,7 +157,7 @@ async fn the_authenticated_client_is_named_in_every_reading_of_its_id() {
 async fn attempt(issuer: &Issuer, request: TokenRequest) -> Attempt<TokenResponse> {
     issuer
         .tokens()
-        .answer(&Ok(request), &HeaderMap::new(), b"", None)
+        .answer(&Ok(request), &HeaderMap::new(), b"", ("", &None.into()))
         .await
 }
 

@@ -140,7 +140,7 @@ async fn metadata_names_exactly_what_works() {
         "private_key_jwt"
     ]);
     assert_eq!(
-        issuer().await.metadata(),
+        issuer().await.metadata(RequestedCertificates::default()),
         json!({
             "issuer": URL,
             "authorization_endpoint": "https://issuer.example/m2m/oauth/authorize",
@@ -156,6 +156,7 @@ async fn metadata_names_exactly_what_works() {
             "grant_types_supported": ["client_credentials", "refresh_token"],
             "token_endpoint_auth_methods_supported": auth_methods,
             "token_endpoint_auth_signing_alg_values_supported": every_algorithm,
+            "dpop_signing_alg_values_supported": every_algorithm,
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],

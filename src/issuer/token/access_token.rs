@@ -123,6 +123,9 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     if let Some(device) = exchanged.and_then(|jwt| jwt.claim(&policy.device_id_claim)) {
         set(&policy.device_id_claim, device.into());
     }
+    if let Some(keys) = granted.confirmation().claim() {
+        set("cnf", keys);
+    }
     if let Some(mark) = record.after_end {
         set(AFTER_END, mark.to_string().into());
     }

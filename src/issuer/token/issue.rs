@@ -44,6 +44,7 @@ pub(in crate::issuer) async fn issue(
     let refresh_token = store(granted, &signed.record, state, now).await?;
     Ok(TokenResponse {
         access_token: signed.access_token,
+        token_type: granted.confirmation().token_type(),
         expires_in: granted.expires_at().map(|end| now.until(end)),
         scope: granted.scope().clone(),
         jti: signed.record.jti,

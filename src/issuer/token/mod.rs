@@ -6,23 +6,26 @@
 //! kept (`Granted`), [`issue`] signs and stores that, and the result is a [`TokenResponse`].
 
 pub(super) mod access_token;
+mod confirmation;
 pub(super) mod grants;
 mod issue;
 mod quota;
 pub(super) mod request;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
+use self::confirmation::Confirmation;
 use self::request::TokenRequest;
 use super::authenticator::Authenticator;
 use super::client_auth::AuthenticatedClient;
 use super::error::TokenError;
+use super::metadata::TOKEN_PATH;
 use super::refused::{Attempt, Refusals};
 use super::state::State;
+use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::UnixTime;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
@@ -35,13 +38,14 @@ pub struct TokenService {
 }
 
 impl TokenService {
-    /// Answers a request that was parsed from `headers` and `body`. Signs on the calling thread.
+    /// Answers a request for this path that was parsed from `headers` and `body`. Signs on the
+    /// calling thread.
     pub async fn answer(
         &self,
         request: &Result<TokenRequest, TokenError>,
         headers: &HeaderMap,
         body: &[u8],
-        from: Option<IpAddr>,
+        (path, from): (&str, &ClientConnection),
     ) -> Attempt<TokenResponse> {
         let now = self.state.clock.now();
         let request = match request {
@@ -51,7 +55,7 @@ impl TokenService {
         let (client, result) = match self.authenticate(request, from, now).await {
             Ok(client) => (
                 Some(client.identity()),
-                self.issue(client, request, now).await,
+                self.issue(client, request, (path, from), now).await,
             ),
             Err(error) => (None, Err(error)),
         };
@@ -65,17 +69,17 @@ impl TokenService {
     pub async fn issue_to(
         &self,
         request: &TokenRequest,
-        from: Option<IpAddr>,
+        from: &ClientConnection,
     ) -> Result<TokenResponse, TokenError> {
         let now = self.state.clock.now();
         let client = self.authenticate(request, from, now).await?;
-        self.issue(client, request, now).await
+        self.issue(client, request, (TOKEN_PATH, from), now).await
     }
 
     async fn authenticate(
         &self,
         request: &TokenRequest,
-        from: Option<IpAddr>,
+        from: &ClientConnection,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
         // The credentials of another grant's client may be of a kind that is unsupported here.
@@ -91,8 +95,11 @@ impl TokenService {
         &self,
         client: AuthenticatedClient,
         request: &TokenRequest,
+        at: (&str, &ClientConnection),
         now: UnixTime,
     ) -> Result<TokenResponse, TokenError> {
+        let registration = client.registration();
+        let confirmation = Confirmation::of(registration, request, at, &self.state, now)?;
         if request.has_superseded_audience() {
             tracing::warn!(
                 client_id = client.registration().id,
@@ -100,7 +107,7 @@ impl TokenService {
                  others are ignored"
             );
         }
-        let granted = grants::grant(client, request, &self.state, now).await?;
+        let granted = grants::grant(client, request, confirmation, &self.state, now).await?;
         issue::issue(&granted, &self.state, now).await
     }
 }
@@ -113,8 +120,11 @@ impl TokenService {
         request: &TokenRequest,
         now: UnixTime,
     ) -> Result<grants::Granted, TokenError> {
-        let client = self.authenticate(request, None, now).await?;
-        grants::grant(client, request, &self.state, now).await
+        let from = ClientConnection::default();
+        let client = self.authenticate(request, &from, now).await?;
+        let (registration, at) = (client.registration(), (TOKEN_PATH, &from));
+        let confirmation = Confirmation::of(registration, request, at, &self.state, now)?;
+        grants::grant(client, request, confirmation, &self.state, now).await
     }
 
     /// The last phase.
@@ -131,6 +141,8 @@ impl TokenService {
 #[derive(Debug)]
 pub struct TokenResponse {
     pub access_token: SecretString,
+    /// `Bearer`, or `DPoP` for a token that needs a proof.
+    pub token_type: &'static str,
     /// The remaining lifetime of the access token; `None`: endless.
     pub expires_in: Option<Duration>,
     /// May be empty.

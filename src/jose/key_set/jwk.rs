@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature as aws;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::AlgorithmFamily;
 use serde_json::Value;
 
@@ -56,6 +56,8 @@ pub struct VerifyingKey {
     pub(super) kid: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) fingerprint: Fingerprint,
+    /// The thumbprint of its certificate, if the JWK has one.
+    certificate: Option<String>,
     prepared: Arc<Prepared>,
 }
 
@@ -84,6 +86,16 @@ impl VerifyingKey {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Whether this is the key of a certificate, given by the SHA-256 of its public key and its
+    /// thumbprint. A key with a certificate of its own is the key of that certificate only.
+    pub(super) fn is_of_certificate(&self, key_hash: &[u8; 32], thumbprint: &str) -> bool {
+        key_hash.starts_with(&self.fingerprint)
+            && self
+                .certificate
+                .as_ref()
+                .is_none_or(|own| own == thumbprint)
     }
 
     /// Whether the key made this signature of the message with this algorithm.
@@ -150,9 +162,22 @@ impl VerifyingKey {
             kid,
             algorithms,
             fingerprint,
+            certificate: certificate(jwk),
             prepared: Arc::new(prepared),
         })
     }
+}
+
+/// The thumbprint of a key's certificate (RFC 7517 §4.7, §4.9). An unreadable certificate has one
+/// that no certificate has.
+fn certificate(jwk: &Value) -> Option<String> {
+    if let Some(thumbprint) = stated(jwk, "x5t#S256") {
+        let thumbprint = thumbprint.as_str().unwrap_or_default();
+        return Some(thumbprint.trim_end_matches('=').to_owned());
+    }
+    let first = stated(jwk, "x5c")?.get(0).and_then(Value::as_str);
+    let der = first.and_then(|first| STANDARD.decode(first).ok());
+    Some(der.map_or(String::new(), |der| URL_SAFE_NO_PAD.encode(sha256(&der))))
 }
 
 /// A member with a value. Some authorities write `null`, an empty string or an empty list for a

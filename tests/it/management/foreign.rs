@@ -190,7 +190,7 @@ async fn unsupported_members_are_refused_with_that_reason() {
         (
             json!({ "token_endpoint_auth_method": "tls_client_auth" }),
             "token_endpoint_auth_method",
-            "not supported yet",
+            "needs the name",
         ),
         (
             json!({ "post_logout_redirect_uris": ["https://a.example"] }),

@@ -19,6 +19,7 @@ pub mod leaks;
 pub mod logs;
 pub mod net;
 pub mod network;
+pub mod proofs;
 pub mod sidecar;
 pub mod tls;
 pub mod tokens;

@@ -11,7 +11,7 @@ use crate::config::{files, raw};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
-use crate::issuer::client::{Authentication, Client, Secret};
+use crate::issuer::client::{Authentication, BoundAccessTokens, Client, Secret};
 use crate::issuer::client_secret::MIN_BYTES;
 use crate::issuer::token_format::ByAudience;
 use crate::issuer::{ProfilePolicy, RESERVED_CLAIMS, why_no_claim};
@@ -103,6 +103,10 @@ fn resolve_client(
             .ok()?,
         insert_token_claims: raw.insert_token_claims,
         allow_introspection: raw.allow_introspection,
+        bound_access_tokens: BoundAccessTokens {
+            to_certificate: raw.certificate_bound_access_tokens,
+            to_dpop_key: raw.dpop_bound_access_tokens,
+        },
         disabled: raw.disabled,
         expires_at: raw.expires_at.map(|time| time.0),
     })
@@ -177,7 +181,8 @@ fn needs_no_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Clien
 
 fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<Secret> {
     let Some(file) = &raw.secret_file else {
-        let message = "set one of `secretFile`, `jwksFile`, `jwksUri` and `jwtPrivateKey`";
+        let message = "set one of `secretFile`, `jwksFile`, `jwksUri`, `tlsClientAuth` and \
+                       `jwtPrivateKey`";
         resolver.error(path, message);
         return None;
     };

@@ -1,10 +1,13 @@
 //! The issuer and its clients.
 
 mod audiences;
+mod certificates;
 mod client_authentication;
 mod clients;
 mod signing;
 pub(super) mod users;
+
+pub(super) use certificates::check as check_certificates;
 
 use std::time::Duration;
 

@@ -39,7 +39,13 @@ async fn each_request_is_recorded_once_without_secrets() {
     let outcomes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&outcomes);
     let observer: Observer = Arc::new(move |outcome| seen.lock().unwrap().push(outcome.clone()));
-    let router = issuer_router(issuer().await, Placement::BasePath, observer, no_callers());
+    let router = issuer_router(
+        issuer().await,
+        Placement::BasePath,
+        RequestedCertificates::default(),
+        observer,
+        no_callers(),
+    );
     let token_request = |authorization: String, body: &'static str| {
         let request = Request::post("/m2m/oauth/token").header(CONTENT_TYPE, FORM);
         request

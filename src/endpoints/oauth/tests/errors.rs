@@ -1,6 +1,7 @@
 //! The errors of the endpoints.
 
 use super::*;
+use crate::jose::dpop::InvalidProof;
 
 #[tokio::test]
 async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
@@ -275,7 +276,12 @@ async fn descriptions_keep_to_the_characters_of_rfc_6749() {
         TokenError::TooLarge,
         TokenError::ContentCoding,
         TokenError::UnsupportedGrantType,
-        TokenError::BoundToken("the header DPoP"),
+        TokenError::BoundToken("the parameter req_cnf"),
+        TokenError::NoCertificate,
+        TokenError::NoProof,
+        TokenError::InvalidProof(InvalidProof::Target),
+        TokenError::ProofReused,
+        TokenError::TooManyProofs,
         TokenError::InQuery("scope"),
         TokenError::NoTarget,
     ] {

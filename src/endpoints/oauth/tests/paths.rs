@@ -8,14 +8,17 @@ async fn keys_and_metadata_are_published_and_may_be_kept_for_five_minutes() {
     let jwks: Value = serde_json::from_str(&issuer.public_keys()).unwrap();
     for (path, expected) in [
         ("/m2m/.well-known/jwks.json", jwks),
-        ("/m2m/.well-known/openid-configuration", issuer.metadata()),
+        (
+            "/m2m/.well-known/openid-configuration",
+            issuer.metadata(RequestedCertificates::default()),
+        ),
         (
             "/m2m/.well-known/oauth-authorization-server",
-            issuer.metadata(),
+            issuer.metadata(RequestedCertificates::default()),
         ),
         (
             "/.well-known/oauth-authorization-server/m2m",
-            issuer.metadata(),
+            issuer.metadata(RequestedCertificates::default()),
         ),
     ] {
         let answer = send(
@@ -68,7 +71,13 @@ async fn exactly_the_paths_of_the_placement_answer() {
         let mut expected = paths.clone();
         expected.sort_unstable();
         assert_eq!(issuer_paths(&issuer, at), expected, "{at:?}");
-        let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}), no_callers());
+        let router = issuer_router(
+            Arc::clone(&issuer),
+            at,
+            RequestedCertificates::default(),
+            Arc::new(|_| {}),
+            no_callers(),
+        );
         for path in [
             &below[..],
             &root,
@@ -116,7 +125,13 @@ async fn an_issuer_without_a_path_or_with_a_strange_one_has_its_paths_too() {
             Placement::BasePathAndRoot,
             Placement::OwnListener,
         ] {
-            let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}), no_callers());
+            let router = issuer_router(
+                Arc::clone(&issuer),
+                at,
+                RequestedCertificates::default(),
+                Arc::new(|_| {}),
+                no_callers(),
+            );
             let answer = send(&router, Request::post(token).body(Body::empty()).unwrap()).await;
             assert_eq!(answer.status, 400, "{url} {at:?}");
         }
@@ -126,7 +141,7 @@ async fn an_issuer_without_a_path_or_with_a_strange_one_has_its_paths_too() {
 #[tokio::test]
 async fn the_metadata_leads_to_the_token_endpoint() {
     let issuer = issuer().await;
-    let token_endpoint = issuer.metadata()["token_endpoint"]
+    let token_endpoint = issuer.metadata(RequestedCertificates::default())["token_endpoint"]
         .as_str()
         .unwrap()
         .to_owned();

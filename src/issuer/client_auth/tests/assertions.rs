@@ -229,7 +229,7 @@ async fn assertions_of_unknown_clients_and_wrong_ones_do_the_same_operations() {
             .authenticate(
                 &world.issuer.state.clients,
                 Some(&presented),
-                None,
+                &None.into(),
                 UnixTime(NOW),
             )
             .await;

@@ -59,7 +59,12 @@ async fn exchanged_by(
     });
     let authenticated = issuer
         .client_auth
-        .authenticate(&issuer.state.clients, Some(&presented), None, UnixTime(NOW))
+        .authenticate(
+            &issuer.state.clients,
+            Some(&presented),
+            &None.into(),
+            UnixTime(NOW),
+        )
         .await?;
     let exchanged = authenticated.exchanged().unwrap().clone();
     let owner = Some(exchanged.owner().to_owned());

@@ -243,9 +243,6 @@ pub(super) fn why_no_method(name: &str) -> &'static str {
         "client_secret_jwt" => {
             "; `client_secret_jwt` needs the secret itself, and this server keeps a hash of it"
         }
-        "tls_client_auth" | "self_signed_tls_client_auth" => {
-            "; client certificates are not supported yet"
-        }
         _ => "",
     }
 }

@@ -31,8 +31,8 @@ const PUBLIC: &str =
     "it asks for a client without a secret, and every client here authenticates itself";
 const CORS: &str =
     "it asks for access from web pages (CORS), and this server's endpoints are for machines";
-const BOUND: &str =
-    "it asks for tokens that are bound to a key, and this server does not issue them yet";
+const BOUND: &str = "for tokens that are bound to a key, set `dpop_bound_access_tokens` or \
+     `tls_client_certificate_bound_access_tokens`";
 const OTHERS: &str = "it belongs to the server that issued it";
 const MAPPERS: &str =
     "mappers are not taken over: `claims`, `audience` and `owner` say what the tokens hold";
@@ -105,13 +105,6 @@ pub(super) const OTHER_SERVERS: &[Row] = &[
     (
         Nothing("the algorithm follows from the client's keys"),
         &["token_endpoint_auth_signing_alg"],
-    ),
-    (
-        Nothing(BOUND),
-        &[
-            "tls_client_certificate_bound_access_tokens",
-            "dpop_bound_access_tokens",
-        ],
     ),
     // Hydra's `OAuth2Client`, which its command line and its Terraform provider send whole.
     (

@@ -38,7 +38,7 @@ fn members_without_effect_are_kept_and_unsupported_ones_refused_with_their_reaso
         (json!({ "publicClient": true }), "without a secret"),
         (json!({ "subject_type": "pairwise" }), "subject"),
         (
-            json!({ "dpop_bound_access_tokens": true }),
+            json!({ "require_proof_of_possession": true }),
             "bound to a key",
         ),
         (json!({ "access_token_strategy": "opaque" }), "JWT"),

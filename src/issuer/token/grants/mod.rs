@@ -15,6 +15,7 @@ use crate::issuer::error::TokenError;
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::policy::Policy;
 use crate::issuer::state::State;
+use crate::issuer::token::confirmation::Confirmation;
 use crate::issuer::token::request::TokenRequest;
 use crate::issuer::token_format::TokenFormat;
 use crate::issuer::{Client, uri};
@@ -29,6 +30,7 @@ const LAST: UnixTime = UnixTime((1 << 53) - 1);
 pub(in crate::issuer) struct Granted {
     client: AuthenticatedClient,
     terms: Terms,
+    confirmation: Confirmation,
     format: TokenFormat,
     expires_at: Option<UnixTime>,
     is_kept: bool,
@@ -84,6 +86,7 @@ struct GrantRequest<'a> {
 pub(super) async fn grant(
     client: AuthenticatedClient,
     request: &TokenRequest,
+    confirmation: Confirmation,
     state: &State,
     now: UnixTime,
 ) -> Result<Granted, TokenError> {
@@ -112,6 +115,7 @@ pub(super) async fn grant(
     Ok(Granted {
         client,
         terms,
+        confirmation,
         format,
         expires_at,
         is_kept,
@@ -145,6 +149,11 @@ fn expires_at(
 }
 
 impl Granted {
+    /// The keys that the token is bound to.
+    pub(super) fn confirmation(&self) -> &Confirmation {
+        &self.confirmation
+    }
+
     pub(in crate::issuer) fn client(&self) -> &AuthenticatedClient {
         &self.client
     }

@@ -22,6 +22,7 @@ use crate::domain::secret::SecretString;
 use crate::issuer::error::TokenError;
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::profile::ProfilePolicy;
+use crate::jose::dpop::{InvalidProof, sent_proof};
 
 pub(in crate::issuer) use self::credentials::{
     Candidate, Credentials, PresentedAssertion, SecretCredentials,
@@ -31,8 +32,6 @@ pub(in crate::issuer) use self::presented::Presented;
 
 /// The most scopes, and the most audiences and resources together.
 const MAX_ENTRIES: usize = 100;
-/// The header with a proof of possession (RFC 9449 §4.1).
-const DPOP: &str = "dpop";
 /// The oldest `expiration` that means "no expiration".
 const OLDEST_CLICK: Duration = Duration::from_secs(60);
 
@@ -48,6 +47,8 @@ pub struct TokenRequest {
     is_of_plgd: bool,
     token_name: Option<String>,
     refresh_token: Option<SecretString>,
+    /// The DPoP proof (RFC 9449 §5).
+    proof: Option<SecretString>,
 }
 
 /// The audiences and resources of a request.
@@ -137,10 +138,12 @@ impl TokenRequest {
             });
         };
         parameters.check_spelling()?;
-        if headers.contains_key(DPOP) {
-            return Err(TokenError::BoundToken("the header DPoP"));
-        }
-        parameters.check_bearer()?;
+        let proof = match sent_proof(headers) {
+            Ok(proof) => Some(SecretString::from(proof)),
+            Err(InvalidProof::Missing) => None,
+            Err(invalid) => return Err(TokenError::InvalidProof(invalid)),
+        };
+        parameters.check_binding(proof.is_some())?;
         let audiences = Audiences::parse(&parameters, profile)?;
         let expiration = parameters.expiration.as_deref();
         let expiration = expiration
@@ -159,6 +162,7 @@ impl TokenRequest {
                 .map(|name| parse_token_name(name, profile.limits.token_name))
                 .transpose()?,
             refresh_token: parameters.refresh_token,
+            proof,
         })
     }
 
@@ -213,6 +217,11 @@ impl TokenRequest {
     /// The requested name of the token, the claim `name`.
     pub(in crate::issuer) fn token_name(&self) -> Option<&str> {
         self.token_name.as_deref()
+    }
+
+    /// The DPoP proof.
+    pub(in crate::issuer) fn proof(&self) -> Option<&SecretString> {
+        self.proof.as_ref()
     }
 
     pub(in crate::issuer) fn refresh_token(&self) -> Option<&SecretString> {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::TokenError;
 use crate::domain::secret::SecretString;
 use crate::issuer::excerpt::Excerpt;
+use crate::jose::dpop::SCHEME;
 
 /// The most parameters of one request, known and unknown.
 const MAX_PARAMETERS: usize = 100;
@@ -244,8 +245,9 @@ impl Parameters {
         }
     }
 
-    /// Refuses a request for a token that is bound to a key (RFC 9200 §5.8.4 and its variants).
-    pub(in crate::issuer) fn check_bearer(&self) -> Result<(), TokenError> {
+    /// Refuses a request that asks for a bound token by a parameter (RFC 9200 §5.8.4 and its
+    /// variants).
+    pub(in crate::issuer) fn check_binding(&self, has_proof: bool) -> Result<(), TokenError> {
         let binding = [
             ("req_cnf", "the parameter req_cnf"),
             ("dpop_jkt", "the parameter dpop_jkt"),
@@ -257,6 +259,7 @@ impl Parameters {
             return Err(TokenError::BoundToken(what));
         }
         match &self.token_type {
+            Some(dpop) if has_proof && dpop.eq_ignore_ascii_case(SCHEME) => Ok(()),
             Some(other) if !other.eq_ignore_ascii_case("bearer") => {
                 Err(TokenError::BoundToken("the parameter token_type"))
             }

@@ -5,6 +5,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::secret::ExposeSecret;
 
 fn form(body: &str) -> Result<TokenRequest, TokenError> {
     let mut headers = HeaderMap::new();
@@ -274,7 +275,7 @@ fn of_a_grant_that_there_is_not_nothing_else_is_looked_at() {
 }
 
 #[test]
-fn a_token_that_is_bound_to_a_key_is_not_issued_as_a_bearer_token() {
+fn a_parameter_binds_no_token() {
     let bound = |body: &str| form(&format!("grant_type=client_credentials&{body}")).map(|_| ());
     for (body, what) in [
         ("req_cnf=x", "the parameter req_cnf"),
@@ -284,18 +285,26 @@ fn a_token_that_is_bound_to_a_key_is_not_issued_as_a_bearer_token() {
         assert_eq!(bound(body), Err(TokenError::BoundToken(what)));
     }
     assert_eq!(bound("token_type=bearer"), Ok(()));
+    assert!(bound("token_type=DPoP").is_err(), "without a proof");
+}
+
+#[test]
+fn a_request_has_at_most_one_proof() {
     let mut headers = HeaderMap::new();
     headers.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/x-www-form-urlencoded"),
     );
     headers.insert("DPoP", HeaderValue::from_static("a.b.c"));
+    let body = b"grant_type=client_credentials&token_type=DPoP";
     for profile in [&ProfilePolicy::STANDARD, &ProfilePolicy::PLGD] {
-        let body = b"grant_type=client_credentials";
-        let error = TokenRequest::parse_in(profile, &headers, None, body).unwrap_err();
-        assert_eq!(error, TokenError::BoundToken("the header DPoP"));
-        assert_eq!(error.code().as_str(), "invalid_request");
+        let request = TokenRequest::parse_in(profile, &headers, None, body).unwrap();
+        assert_eq!(request.proof().unwrap().expose_secret(), "a.b.c");
     }
+    headers.append("DPoP", HeaderValue::from_static("a.b.d"));
+    let error = TokenRequest::parse(&headers, body).unwrap_err();
+    assert_eq!(error, TokenError::InvalidProof(InvalidProof::Two));
+    assert_eq!(error.code().as_str(), "invalid_dpop_proof");
 }
 
 #[test]

@@ -19,11 +19,12 @@ impl Rule {
 }
 
 /// The members of discovery beside plgd's four: RFC 8414 §2, OpenID Connect Discovery 1.0 §3,
-/// and the list of revoked tokens.
-const DISCOVERED: [&str; 14] = [
+/// RFC 9449 §5.1, and the list of revoked tokens.
+const DISCOVERED: [&str; 15] = [
     "authorization_endpoint",
     "grant_types_supported",
     "id_token_signing_alg_values_supported",
+    "dpop_signing_alg_values_supported",
     "introspection_endpoint",
     "introspection_endpoint_auth_methods_supported",
     "introspection_endpoint_auth_signing_alg_values_supported",

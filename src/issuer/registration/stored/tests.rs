@@ -1,6 +1,7 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::secret::SecretString;
 

@@ -1,0 +1,89 @@
+//! `tls_client_auth` and `self_signed_tls_client_auth`: the certificate of the client's connection
+//! (RFC 8705 §2).
+
+use std::sync::Arc;
+
+use super::{AuthenticatedClient, ClientAuth};
+use crate::domain::client_certificate::ClientCertificate;
+use crate::domain::clock::UnixTime;
+use crate::domain::oauth::ClientAuthMethod;
+use crate::issuer::TokenError;
+use crate::issuer::client::{Authentication, CertificateName, Client, ClientKeys};
+use crate::issuer::client_auth::fault::CertificateFault;
+use crate::issuer::clients::Clients;
+use crate::issuer::token::request::{Candidate, SecretCredentials};
+
+/// The client that a request names by `client_id` alone, if it authenticates by a certificate.
+pub(super) fn named(clients: &Clients, credentials: &SecretCredentials) -> Option<Arc<Client>> {
+    // RFC 8705 §2 wants the id as a parameter.
+    if credentials.method() != ClientAuthMethod::ClientSecretPost
+        || credentials.candidates().any(Candidate::has_secret)
+    {
+        return None;
+    }
+    let client = clients.get(credentials.client_id())?;
+    let by_certificate = matches!(
+        client.authentication,
+        Authentication::TlsClientAuth(_) | Authentication::SelfSignedTls(_)
+    );
+    by_certificate.then_some(client)
+}
+
+impl ClientAuth {
+    /// Authenticates a client by the certificate of its connection.
+    pub(super) async fn authenticate_by_certificate(
+        &self,
+        client: Arc<Client>,
+        certificate: Option<&ClientCertificate>,
+        now: UnixTime,
+    ) -> Result<AuthenticatedClient, TokenError> {
+        if !client.is_usable(now) {
+            return Err(CertificateFault::UnusableClient.into());
+        }
+        let certificate = certificate.ok_or(CertificateFault::Missing)?;
+        match &client.authentication {
+            Authentication::TlsClientAuth(name) => check_name(name, certificate)?,
+            Authentication::SelfSignedTls(keys) => self.check_key(keys, certificate).await?,
+            _ => return Err(CertificateFault::OtherMethod.into()),
+        }
+        Ok(AuthenticatedClient {
+            client,
+            exchanged: None,
+        })
+    }
+
+    /// Checks that the certificate's key is one of the client's. If a newer key set may have it,
+    /// the set is fetched.
+    async fn check_key(
+        &self,
+        keys: &ClientKeys,
+        certificate: &ClientCertificate,
+    ) -> Result<(), TokenError> {
+        let known = self.keys.current(keys).await;
+        let known = known.ok_or(TokenError::ClientKeysUnavailable)?;
+        let (key, thumbprint) = (&certificate.key_hash, &certificate.thumbprint);
+        if known.has_key_of(key, thumbprint) {
+            return Ok(());
+        }
+        if matches!(keys, ClientKeys::Inline(_)) {
+            return Err(CertificateFault::Key.into());
+        }
+        match self.keys.newer(keys).await {
+            Ok(newer) if newer.has_key_of(key, thumbprint) => Ok(()),
+            Ok(_) => Err(CertificateFault::Key.into()),
+            Err(_) => Err(TokenError::ClientKeysUnavailable),
+        }
+    }
+}
+
+/// Checks the name of a certificate, which only an authority of the listener can vouch for.
+fn check_name(
+    name: &CertificateName,
+    certificate: &ClientCertificate,
+) -> Result<(), CertificateFault> {
+    match () {
+        () if !certificate.is_verified => Err(CertificateFault::SelfSigned),
+        () if !name.is_of(certificate) => Err(CertificateFault::Name),
+        () => Ok(()),
+    }
+}
