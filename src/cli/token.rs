@@ -197,6 +197,12 @@ fn fetch(options: &Options) -> anyhow::Result<()> {
             known()
         );
     };
+    if credential.dpop.is_some() && !options.decode {
+        bail!(
+            "the tokens of credential `{name}` are bound by `dpop` to a key that stays in the \
+             sidecar: without a proof nothing accepts them. `--decode` shows their claims"
+        );
+    }
     provider::install();
     let clock: SharedClock = Arc::new(SystemClock);
     let token = super::runtime()?

@@ -15,6 +15,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::oauth::{ErrorCode, MAX_TOKEN_SIZE};
 use crate::domain::secret::SecretString;
 use crate::http_client::HttpAnswer;
+use crate::jose::dpop::SCHEME;
 
 /// A token is refreshed at least once a day.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
@@ -23,7 +24,7 @@ const MAX_LIFETIME: Duration = Duration::from_hours(24);
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The error codes that our own texts repeat.
-const KNOWN_CODES: [ErrorCode; 9] = [
+const KNOWN_CODES: [ErrorCode; 11] = [
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidClient,
     ErrorCode::UnauthorizedClient,
@@ -31,6 +32,8 @@ const KNOWN_CODES: [ErrorCode; 9] = [
     ErrorCode::UnsupportedGrantType,
     ErrorCode::InvalidScope,
     ErrorCode::InvalidTarget,
+    ErrorCode::InvalidDpopProof,
+    ErrorCode::UseDpopNonce,
     ErrorCode::TemporarilyUnavailable,
     ErrorCode::ServerError,
 ];
@@ -70,12 +73,24 @@ pub(super) enum Deviation {
     ExpiresIn,
 }
 
+/// The kind of token that was requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    Bearer,
+    /// Bound to the key of the request's proof (RFC 9449).
+    Dpop,
+}
+
 /// Token types that a bearer header cannot carry: they need an additional proof, or are not access
 /// tokens (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
 const NOT_BEARER: [&str; 4] = ["mac", "DPoP", "PoP", "N_A"];
 
 /// Parses an answer. `requested_at` is when the request was sent, by the authority's clock.
-pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<TokenAnswer, Failure> {
+pub(super) fn parse(
+    answer: &HttpAnswer,
+    requested_at: UnixTime,
+    kind: TokenKind,
+) -> Result<TokenAnswer, Failure> {
     let mut deviations = Vec::new();
     let members = members(answer, &mut deviations);
     let status = answer.status.as_u16();
@@ -112,7 +127,13 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
     {
         deviations.push(Deviation::Compressed);
     }
-    Ok(parse_success(&members, requested_at, deviations)?)
+    Ok(parse_success(&members, requested_at, kind, deviations)?)
+}
+
+/// Whether an answer is this error.
+pub(super) fn is_error(answer: &HttpAnswer, code: ErrorCode) -> bool {
+    let members = Claims::parse(&answer.body).ok();
+    !answer.status.is_success() && members.and_then(|it| error_code(&it)) == Some(code)
 }
 
 /// The answer's members: strict JSON, or the other forms that common libraries accept.
@@ -159,6 +180,7 @@ pub(super) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
 fn parse_success(
     members: &Claims,
     requested_at: UnixTime,
+    kind: TokenKind,
     mut deviations: Vec<Deviation>,
 ) -> Result<TokenAnswer, FetchError> {
     let written = members
@@ -173,7 +195,11 @@ fn parse_success(
     if token.len() < written.len() {
         deviations.push(Deviation::WhiteSpace);
     }
-    check_token_type(members.get("token_type"), &mut deviations)?;
+    let token_type = members.get("token_type");
+    match kind {
+        TokenKind::Bearer => check_token_type(token_type, &mut deviations)?,
+        TokenKind::Dpop => check_bound(token_type)?,
+    }
     let lifetime = match members.get("expires_in") {
         None | Some(Value::Null) => lifetime_by_claims(token, requested_at)?,
         Some(value) => match parse_expires_in(value) {
@@ -189,6 +215,17 @@ fn parse_success(
         lifetime: lifetime.min(MAX_LIFETIME),
         deviations,
     })
+}
+
+/// Accepts only a token that is bound to the key of the proof: an authority that ignores the proof
+/// gives a bearer token (RFC 9449 §5), which every thief could use.
+fn check_bound(value: Option<&Value>) -> Result<(), FetchError> {
+    let kind = value.and_then(Value::as_str).unwrap_or_default();
+    if kind.trim().eq_ignore_ascii_case(SCHEME) {
+        Ok(())
+    } else {
+        Err(FetchError::NotBound)
+    }
 }
 
 /// Refuses only the types that a bearer header cannot carry: authorities write Bearer in many ways.

@@ -46,6 +46,12 @@ pub enum FetchError {
     /// The response's `token_type`, which is not Bearer.
     #[error("the token answer's token_type is {0}: a bearer header cannot carry such a token")]
     TokenType(&'static str),
+    /// The request has a DPoP proof, and the response's `token_type` is not DPoP.
+    #[error(
+        "the token answer's token_type is not DPoP: the authority ignores the proof. Enable DPoP \
+         for this client there, or remove `dpop` from the credential"
+    )]
+    NotBound,
     /// The token had expired when it was issued, by its own `exp`.
     #[error("the access token's exp had passed when it was issued")]
     Expired,
@@ -76,9 +82,11 @@ impl FetchError {
             Self::Http(error) => error.code(),
             Self::Refused { code, .. } => code.as_str(),
             Self::Status(_) => "status",
-            Self::ErrorAnswer(_) | Self::Malformed | Self::AccessToken | Self::TokenType(_) => {
-                "malformed_answer"
-            }
+            Self::ErrorAnswer(_)
+            | Self::Malformed
+            | Self::AccessToken
+            | Self::TokenType(_)
+            | Self::NotBound => "malformed_answer",
             Self::Expired | Self::Late => "expired",
             Self::Request => "request",
             Self::Files => "files",
@@ -235,6 +243,7 @@ mod tests {
             FetchError::Malformed,
             FetchError::AccessToken,
             FetchError::TokenType("mac"),
+            FetchError::NotBound,
             // An authority that hands out a token of its cache does so again a second later.
             FetchError::Expired,
             FetchError::Status(404),

@@ -16,8 +16,10 @@ mod answer;
 mod assertion;
 mod authentication;
 mod error;
+mod form;
 mod kept_token;
 mod metadata;
+mod proofs;
 mod refused;
 mod rotation;
 mod schedule;
@@ -32,12 +34,14 @@ use std::sync::Arc;
 use url::Url;
 
 use self::authentication::Material;
+use self::proofs::ProofKey;
 use self::token_client::{Skew, TokenClient};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::http_client::{FetchTimeouts, HttpOptions};
+use crate::jose::Algorithm;
 
 pub use self::access_token::AccessToken;
 pub use self::authentication::{
@@ -45,6 +49,7 @@ pub use self::authentication::{
 };
 pub use self::error::FetchError;
 pub use self::kept_token::KeptAt;
+pub use self::proofs::Nonce;
 pub use self::rotation::RotationConfig;
 pub use self::source::TokenSource;
 pub use crate::domain::settings::AudienceParameter;
@@ -70,6 +75,8 @@ pub struct Config {
     /// The `resource` parameters (RFC 8707), one each.
     pub resources: Vec<String>,
     pub extra_parameters: Vec<(String, String)>,
+    /// The algorithm of the DPoP proofs; `None`: bearer tokens.
+    pub dpop: Option<Algorithm>,
     /// The share of a token's lifetime after which it is refreshed, 0.1 to 0.95.
     pub refresh_at: f64,
     /// Whether the first token is fetched at start instead of on first use.
@@ -161,7 +168,9 @@ pub async fn fetch_once(
     clock: &SharedClock,
 ) -> Result<AccessToken, FetchOnceError> {
     let skew = Skew::default();
+    let proof_key = ProofKey::of(config);
     let client = TokenClient::new(config, clock, &skew, Material::load(config)?);
+    let client = client.proving(proof_key);
     let fetched = client.fetch().await;
     fetched
         .map(AccessToken::new)

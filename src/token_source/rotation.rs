@@ -272,6 +272,7 @@ async fn prove(
     let material = blocking(move || Material::with_secret(&config, &secret)).await;
     let (skew, material) = (Skew::default(), material.map_err(|_| RotationError::Files)?);
     let client = TokenClient::new(source.config(), clock, &skew, material);
+    let client = client.proving(source.proof_key());
     let fetch = async {
         // The semaphore is never closed.
         let _permit = source.fetch_permit().acquire().await;

@@ -10,18 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::access_token::{AccessToken, Grant, Moment};
 use super::authentication::Material;
 use super::error::{FetchError, TokenUnavailable};
+use super::proofs::{Nonce, ProofKey};
 use super::refused::{Refusals, Replacement};
 use super::rotation;
 use super::schedule;
 use super::token_client::Skew;
 use super::{Config, CredentialStatus, Observer};
 use crate::domain::clock::{SharedClock, UnixTime};
+use crate::domain::secret::ExposeSecret;
+use crate::jose::dpop::NewProof;
 
 /// Access tokens for one credential. Clones share all state.
 #[derive(Clone)]
@@ -54,6 +58,8 @@ struct Cell {
     handed_over: Mutex<Option<(Arc<Material>, Grant)>>,
     handover: Notify,
     skew: Skew,
+    /// The key of the tokens, with DPoP.
+    proof_key: Option<Arc<ProofKey>>,
     status: ArcSwap<CredentialStatus>,
 }
 
@@ -87,6 +93,7 @@ impl TokenSource {
     #[must_use]
     pub fn new(config: Config, clock: SharedClock, observer: Observer) -> Self {
         Self(Arc::new(Cell {
+            proof_key: ProofKey::of(&config),
             config,
             clock,
             observer,
@@ -138,6 +145,35 @@ impl TokenSource {
     #[must_use]
     pub fn usable_for(&self, token: &AccessToken) -> Duration {
         token.usable_for(self.now())
+    }
+
+    /// Whether its tokens are bound by DPoP: then each request needs a [`proof`](Self::proof).
+    #[must_use]
+    pub fn is_dpop(&self) -> bool {
+        self.0.config.dpop.is_some()
+    }
+
+    /// The header `DPoP` of a request to this URL with this token. `None`: it cannot be made.
+    #[must_use]
+    pub fn proof(
+        &self,
+        token: &AccessToken,
+        (method, url): (&str, &str),
+        nonce: &Nonce,
+    ) -> Option<HeaderValue> {
+        let nonce = nonce.get();
+        self.0.proof_key.as_ref()?.prove(&NewProof {
+            method,
+            url,
+            token: Some(token.secret().expose_secret()),
+            nonce: nonce.as_ref().map(|nonce| nonce.as_str()),
+            // The authority's clock is more likely to be that of the upstream than ours.
+            now: self.0.skew.theirs(self.0.clock.now()),
+        })
+    }
+
+    pub(super) fn proof_key(&self) -> Option<Arc<ProofKey>> {
+        self.0.proof_key.clone()
     }
 
     /// A usable token: the current one, or the next one.

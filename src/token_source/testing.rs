@@ -126,6 +126,7 @@ pub(super) fn config(authority: &Authority) -> Config {
         audience_parameter: AudienceParameter::default(),
         resources: Vec::new(),
         extra_parameters: Vec::new(),
+        dpop: None,
         refresh_at: 0.75,
         prefetch: false,
         kept_at: None,

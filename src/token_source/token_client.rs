@@ -9,17 +9,20 @@ use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use super::access_token::{Grant, Moment};
-use super::answer::{self, Deviation};
+use super::answer::{self, Deviation, TokenKind};
 use super::assertion;
 use super::authentication::{Authentication, Material, Proof, read_assertion};
 use super::error::{Failure, FetchError};
+use super::form::form;
 use super::metadata::{self, Found, accept_json};
-use super::{AudienceParameter, Config, TokenEndpoint};
+use super::proofs::{Nonce, ProofKey};
+use super::{Config, TokenEndpoint};
 use crate::domain::clock::{SharedClock, UnixTime};
-use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType, basic_authorization};
+use crate::domain::oauth::{ErrorCode, basic_authorization};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::blocking;
 use crate::http_client::HttpAnswer;
+use crate::jose::dpop::{DPOP, NewProof};
 
 /// By how many seconds an authority's clock was ahead of ours in its last answer.
 pub(super) struct Skew(AtomicI64);
@@ -45,7 +48,7 @@ impl Skew {
     }
 
     /// The estimated time of the authority.
-    fn theirs(&self, ours: UnixTime) -> UnixTime {
+    pub fn theirs(&self, ours: UnixTime) -> UnixTime {
         UnixTime(ours.0.saturating_add(self.get().unwrap_or(0)))
     }
 }
@@ -57,8 +60,19 @@ pub(super) struct TokenClient<'a> {
     skew: &'a Skew,
     material: ArcSwap<Material>,
     discovered: ArcSwapOption<Found>,
+    /// The key of the tokens, with DPoP, and the authority's nonce.
+    proof_key: Option<Arc<ProofKey>>,
+    nonce: Nonce,
     /// The deviations that were logged.
     logged: Mutex<Vec<Deviation>>,
+}
+
+/// A token request, and its answer.
+struct Asked {
+    requested: Moment,
+    basic: Option<HeaderValue>,
+    assertion: Option<SecretString>,
+    answer: HttpAnswer,
 }
 
 /// How many deviations are logged at most.
@@ -78,8 +92,15 @@ impl<'a> TokenClient<'a> {
             skew,
             material,
             discovered,
+            proof_key: None,
+            nonce: Nonce::default(),
             logged: Mutex::default(),
         }
+    }
+
+    /// Binds the tokens to this key.
+    pub fn proving(self, proof_key: Option<Arc<ProofKey>>) -> Self {
+        Self { proof_key, ..self }
     }
 
     /// Logs each deviation once.
@@ -141,22 +162,24 @@ impl<'a> TokenClient<'a> {
     }
 
     async fn fetch_from(&self, material: &Material, found: &Found) -> Result<Grant, Failure> {
-        let requested = Moment {
-            monotonic: Instant::now(),
-            wall: self.clock.now(),
-        };
-        let assertion = self.assertion(&material.proof, found).await?;
-        let basic = self.basic(&material.proof)?;
-        let answer = self
-            .request(material, found, basic.as_ref(), assertion.as_ref())
-            .await?;
+        let mut asked = self.ask(material, found).await?;
+        if self.demands_nonce(&asked.answer) {
+            asked = self.ask(material, found).await?;
+        }
+        let Asked {
+            requested,
+            basic,
+            assertion,
+            answer,
+        } = asked;
         self.skew
             .note(answer.clock_skew(requested.wall, self.clock.now()));
+        let (at, kind) = (self.skew.theirs(requested.wall), self.token_kind());
         let answer::TokenAnswer {
             token,
             lifetime,
             deviations,
-        } = answer::parse(&answer, self.skew.theirs(requested.wall)).map_err(|failure| {
+        } = answer::parse(&answer, at, kind).map_err(|failure| {
             let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
             let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
             failure.answered(&found.token_endpoint, &answer, &sent)
@@ -170,6 +193,56 @@ impl<'a> TokenClient<'a> {
         })
     }
 
+    fn token_kind(&self) -> TokenKind {
+        match self.config.dpop {
+            Some(_) => TokenKind::Dpop,
+            None => TokenKind::Bearer,
+        }
+    }
+
+    /// Whether an answer refuses a proof without the nonce that it gives (RFC 9449 §8).
+    fn demands_nonce(&self, answer: &HttpAnswer) -> bool {
+        let has_nonce = self.proof_key.is_some() && self.nonce.note(&answer.headers);
+        has_nonce && answer::is_error(answer, ErrorCode::UseDpopNonce)
+    }
+
+    /// One request with a new assertion and a new proof.
+    async fn ask(&self, material: &Material, found: &Found) -> Result<Asked, Failure> {
+        let requested = Moment {
+            monotonic: Instant::now(),
+            wall: self.clock.now(),
+        };
+        let assertion = self.assertion(&material.proof, found).await?;
+        let basic = self.basic(&material.proof)?;
+        let answer = self
+            .request(material, found, basic.as_ref(), assertion.as_ref())
+            .await?;
+        Ok(Asked {
+            requested,
+            basic,
+            assertion,
+            answer,
+        })
+    }
+
+    /// The header `DPoP` of a token request.
+    fn proof(&self, found: &Found) -> Result<Option<HeaderValue>, FetchError> {
+        if self.config.dpop.is_none() {
+            return Ok(None);
+        }
+        let nonce = self.nonce.get();
+        let proof = self.proof_key.as_ref().and_then(|key| {
+            key.prove(&NewProof {
+                method: "POST",
+                url: found.token_endpoint.as_str(),
+                token: None,
+                nonce: nonce.as_ref().map(|nonce| nonce.as_str()),
+                now: self.skew.theirs(self.clock.now()),
+            })
+        });
+        proof.map(Some).ok_or(FetchError::Request)
+    }
+
     async fn request(
         &self,
         material: &Material,
@@ -181,11 +254,19 @@ impl<'a> TokenClient<'a> {
         if let Some(basic) = basic {
             headers.insert(AUTHORIZATION, basic.clone());
         }
+        if let Some(proof) = self.proof(found)? {
+            headers.insert(DPOP, proof);
+        }
         let (scope, audiences) = (
             self.config.scopes.to_string(),
             self.config.audiences.join(" "),
         );
-        let form = self.form(&material.proof, assertion, &scope, &audiences);
+        let form = form(
+            self.config,
+            &material.proof,
+            assertion,
+            (&scope, &audiences),
+        );
         let answer = material
             .http
             .post_form(&found.token_endpoint, headers, &form)
@@ -230,56 +311,6 @@ impl<'a> TokenClient<'a> {
                 .map(|(_, value)| SecretString::from(value.as_str())),
         );
         sent
-    }
-
-    /// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined configured values.
-    fn form<'f>(
-        &'f self,
-        proof: &'f Proof,
-        assertion: Option<&'f SecretString>,
-        scope: &'f str,
-        audiences: &'f str,
-    ) -> Vec<(&'f str, &'f str)> {
-        let config = self.config;
-        let mut form = vec![("grant_type", GrantType::ClientCredentials.as_str())];
-        if !matches!(proof, Proof::Basic(..)) {
-            form.push(("client_id", &config.client_id));
-        }
-        if let Proof::Post(secret) = proof {
-            form.push(("client_secret", secret.expose_secret()));
-        }
-        if let Some(assertion) = assertion {
-            form.push(("client_assertion_type", CLIENT_ASSERTION_TYPE));
-            form.push(("client_assertion", assertion.expose_secret()));
-        }
-        if !scope.is_empty() {
-            form.push(("scope", scope));
-        }
-        match config.audience_parameter {
-            AudienceParameter::Audience => {
-                form.extend(
-                    config
-                        .audiences
-                        .iter()
-                        .map(|audience| ("audience", audience.as_str())),
-                );
-            }
-            AudienceParameter::Aud if !audiences.is_empty() => form.push(("aud", audiences)),
-            AudienceParameter::Aud => {}
-        }
-        form.extend(
-            config
-                .resources
-                .iter()
-                .map(|resource| ("resource", resource.as_str())),
-        );
-        form.extend(
-            config
-                .extra_parameters
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
-        form
     }
 
     async fn assertion(

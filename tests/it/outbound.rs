@@ -3,6 +3,7 @@
 mod answers;
 mod authentication;
 mod browsers;
+mod dpop;
 mod faults;
 mod forward;
 mod links;

@@ -40,6 +40,7 @@ impl Build<'_> {
             Some(Destination {
                 upstream: upstream?,
                 credential: credential?,
+                nonce: Arc::default(),
             })
         });
         // All of them first: every reason is noted.

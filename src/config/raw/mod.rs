@@ -34,10 +34,10 @@ pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,
 };
-pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey, Signing};
+pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey, Signing, TlsClientAuth};
 pub(super) use outbound::{
-    AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, ProgramPauses, Refusal,
-    RotateSecret,
+    AuthMethod, Credential, CredentialDpop, ForwardProxy, LocalApi, Other, Outbound, ProgramPauses,
+    Refusal, RotateSecret,
 };
 pub(super) use revocation::{FullRevocation, Revocation};
 pub(super) use tls::ServerTls;

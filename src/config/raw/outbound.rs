@@ -52,10 +52,16 @@ pub(in crate::config) struct Credential {
     /// `privateKeyFile` and is read for every token request.
     pub assertion_file: Option<FilePath>,
     /// `tls_client_auth`: a file with the client certificate and its chain (PEM). A changed file
-    /// takes effect at once.
+    /// takes effect at once. If the authority binds its tokens to the certificate (RFC 8705 §3), an
+    /// outbound listener must show the same one: `upstreamTls.certFile`.
     pub cert_file: Option<FilePath>,
     /// `tls_client_auth`: a file with the private key of the certificate (PEM).
     pub key_file: Option<FilePath>,
+    /// DPoP (RFC 9449): the tokens are bound to a key of this credential, and each request has a
+    /// proof of that key. The key is made at each start and never stored, so that `keepToken` is
+    /// not possible. Outbound listeners send `Authorization: DPoP` and a proof; `localApi` cannot.
+    #[serde(default)]
+    pub dpop: CredentialDpop,
     /// Certificates (PEM) that are trusted for the authority in addition to those of the platform.
     pub ca_file: Option<FilePath>,
     /// The timeouts of a token request. Requests that wait for a token wait at most this long.
@@ -124,6 +130,31 @@ fn default_refresh_at() -> Percent {
     Percent(0.75)
 }
 
+/// Whether tokens are bound by DPoP.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum CredentialDpop {
+    /// `true`: with a key for ES256.
+    Switch(bool),
+    /// With a key for this algorithm.
+    With(DpopKey),
+}
+
+/// The key of DPoP proofs.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct DpopKey {
+    /// The algorithm of the proofs: `ES256`, `ES384` or `EdDSA`.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+}
+
+impl Default for CredentialDpop {
+    fn default() -> Self {
+        Self::Switch(false)
+    }
+}
+
 /// The authentication method at a token endpoint.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -138,8 +169,10 @@ pub(in crate::config) enum AuthMethod {
     ClientSecretPost,
     /// A signed assertion (RFC 7523), signed by the sidecar or read from a file.
     PrivateKeyJwt,
-    /// A client certificate (RFC 8705).
+    /// A client certificate of an authority (RFC 8705 §2.1).
     TlsClientAuth,
+    /// A self-signed client certificate whose key is registered (RFC 8705 §2.2).
+    SelfSignedTlsClientAuth,
 }
 
 /// A listener that attaches an access token to forwarded requests.

@@ -12,6 +12,7 @@ use crate::config::value::FilePath;
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
+use crate::jose::Algorithm;
 use crate::token_source::{
     self, AudienceParameter, Authentication, KeptAt, PrivateKeyJwt, RotationConfig, TokenEndpoint,
     check_client_certificate,
@@ -35,11 +36,12 @@ pub(super) fn resolve(
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let authentication = authentication(resolver, path, &raw);
+    let dpop = dpop(resolver, path, &raw);
     let rotation = raw.rotate_secret.as_ref().map(|rotate| {
         let note_file = state_dir.join(format!("rotation-{name}"));
         rotation(resolver, &path.key("rotateSecret"), &raw, rotate, note_file)
     });
-    if raw.keep_token && encryption_key.is_none() {
+    if raw.keep_token && encryption_key.is_none() && dpop.is_none() {
         let message = "tokens are only kept encrypted: set `store.encryptionKeyFile`";
         resolver.error(&path.key("keepToken"), message);
     }
@@ -63,6 +65,7 @@ pub(super) fn resolve(
         audiences: raw.audiences.into_iter().map(Into::into).collect(),
         audience_parameter: raw.audience_parameter,
         resources: raw.resource.into_iter().map(Into::into).collect(),
+        dpop,
         extra_parameters: raw
             .extra_parameters
             .into_iter()
@@ -104,7 +107,7 @@ fn endpoint(
             return None;
         }
     };
-    if raw.auth_method == Method::TlsClientAuth && url.scheme() != "https" {
+    if is_by_certificate(raw.auth_method) && url.scheme() != "https" {
         resolver.error(&path.key(key), "a client certificate needs https");
     } else if is_open(url) {
         let message = "plain http to another machine: an attacker on the network can read the \
@@ -123,7 +126,7 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
         Method::ClientSecretPost,
     ];
     const JWT: &[Method] = &[Method::PrivateKeyJwt];
-    const TLS: &[Method] = &[Method::TlsClientAuth];
+    const TLS: &[Method] = &[Method::TlsClientAuth, Method::SelfSignedTlsClientAuth];
     let has_assertion = raw.assertion_file.is_some();
     // Key, whether it is set, the methods that use it, whether they require it.
     let keys = [
@@ -173,6 +176,42 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
     }
 }
 
+fn is_by_certificate(method: Method) -> bool {
+    matches!(
+        method,
+        Method::TlsClientAuth | Method::SelfSignedTlsClientAuth
+    )
+}
+
+/// The algorithm of DPoP proofs; `None`: bearer tokens.
+fn dpop(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) -> Option<Algorithm> {
+    let algorithm = match raw.dpop {
+        raw::CredentialDpop::Switch(false) => return None,
+        raw::CredentialDpop::Switch(true) => raw::Algorithm::default(),
+        raw::CredentialDpop::With(key) => key.algorithm,
+    };
+    let algorithm = Algorithm::from(algorithm);
+    if !matches!(
+        algorithm,
+        Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA
+    ) {
+        let message = "it must be ES256, ES384 or EdDSA: each request needs a new proof, and RSA \
+                       signs slowly";
+        resolver.error(&path.key("dpop").key("algorithm"), message);
+    }
+    if raw.keep_token {
+        let message = "it has no effect with `dpop`: the key of the tokens is made at each start, \
+                       and a token without its key cannot be used";
+        resolver.error(&path.key("keepToken"), message);
+    }
+    if raw.local_api {
+        let message = "remove this key: a token that is bound by `dpop` cannot be used without its \
+                       key, which stays in the sidecar. Let the program call an outbound listener";
+        resolver.error(&path.key("localApi"), message);
+    }
+    Some(algorithm)
+}
+
 fn check_parameters(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
     if !(0.10..=0.95).contains(&raw.refresh_at.0) {
         resolver.error(&path.key("refreshAt"), "it must be from 10% to 95%");
@@ -204,7 +243,7 @@ fn authentication(
             })
         }
         (Method::PrivateKeyJwt, None) => private_key_jwt(resolver, path, raw),
-        (Method::TlsClientAuth, _) => certificate(
+        (Method::TlsClientAuth | Method::SelfSignedTlsClientAuth, _) => certificate(
             resolver,
             path,
             raw.cert_file.as_ref()?,

@@ -6,6 +6,7 @@
 
 mod admin;
 mod authority;
+mod bound_tokens;
 mod connections;
 mod credential;
 mod decisions;
@@ -68,9 +69,11 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
             encryption_key.as_ref(),
         )
     });
+    issuer::check_certificates(&mut resolver, issuer.as_ref(), &inbound);
     let local_api = resolver.entry("localApi", outbound::resolve_local_api);
     outbound::check_local_api(&mut resolver, local_api.is_some(), &credentials);
     let outbound = resolver.items("outbound", outbound::resolve);
+    bound_tokens::check(&mut resolver, &outbound, &credentials);
     let log: raw::Log = resolver.top("log").unwrap_or_default();
     let shutdown: raw::Shutdown = resolver.top("shutdown").unwrap_or_default();
     Config {

@@ -86,7 +86,7 @@ impl Outbound {
         let Some(token) = token else {
             return Ok(Answered::Send);
         };
-        state.credential = Some(self.attached(token)?);
+        state.credential = Some(self.attached(source, token)?);
         state.replayed = true;
         access.allow(Reason::TokenRenewed);
         Ok(Answered::Repeat)

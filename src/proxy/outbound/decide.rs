@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 
 use super::forward::{Routed, Urls};
 use super::reverse::Called;
-use super::{Credential, Destination, Mode, Outbound, Refused, Route, State};
+use super::{Credential, Destination, Mode, Outbound, Refused, Route, State, proof};
 use crate::domain::cookies;
 use crate::domain::reason::Reason;
 use crate::domain::websocket;
@@ -15,7 +15,7 @@ use crate::proxy::access::Access;
 use crate::proxy::client::Client;
 use crate::proxy::fault::Fault;
 use crate::proxy::head;
-use crate::token_source::AccessToken;
+use crate::token_source::{AccessToken, TokenSource};
 
 impl Outbound {
     /// Checks the destination, and only then requests the token.
@@ -114,22 +114,31 @@ impl Outbound {
         }
         let source = &self.destination(index)?.credential;
         if let Some(token) = source.current() {
-            return self.attached(token);
+            return self.attached(source, token);
         }
         // A caller that disconnects cancels its wait for a token.
         let token = tokio::select! {
             token = source.token() => token,
             () = client.departed() => return Err(Reason::ClientGone),
         };
-        self.attached(token.map_err(|unavailable| {
+        let token = token.map_err(|unavailable| {
             state.retry_after = Some(unavailable.retry_after_secs());
             Reason::TokenUnavailable
-        })?)
+        })?;
+        self.attached(source, token)
     }
 
-    pub(super) fn attached(&self, token: AccessToken) -> Result<Credential, Reason> {
+    pub(super) fn attached(
+        &self,
+        source: &TokenSource,
+        token: AccessToken,
+    ) -> Result<Credential, Reason> {
+        let prefix = match source.is_dpop() {
+            true => proof::PREFIX,
+            false => &self.attach.prefix,
+        };
         let value = token
-            .header_value(&self.attach.prefix)
+            .header_value(prefix)
             .map_err(|_| Reason::TokenUnavailable)?;
         Ok(Credential::Attached(token, value))
     }

@@ -81,7 +81,7 @@ impl Outbound {
                     return self.write_cookie(request, added, (cookie, token));
                 }
                 added.replace(request, header.clone(), value.clone());
-                Ok(())
+                self.write_proof(request, added, state, token)
             }
             // A `Connection` header may have named this header, which then is already removed.
             Credential::Own

@@ -11,6 +11,7 @@ mod forward;
 mod forwarding;
 mod links;
 mod pages;
+mod proof;
 mod refused;
 mod replay;
 mod reverse;
@@ -43,13 +44,15 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::OutboundSettings;
 use crate::domain::websocket::PROTOCOL;
 use crate::telemetry::RequestMetrics;
-use crate::token_source::{AccessToken, TokenSource};
+use crate::token_source::{AccessToken, Nonce, TokenSource};
 
 /// A running target.
 #[derive(Clone)]
 pub struct Destination {
     pub upstream: Arc<Upstream>,
     pub credential: TokenSource,
+    /// The upstream's newest nonce for DPoP proofs.
+    pub nonce: Arc<Nonce>,
 }
 
 /// The service of one outbound listener.
@@ -89,6 +92,8 @@ pub struct State {
     is_websocket: bool,
     /// Whether the request was repeated with another token.
     replayed: bool,
+    /// Whether the request was repeated with the upstream's nonce.
+    has_nonce: bool,
     /// Seconds until a token may be available again.
     retry_after: Option<u64>,
 }
@@ -267,6 +272,10 @@ impl Policy for Outbound {
         if let Some(upstream) = self.upstream_of(state) {
             upstream.serves();
         }
+        if self.takes_nonce(response, state) && can_be_sent_again {
+            state.has_nonce = true;
+            return Ok(Answered::Repeat);
+        }
         if !replay::is_token_refused(response, &self.attach.retry_on) {
             self.note_answer(response, state);
             return Ok(Answered::Send);
@@ -277,6 +286,7 @@ impl Policy for Outbound {
     }
 
     fn respond(&self, response: &mut ResponseHeader, state: &State) -> Result<(), Fault> {
+        self.remove_nonce(response, state);
         // A reason code in this response comes from the other side's sidecar, and the caller needs
         // it.
         self.map_links(response, state)

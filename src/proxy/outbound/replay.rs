@@ -8,8 +8,16 @@ use super::config::TokenRefusal;
 /// gRPC's code for a call without valid authentication.
 const UNAUTHENTICATED: &[u8] = b"16";
 
-/// Challenge errors that another token of the same client does not fix (RFC 6750 §3.1).
-const NOT_ABOUT_THE_TOKEN: [&str; 2] = ["insufficient_scope", "invalid_request"];
+/// Challenge errors that another token of the same client does not fix (RFC 6750 §3.1, RFC 9449
+/// §7.1).
+const NOT_ABOUT_THE_TOKEN: [&str; 4] = [
+    "insufficient_scope",
+    "invalid_request",
+    "invalid_dpop_proof",
+    USE_DPOP_NONCE,
+];
+/// The challenge error of a proof without the server's nonce (RFC 9449 §9).
+const USE_DPOP_NONCE: &str = "use_dpop_nonce";
 
 /// Whether a response refuses the token: one of `refusals`, or gRPC's equivalent of 401 without a
 /// message.
@@ -30,6 +38,14 @@ pub(super) fn is_token_refused(answer: &ResponseHeader, refusals: &[TokenRefusal
     let is = |error: &str| errors.iter().any(|said| said.eq_ignore_ascii_case(error));
     !NOT_ABOUT_THE_TOKEN.into_iter().any(is)
         && candidates.any(|refusal| refusal.error.as_deref().is_none_or(is))
+}
+
+/// Whether a response demands a proof with the server's nonce.
+pub(super) fn demands_nonce(answer: &ResponseHeader) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED
+        && challenge_errors(answer)
+            .iter()
+            .any(|error| error == USE_DPOP_NONCE)
 }
 
 fn is_unauthenticated_call(answer: &ResponseHeader) -> bool {

@@ -16,7 +16,7 @@ fn answer(status: u16, body: impl Into<Bytes>) -> HttpAnswer {
 }
 
 fn parsed(body: &str) -> Result<TokenAnswer, FetchError> {
-    parse(&answer(200, body.to_owned()), NOW).map_err(|failure| failure.error)
+    parse(&answer(200, body.to_owned()), NOW, TokenKind::Bearer).map_err(|failure| failure.error)
 }
 
 fn lifetime(expires_in: &str) -> Result<u64, FetchError> {
@@ -144,7 +144,9 @@ fn each_malformed_answer_has_its_error() {
 #[test]
 fn responses_of_real_token_endpoints_are_accepted_and_deviations_logged() {
     let of = |answer: &HttpAnswer| {
-        let answer = parse(answer, NOW).map_err(|failure| failure.error).unwrap();
+        let answer = parse(answer, NOW, TokenKind::Bearer)
+            .map_err(|failure| failure.error)
+            .unwrap();
         assert_eq!(
             (answer.token.expose_secret(), answer.lifetime.as_secs()),
             ("a", 9)
@@ -243,7 +245,11 @@ fn a_token_type_that_could_be_a_token_is_not_shown() {
 
 #[test]
 fn a_refusal_keeps_known_codes_and_no_other_text() {
-    let error = |status, body: &'static str| parse(&answer(status, body), NOW).unwrap_err().error;
+    let error = |status, body: &'static str| {
+        parse(&answer(status, body), NOW, TokenKind::Bearer)
+            .unwrap_err()
+            .error
+    };
     let refused = |code, status| FetchError::Refused { code, status };
     assert_eq!(
         error(401, r#"{"error":"invalid_client"}"#),
@@ -273,7 +279,9 @@ fn retry_after_in_seconds_is_kept() {
         answer
             .headers
             .insert(RETRY_AFTER, HeaderValue::from_static(value));
-        parse(&answer, NOW).unwrap_err().retry_after
+        parse(&answer, NOW, TokenKind::Bearer)
+            .unwrap_err()
+            .retry_after
     };
     assert_eq!(with("7"), Some(Duration::from_secs(7)));
     for other in [
@@ -308,14 +316,14 @@ proptest! {
     fn any_bytes_are_answered_without_panic(
         status in 200_u16..600, body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        let _ = parse(&answer(status, body), NOW);
+        let _ = parse(&answer(status, body), NOW, TokenKind::Bearer);
     }
 
     #[test]
     fn a_token_that_is_accepted_can_stand_in_a_header(token in "\\PC{0,40}", expires_in in any::<f64>()) {
         let expires_in = serde_json::Number::from_f64(expires_in);
         let body = serde_json::json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in});
-        if let Ok(answer) = parse(&answer(200, body.to_string()), NOW) {
+        if let Ok(answer) = parse(&answer(200, body.to_string()), NOW, TokenKind::Bearer) {
             prop_assert!(HeaderValue::from_str(answer.token.expose_secret()).is_ok());
             prop_assert!(answer.lifetime >= Duration::from_secs(1) && answer.lifetime <= MAX_LIFETIME);
         }

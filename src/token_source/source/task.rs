@@ -58,6 +58,7 @@ impl TokenSource {
         self.set_identity(material.identity);
         let kept = self.take_kept(material.identity).await;
         let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
+        let client = client.proving(self.proof_key());
         let fetch = || async {
             // The wait is part of the try. The semaphore is never closed.
             let _permit = self.fetch_permit().acquire().await;

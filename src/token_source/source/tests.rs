@@ -79,6 +79,7 @@ impl World {
             audience_parameter: AudienceParameter::default(),
             resources: Vec::new(),
             extra_parameters: Vec::new(),
+            dpop: None,
             refresh_at: 0.75,
             prefetch: false,
             kept_at: None,

@@ -6,9 +6,11 @@ use super::*;
 use crate::domain::claims::Claims;
 use crate::domain::clock::SystemClock;
 use crate::domain::oauth::BasicEncoding;
+use crate::domain::oauth::CLIENT_ASSERTION_TYPE;
 use crate::domain::scope::ScopeSet;
 use crate::jose::Algorithm;
 use crate::jose::sign::SigningKey;
+use crate::token_source::AudienceParameter;
 use crate::token_source::PrivateKeyJwt;
 use crate::token_source::testing::{self, Authority, config};
 

@@ -1,0 +1,54 @@
+//! The form of a token request.
+
+use super::authentication::Proof;
+use super::{AudienceParameter, Config};
+use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType};
+use crate::domain::secret::{ExposeSecret, SecretString};
+
+/// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined configured values.
+pub(super) fn form<'f>(
+    config: &'f Config,
+    proof: &'f Proof,
+    assertion: Option<&'f SecretString>,
+    (scope, audiences): (&'f str, &'f str),
+) -> Vec<(&'f str, &'f str)> {
+    let mut form = vec![("grant_type", GrantType::ClientCredentials.as_str())];
+    if !matches!(proof, Proof::Basic(..)) {
+        form.push(("client_id", &config.client_id));
+    }
+    if let Proof::Post(secret) = proof {
+        form.push(("client_secret", secret.expose_secret()));
+    }
+    if let Some(assertion) = assertion {
+        form.push(("client_assertion_type", CLIENT_ASSERTION_TYPE));
+        form.push(("client_assertion", assertion.expose_secret()));
+    }
+    if !scope.is_empty() {
+        form.push(("scope", scope));
+    }
+    match config.audience_parameter {
+        AudienceParameter::Audience => {
+            form.extend(
+                config
+                    .audiences
+                    .iter()
+                    .map(|audience| ("audience", audience.as_str())),
+            );
+        }
+        AudienceParameter::Aud if !audiences.is_empty() => form.push(("aud", audiences)),
+        AudienceParameter::Aud => {}
+    }
+    form.extend(
+        config
+            .resources
+            .iter()
+            .map(|resource| ("resource", resource.as_str())),
+    );
+    form.extend(
+        config
+            .extra_parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    form
+}
