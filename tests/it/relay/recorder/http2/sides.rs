@@ -17,7 +17,7 @@ struct Sent {
     is_whole: bool,
 }
 
-/// What the client has sent on its whole connection.
+/// Everything that the client has sent on its whole connection.
 #[derive(Debug, Default)]
 struct Client {
     streams: BTreeMap<u32, Sent>,
