@@ -25,6 +25,9 @@ use crate::domain::settings::OriginalRequest;
 use crate::verifier::{Permit, Refusal};
 
 const NOT_TRUSTED: &str = "this address is not in `trustedProxies`";
+/// The proxy would forward such a header, which an inbound listener removes.
+const OTHER_SPELLING: &str = "a header has another spelling of the name of an identity header, \
+                              such as `x_m2m_subject`";
 /// The parser of HTTP/2 cuts off a fragment, with which the proxy could forward the request.
 const HTTP_2: &str = "with `from: request` the proxy must ask over HTTP/1.1";
 
@@ -69,6 +72,13 @@ impl Decisions {
             });
         }
         let original = Original::read(question, self.from, &self.path_prefix)?;
+        let mut names = original.headers.keys();
+        if names.any(|name| self.inbound.removed().is_other_spelling(name.as_str())) {
+            return Err(Refusal {
+                detail: Some(OTHER_SPELLING.into()),
+                ..Refusal::new(Reason::OriginalRequest)
+            });
+        }
         access.original = Some((original.method.clone(), original.path().to_owned()));
         let origin = self.origin(client, &original.headers);
         access.client = origin.client_behind_proxy();

@@ -122,6 +122,11 @@ impl Inbound {
 }
 
 impl Inbound {
+    /// The headers of clients that a service must not get.
+    pub(in crate::proxy) fn removed(&self) -> &ClientHeaders {
+        &self.removed
+    }
+
     /// The identity headers of the listener.
     pub(in crate::proxy) fn identity(&self) -> &IdentityHeaders {
         &self.identity
