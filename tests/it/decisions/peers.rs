@@ -1,5 +1,7 @@
 //! The peers that may ask: by address, by certificate, over a Unix socket.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
 use tokio::net::UnixStream;
 
 use super::{Original, World, is, outcome, question_bytes, yaml};
@@ -76,20 +78,51 @@ async fn over_tls_a_proxy_shows_its_certificate() {
       clientCertificate: optional, clientCaFile: "@DIR@/clients.pem" }"#;
     let proxy = TlsClient::showing(&own.pem, &clients.client("proxy"));
     let nameless = TlsClient::trusting(&own.pem);
-    for (named, with_certificate) in [("", 200), ("    trustedProxies: [192.0.2.1]", 403)] {
-        let builder = Sidecar::builder()
+    let authority = Authority::start();
+    let named = "    trustedProxies: [192.0.2.1]";
+    let loopback = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
+    for (named, from, expected) in [
+        ("", loopback, [is(200, "-"), is(200, "-")]),
+        ("", outer_address(), [is(200, "-"), is(403, "asking_peer")]),
+        (
+            named,
+            loopback,
+            [is(403, "asking_peer"), is(403, "asking_peer")],
+        ),
+    ] {
+        // A machine without a network has no other address.
+        let Some(from) = from else { continue };
+        let yaml = yaml(&authority.issuer(), "original", &format!("{tls}\n{named}"));
+        let yaml = yaml.replace(
+            "listen: 127.0.0.1:0\n    from",
+            "listen: 0.0.0.0:0\n    from",
+        );
+        let sidecar = Sidecar::builder()
             .file("cert.pem", &server.cert_pem)
             .key_file("key.pem", &server.key_pem)
-            .file("clients.pem", &clients.pem);
-        let world = World::with(builder, "original", &format!("{tls}\n{named}")).await;
-        let address = world.address("original");
-        // Both peers are on this machine, so the default lets both ask.
-        let expected = [(&proxy, with_certificate), (&nameless, with_certificate)];
-        for (client, status) in expected {
+            .file("clients.pem", &clients.pem)
+            .start(&yaml)
+            .await;
+        let address = SocketAddr::new(from, sidecar.address("original").port());
+        for (client, expected) in [&proxy, &nameless].into_iter().zip(expected) {
             let mut connection = client.open(address, "decide.test").await;
             let question = question_bytes("GET", address, Original::get("/public/a"), b"");
             connection.send(question).await;
-            assert_eq!(connection.answer().await.status, status, "{named}");
+            assert_eq!(
+                outcome(&connection.answer().await),
+                expected,
+                "{named} {from}"
+            );
         }
     }
+}
+
+/// An address of this machine that is not a loopback address. The source of a connection to it is
+/// this address too.
+fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // It sends nothing.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
 }
