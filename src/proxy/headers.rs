@@ -247,14 +247,16 @@ impl ClientHeaders {
         remove_where(request, |name| self.removes(name, is_trusted));
     }
 
-    /// Whether an upstream could read a name, in small letters, as that of an identity header or an
-    /// override, although it is spelled otherwise. A proxy that replaces the header keeps this one.
+    /// Whether an upstream could read a name, in small letters, as that of an identity header, an
+    /// override or a token, although it is spelled otherwise. A proxy that replaces the header
+    /// keeps this one.
     #[must_use]
     pub fn is_other_spelling(&self, name: &str) -> bool {
         let read = as_metadata(name);
         let patterns = self.buckets.get(bucket(read.as_bytes()));
         let is_other = read.len() < name.len() || !is_usual(read);
-        let replaced = |pattern: &&Pattern| matches!(pattern.removed, Removed::Always);
+        let replaced =
+            |pattern: &&Pattern| matches!(pattern.removed, Removed::Always | Removed::Metadata);
         let mut patterns = patterns.into_iter().flatten().filter(replaced);
         is_other && patterns.any(|pattern| pattern.matches(read.as_bytes()))
     }
