@@ -69,6 +69,9 @@ pub mod issuer {
 
 pub mod jose {
     pub use crate::jose::{ALGORITHMS, Algorithm, parse_algorithm, provider};
+    pub mod dpop {
+        pub use crate::jose::dpop::NewProof;
+    }
     pub mod key_set {
         pub use crate::jose::key_set::KeySet;
     }
@@ -111,9 +114,10 @@ pub mod token_source {
 
 pub mod verifier {
     pub use crate::verifier::{
-        Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, Gate,
-        KeySource, Mode, Needs, OwnIssuer, Profile, Request, RevocationConfig, RevocationKind,
-        RuleConfig, TokenLocations, TokenPolicy, TokenVerifier, VerifiedToken,
+        Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight,
+        DpopConfig, Gate, KeySource, Mode, Needs, OwnIssuer, Profile, Request, RevocationConfig,
+        RevocationKind, RuleConfig, Sender, TokenLocations, TokenPolicy, TokenVerifier,
+        VerifiedToken,
     };
     pub mod rules {
         pub use crate::verifier::rules::{InvalidRules, PathCase, Rules};

@@ -89,7 +89,7 @@ impl<'c> Explained<'c> {
         Ok(Self {
             listener,
             own: own_paths(config, listener),
-            gate,
+            gate: Arc::new(gate),
             authority: asked,
             keys,
             state_dir: config.state_dir.clone(),
@@ -197,8 +197,9 @@ fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
 /// The paths that a listener answers itself.
 #[must_use]
 pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String> {
+    let metadata = listener.metadata_path().into_iter();
     let Some(role) = config.issuer.as_ref().filter(|_| listener.settings.issuer) else {
-        return HashSet::new();
+        return metadata.collect();
     };
     let at = if role.issuer.root_paths {
         Placement::BasePathAndRoot
@@ -211,6 +212,7 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
         at,
     )
     .into_iter()
+    .chain(metadata)
     .collect()
 }
 

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::tasks::Tasks;
 use crate::domain::clock::SharedClock;
 use crate::domain::listen::BoundAddress;
+use crate::jose::dpop::ServerState;
 use crate::proxy::own::BoundAddresses;
 use crate::telemetry::{Metrics, Role};
 
@@ -52,6 +53,8 @@ pub(super) struct Process {
     pub descriptors: usize,
     /// How many workers serve requests.
     pub threads: usize,
+    /// The used proofs and the nonces of all servers.
+    pub dpop: Arc<ServerState>,
 }
 
 #[cfg(test)]
@@ -69,6 +72,7 @@ impl Process {
             outbound: Arc::default(),
             descriptors: 1024,
             threads: 1,
+            dpop: Arc::default(),
         }
     }
 }

@@ -254,6 +254,7 @@ impl Checks<'_> {
             Check::Claims => ("claims", String::new()),
             Check::Times => ("times", self.times()),
             Check::Audience => ("audience", self.audience()),
+            Check::Binding => ("binding", String::new()),
             Check::Revocation => ("revocation", self.revocation()),
             Check::Rule => ("some rule", String::new()),
             Check::RuleAuthority => ("authority", self.needs().authorities.join(" or ")),

@@ -28,7 +28,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.plans",
     "outbound[].throttle",
     "outbound[].transparent",
-    "inbound[].publicUrl",
 ];
 
 /// The unsupported values of a key.

@@ -141,8 +141,47 @@ reasons! {
          allowed to get it.",
     /// The token is bound to a key (`cnf`), and the sidecar cannot check the proof of that key.
     SenderConstrained = "sender_constrained" =>
-        "The client has a DPoP-bound or mTLS-bound token. Configure it to request a plain bearer \
-         token.",
+        "Inbound listeners check `cnf.jkt` (DPoP) and `cnf.x5t#S256` (mTLS); with any other member \
+         a token is refused. Token exchange and plgd's tokens API accept no bound token. Configure \
+         the client to request a plain bearer token.",
+    /// The token's binding to a key does not fit the way in which the token is sent.
+    TokenBinding = "token_binding" =>
+        "`error_description`, and `detail` in the log line, name the mismatch. A DPoP-bound token \
+         (`cnf.jkt`) is sent as `Authorization: DPoP <token>` with a proof in the header `DPoP`, \
+         every other token as `Bearer`. With `dpop.required` the listener accepts only DPoP-bound \
+         tokens.",
+    /// The token is bound to a certificate that the client's connection does not have.
+    CertificateBinding = "certificate_binding" =>
+        "The client must connect with the certificate with which it requested the token; `x5t` in \
+         the access log is that of its connection. The listener must ask for it \
+         (`tls.clientCertificate`). A proxy in front that ends TLS hides it.",
+    /// The token is bound to a key, and the request carries no proof of that key.
+    ProofMissing = "proof_missing" =>
+        "The client must send a proof in the header `DPoP` with each request (RFC 9449). If it \
+         does, look for a proxy in between that removes the header.",
+    /// The DPoP proof of the request is not valid.
+    ProofInvalid = "proof_invalid" =>
+        "`error_description`, and `detail` in the log line, name the failed check. For `htu`, set \
+         `publicUrl` to the URL that clients call: behind a proxy the sidecar may see another \
+         host, scheme or port, and the path must arrive unchanged. For `iat`, compare the clocks.",
+    /// The token is bound to another key than that of the DPoP proof.
+    ProofKey = "proof_key" =>
+        "The client must make its proofs with the key of its token request. If it has a new key, \
+         it must get a new token. Otherwise the token was stolen.",
+    /// The DPoP proof was used before.
+    ProofReplayed = "proof_replayed" =>
+        "The client must make a proof with a new `jti` for each request, also when it repeats a \
+         request. Otherwise the proof was copied in transit.",
+    /// The DPoP proof must have a nonce that the listener gave lately.
+    ProofNonce = "proof_nonce" =>
+        "No action if it is rare: the client repeats the request with the nonce of the header \
+         `DPoP-Nonce`. If a client never succeeds, its library ignores the header, or its requests \
+         reach several sidecars in turn: each has nonces of its own. `dpop.nonce: false` disables \
+         them.",
+    /// More DPoP proofs are in use than the sidecar can remember.
+    ProofMemory = "proof_memory" =>
+        "A million proofs of the last minute are remembered, so that none is used twice. Find the \
+         client that sends so many requests, and limit it with `inbound[].limits`.",
     /// No rule of the listener matches the path and method.
     NoRule = "no_rule" =>
         "Add a rule whose `paths` and `methods` match the `path` and `method` of the access log \

@@ -6,6 +6,7 @@ pub mod local_api;
 pub mod oauth;
 pub mod plgd;
 pub mod probes;
+pub mod protected_resource;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

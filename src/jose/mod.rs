@@ -5,11 +5,6 @@
 //! proves that a client holds a key. The cryptography is aws-lc-rs, through the jsonwebtoken
 //! provider of [`provider`].
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the listeners and the issuer begin to use it"
-)]
 pub mod dpop;
 pub mod kept_record;
 mod kept_set;

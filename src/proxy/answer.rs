@@ -3,6 +3,7 @@
 //! Only constants of the reason are sent: nothing of the token and nothing of an inner error.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -12,6 +13,8 @@ use crate::domain::error_form::ErrorForm;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use crate::domain::websocket;
+use crate::jose::dpop::{DPOP_NONCE, SCHEME};
+use crate::jose::{ALGORITHMS, algorithm_name};
 
 /// Names the check that refused, so that the sidecar's response differs from the service's.
 pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
@@ -80,7 +83,14 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::IssuedInFuture
         | R::Revoked
         | R::Audience
-        | R::SenderConstrained => challenge(401, "invalid_token"),
+        | R::SenderConstrained
+        | R::TokenBinding
+        | R::CertificateBinding
+        | R::ProofKey => challenge(401, "invalid_token"),
+        R::ProofMissing | R::ProofInvalid | R::ProofReplayed => {
+            challenge(401, "invalid_dpop_proof")
+        }
+        R::ProofNonce => challenge(401, "use_dpop_nonce"),
         R::Scope | R::Claim | R::Authority | R::Equals => challenge(403, "insufficient_scope"),
         R::NoRule => row(403, "access_denied"),
         R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
@@ -88,6 +98,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::TooManyConnections
         | R::KeysUnavailable
         | R::RevocationUnavailable
+        | R::ProofMemory
         | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
         R::AmbiguousPath | R::OriginalRequest | R::MalformedRequest => row(400, "invalid_request"),
         R::Host | R::CrossSite | R::Destination | R::AskingPeer => row(403, "access_denied"),
@@ -121,6 +132,27 @@ fn row_of(reason: Reason) -> Row {
     table(reason).unwrap_or(INTERNAL)
 }
 
+/// How a challenge asks for a token.
+#[derive(Clone, Debug, Default)]
+pub struct Asked<'a> {
+    /// Whether the token needs a proof (RFC 9449 §7.1).
+    pub dpop: bool,
+    /// The nonce for proofs, if they need one.
+    pub nonce: Option<String>,
+    /// The URL of the listener's metadata (RFC 9728 §5.1).
+    pub metadata: Option<&'a str>,
+}
+
+/// The algorithms of proofs, for challenges.
+static ALGORITHM_NAMES: LazyLock<String> = LazyLock::new(|| {
+    ALGORITHMS
+        .iter()
+        .copied()
+        .map(algorithm_name)
+        .collect::<Vec<_>>()
+        .join(" ")
+});
+
 /// A response of the sidecar itself.
 pub struct Answer<'a> {
     reason: Reason,
@@ -132,13 +164,14 @@ pub struct Answer<'a> {
     retry_after: u64,
     /// Whether a token may be in Basic credentials.
     accepts_basic: bool,
+    asked: Asked<'a>,
     pub(super) for_pages: bool,
     pub(super) form: ErrorForm,
 }
 
 /// Response headers that a page may read only if they are listed (CORS).
 pub(super) const EXPOSED: HeaderValue =
-    HeaderValue::from_static("Retry-After, WWW-Authenticate, X-M2M-Reason");
+    HeaderValue::from_static("DPoP-Nonce, Retry-After, WWW-Authenticate, X-M2M-Reason");
 /// Default `Retry-After`, in seconds.
 const RETRY_AFTER: u64 = 5;
 /// The methods that a proxy listener forwards (RFC 9110 §15.5.6 requires the list with a 405).
@@ -158,6 +191,7 @@ impl<'a> Answer<'a> {
             target: None,
             retry_after: RETRY_AFTER,
             accepts_basic: false,
+            asked: Asked::default(),
             for_pages: false,
             form: ErrorForm::default(),
         }
@@ -192,6 +226,13 @@ impl<'a> Answer<'a> {
     #[must_use]
     pub fn accepting_basic(mut self, accepts_basic: bool) -> Self {
         self.accepts_basic = accepts_basic;
+        self
+    }
+
+    /// Sets how a challenge asks for the token.
+    #[must_use]
+    pub fn asking(mut self, asked: Asked<'a>) -> Self {
+        self.asked = asked;
         self
     }
 
@@ -244,11 +285,31 @@ impl<'a> Answer<'a> {
         .into()
     }
 
-    /// The challenge (RFC 6750 §3). The realm is a configured name and the scopes are scope tokens,
-    /// so neither contains a quote.
+    /// Whether the challenge asks for a token with a proof: the request has one, or should.
+    fn asks_for_proof(&self) -> bool {
+        use Reason as R;
+        let is_about_proof = matches!(
+            self.reason,
+            R::ProofMissing
+                | R::ProofInvalid
+                | R::ProofReplayed
+                | R::ProofNonce
+                | R::ProofKey
+                | R::TokenBinding
+        );
+        self.asked.dpop || is_about_proof
+    }
+
+    /// The challenge (RFC 6750 §3, RFC 9449 §7.1). The realm is a configured name, the scopes are
+    /// scope tokens, and the URL was parsed, so none contains a quote.
     fn challenge(&self) -> Option<String> {
         let row = row_of(self.reason);
-        let mut text = format!("Bearer realm=\"{}\"", self.realm);
+        let scheme = if self.asks_for_proof() {
+            SCHEME
+        } else {
+            "Bearer"
+        };
+        let mut text = format!("{scheme} realm=\"{}\"", self.realm);
         match row.challenge {
             Challenge::No => return None,
             Challenge::Bare => {}
@@ -261,6 +322,12 @@ impl<'a> Answer<'a> {
         }
         if let Some(scope) = self.scope {
             text.push_str(&format!(", scope=\"{scope}\""));
+        }
+        if self.asks_for_proof() {
+            text.push_str(&format!(", algs=\"{}\"", *ALGORITHM_NAMES));
+        }
+        if let Some(metadata) = self.asked.metadata {
+            text.push_str(&format!(", resource_metadata=\"{metadata}\""));
         }
         Some(text)
     }
@@ -298,6 +365,10 @@ impl<'a> Answer<'a> {
             .and_then(|text| HeaderValue::from_str(&text).ok())
         {
             headers.push((header::WWW_AUTHENTICATE, challenge));
+        }
+        let nonce = self.asked.nonce.as_ref().filter(|_| self.asks_for_proof());
+        if let Some(nonce) = nonce.and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.push((DPOP_NONCE, nonce));
         }
         if row_of(self.reason).retry {
             headers.push((header::RETRY_AFTER, HeaderValue::from(self.retry_after)));

@@ -16,6 +16,7 @@ use super::forwarded::RequestOrigin;
 use super::framing::HeadReader;
 use super::head;
 use super::inbound::{self, Evaluated, Received};
+use super::sender::CalledUrl;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 use crate::limits::Limits;
@@ -38,6 +39,7 @@ pub struct ReadHead {
     path: String,
     query: Option<String>,
     client: Option<IpAddr>,
+    called: CalledUrl,
 }
 
 impl ReadHead {
@@ -51,6 +53,8 @@ impl ReadHead {
             headers: &self.head.headers,
             client: self.client,
             scopes: None,
+            // No connection, so no certificate.
+            sender: self.called.sender(&self.head.headers, &self.path, None),
         }
     }
 }
@@ -97,6 +101,7 @@ impl Request<'_> {
         let origin = RequestOrigin::read(&head.headers, self.peer, &config.trusted_proxies);
         Ok(ReadHead {
             client: origin.known_client(),
+            called: origin.over_tls(config.tls.is_some()).called(),
             head,
             path,
             query,

@@ -18,6 +18,7 @@ use self::lists::{
     parse_node, plain, push_element, single,
 };
 use super::headers::Added;
+use super::sender::CalledUrl;
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -150,6 +151,16 @@ impl RequestOrigin {
     pub fn over_tls(self, is_tls: bool) -> Self {
         let scheme = if is_tls { "https" } else { "http" };
         Self { scheme, ..self }
+    }
+
+    /// The scheme and host that the client called.
+    #[must_use]
+    pub fn called(&self) -> CalledUrl {
+        let scheme = self.called.proto.clone().map(Cow::Owned);
+        CalledUrl {
+            scheme: scheme.unwrap_or(Cow::Borrowed(self.scheme)),
+            host: self.called.host.clone(),
+        }
     }
 
     #[must_use]

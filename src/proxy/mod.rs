@@ -30,6 +30,7 @@ pub mod relay;
 pub mod request_id;
 mod respond;
 pub mod response_fields;
+pub mod sender;
 pub mod switch;
 pub mod tls;
 mod unix_socket;

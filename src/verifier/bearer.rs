@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::{Refusal, TokenLocations, TokenPlace};
@@ -12,6 +12,7 @@ use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::domain::websocket::{self, Offered};
+use crate::jose::dpop::SCHEME;
 use crate::jose::verify::{ClaimedToken, Jws};
 
 /// The text of an unverified bearer token: a b64token of at most 64 KiB. It has no `Debug` output.
@@ -27,8 +28,8 @@ impl<'r> BearerToken<'r> {
     pub fn extract(headers: &'r HeaderMap) -> Result<Self, Refusal> {
         let found = FoundToken::in_header(headers, &TokenLocations::default());
         let presented = match found.map_err(Refusal::new)? {
-            FoundToken::Sent(presented) => presented,
-            FoundToken::Decoded(_) => return Err(Refusal::new(Reason::NoToken)),
+            (FoundToken::Sent(presented), Scheme::Bearer) => presented,
+            _ => return Err(Refusal::new(Reason::NoToken)),
         };
         presented.checked().map_err(|reason| match reason {
             Reason::TokenTooLarge => Refusal::too_large(presented.bytes().len(), MAX_TOKEN_SIZE),
@@ -66,6 +67,26 @@ impl<'r> From<BearerToken<'r>> for PresentedToken<'r> {
     }
 }
 
+/// How a token is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Bearer,
+    /// With a proof (RFC 9449 §7.1).
+    Dpop,
+    Basic,
+    /// Not in the `Authorization` header.
+    None,
+}
+
+impl Scheme {
+    /// The scheme of the request's `Authorization` header, by which a challenge is chosen.
+    #[must_use]
+    pub fn is_dpop(headers: &HeaderMap) -> bool {
+        let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        value.is_some_and(|value| is_scheme(split_scheme(value).0, SCHEME))
+    }
+}
+
 /// A request's token, as sent or decoded. It has no `Debug` output.
 pub(super) enum FoundToken<'r> {
     Sent(PresentedToken<'r>),
@@ -73,12 +94,22 @@ pub(super) enum FoundToken<'r> {
 }
 
 impl<'r> FoundToken<'r> {
-    /// The token of a request.
+    /// The token of a request, and its scheme.
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub fn of_request(headers: &'r HeaderMap, locations: &TokenLocations) -> Result<Self, Reason> {
-        Self::find(headers, locations).map(|(token, _)| token)
+    pub fn of_request(
+        headers: &'r HeaderMap,
+        locations: &TokenLocations,
+    ) -> Result<(Self, Scheme), Reason> {
+        let (found, place) = Self::find(headers, locations)?;
+        let scheme = match (place, &found) {
+            (TokenPlace::Cookie | TokenPlace::Subprotocol, _) => Scheme::None,
+            (TokenPlace::Authorization, Self::Decoded(_)) => Scheme::Basic,
+            (TokenPlace::Authorization, _) if Scheme::is_dpop(headers) => Scheme::Dpop,
+            (TokenPlace::Authorization, _) => Scheme::Bearer,
+        };
+        Ok((found, scheme))
     }
 
     /// The token of a request, and its place: the first of cookie, subprotocol and header that has
@@ -99,7 +130,7 @@ impl<'r> FoundToken<'r> {
                 }
             }
         }
-        let found = Self::in_header(headers, locations)?;
+        let (found, _) = Self::in_header(headers, locations)?;
         Ok((found, TokenPlace::Authorization))
     }
 
@@ -113,7 +144,7 @@ impl<'r> FoundToken<'r> {
         locations: &TokenLocations,
     ) -> Result<Self, Reason> {
         if place == TokenPlace::Authorization {
-            return Self::in_header(headers, locations);
+            return Self::in_header(headers, locations).map(|(found, _)| found);
         }
         let found = Self::of_websocket(place, headers, locations)?;
         found.map(Self::Sent).ok_or(Reason::NoToken)
@@ -147,23 +178,27 @@ impl<'r> FoundToken<'r> {
         }
     }
 
-    /// The token of the `Authorization` header.
-    fn in_header(headers: &'r HeaderMap, locations: &TokenLocations) -> Result<Self, Reason> {
+    /// The token of the `Authorization` header, and its scheme.
+    fn in_header(
+        headers: &'r HeaderMap,
+        locations: &TokenLocations,
+    ) -> Result<(Self, Scheme), Reason> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Reason::NoToken)?;
         if values.next().is_some() {
             return Err(Reason::TwoAuthorizations);
         }
-        let bytes = value.as_bytes();
-        let (scheme, rest) = match bytes.iter().position(|byte| *byte == b' ') {
-            Some(end) => bytes.split_at(end),
-            None => (bytes, &[][..]),
-        };
-        if locations.bearer && scheme.eq_ignore_ascii_case(b"bearer") {
-            return Ok(Self::Sent(PresentedToken(trim_spaces(rest))));
+        let (name, rest) = split_scheme(value.as_bytes());
+        let sent = || Self::Sent(PresentedToken(trim_spaces(rest)));
+        if locations.bearer && is_scheme(name, "bearer") {
+            return Ok((sent(), Scheme::Bearer));
         }
-        if locations.basic && scheme.eq_ignore_ascii_case(b"basic") {
-            return of_basic(trim_spaces(rest)).map(Self::Decoded);
+        if locations.bearer && is_scheme(name, SCHEME) {
+            return Ok((sent(), Scheme::Dpop));
+        }
+        if locations.basic && is_scheme(name, "basic") {
+            let token = of_basic(trim_spaces(rest))?;
+            return Ok((Self::Decoded(token), Scheme::Basic));
         }
         // Credentials of another scheme are not a bearer token.
         let is_text = value.to_str().is_ok();
@@ -234,6 +269,18 @@ impl<'r> PresentedToken<'r> {
     }
 }
 
+/// The scheme of credentials, and the rest (RFC 9110 §11.4).
+fn split_scheme(credentials: &[u8]) -> (&[u8], &[u8]) {
+    match credentials.iter().position(|byte| *byte == b' ') {
+        Some(end) => credentials.split_at(end),
+        None => (credentials, &[]),
+    }
+}
+
+fn is_scheme(name: &[u8], scheme: &str) -> bool {
+    name.eq_ignore_ascii_case(scheme.as_bytes())
+}
+
 fn trim_spaces(mut bytes: &[u8]) -> &[u8] {
     while let [b' ', rest @ ..] | [rest @ .., b' '] = bytes {
         bytes = rest;
@@ -249,7 +296,7 @@ pub fn claimed_token(
     locations: &TokenLocations,
     with_audience: bool,
 ) -> Option<ClaimedToken> {
-    let found = FoundToken::of_request(headers, locations).ok()?;
+    let (found, _) = FoundToken::find(headers, locations).ok()?;
     let bearer = found.token().checked().ok()?;
     let jws = Jws::parse(bearer.text()).ok()?;
     Some(jws.claimed_for_log(with_audience))
@@ -270,7 +317,6 @@ fn is_b64token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -358,7 +404,8 @@ mod tests {
         let value = format!("Basic {}", STANDARD.encode(credentials));
         headers.append(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
         let locations = at(true, true);
-        let found = FoundToken::of_request(&headers, &locations)?;
+        let (found, scheme) = FoundToken::of_request(&headers, &locations)?;
+        assert_eq!(scheme, Scheme::Basic);
         Ok(found.token().checked()?.text().to_owned())
     }
 

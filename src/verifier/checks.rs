@@ -27,6 +27,8 @@ pub enum Check {
     Times,
     /// `aud`.
     Audience,
+    /// The sender holds the keys that the token is bound to.
+    Binding,
     /// The token was not revoked.
     Revocation,
     /// A rule matches the request.

@@ -17,6 +17,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::settings::{CorsPreflight, Mode, PathCase, Profile};
 use crate::domain::web_origin::WebOrigin;
 use crate::http_client::FetchTimeouts;
+use crate::jose::dpop::TargetUri;
 use crate::jose::{ALGORITHMS, Algorithm};
 
 /// The claims that name a token's client unless the configuration says otherwise: those of RFC 9068
@@ -46,6 +47,19 @@ pub struct Config {
     pub cors_preflight: CorsPreflight,
     /// The web origins whose pages may open WebSockets; `None`: all.
     pub allowed_origins: Option<Vec<WebOrigin>>,
+    pub dpop: DpopConfig,
+}
+
+/// How a listener checks proofs of possession (DPoP, RFC 9449).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DpopConfig {
+    /// The URL of the listener, by which the `htu` of proofs is checked; `None`: the one that each
+    /// client names.
+    pub public_url: Option<TargetUri>,
+    /// Whether proofs need a nonce.
+    pub nonce: bool,
+    /// Whether tokens need a proof.
+    pub required: bool,
 }
 
 /// The places of requests where a listener looks for tokens.

@@ -7,6 +7,7 @@ use http::header::ORIGIN;
 use http::{HeaderMap, HeaderValue};
 
 use super::bearer::FoundToken;
+use super::binding::Holders;
 use super::rules::{InvalidRules, Rule, Rules, TwoReadings};
 use super::{
     Authority, Check, CheckObserver, Config, CorsPreflight, Mode, ObserveCache, Refusal, Request,
@@ -16,6 +17,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::domain::web_origin::WebOrigin;
 use crate::domain::websocket;
+use crate::jose::dpop::ServerState;
 
 /// Permission to forward one request. Only [`Gate::decide`] gives one.
 pub struct Permit {
@@ -27,6 +29,8 @@ pub struct Permit {
     mode: Mode,
     rule: Option<usize>,
     timeout: Option<Duration>,
+    /// The nonce for the client's next proof, if that of this one ends soon.
+    nonce: Option<String>,
 }
 
 impl Permit {
@@ -38,6 +42,7 @@ impl Permit {
             mode: Mode::Enforce,
             rule: None,
             timeout: None,
+            nonce: None,
         }
     }
 
@@ -74,6 +79,12 @@ impl Permit {
         self.timeout
     }
 
+    /// The nonce for the client's next proof, if it needs a new one (RFC 9449 §8.2).
+    #[must_use]
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
+
     /// Whether requests that fail a later check are stopped.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -96,6 +107,7 @@ pub struct Gate {
     cors_preflight: CorsPreflight,
     /// The web origins whose pages may open WebSockets; `None`: all.
     allowed_origins: Option<Vec<WebOrigin>>,
+    holders: Holders,
 }
 
 impl Gate {
@@ -123,7 +135,15 @@ impl Gate {
             cors_preflight: config.cors_preflight,
             locations: config.token_locations.clone(),
             allowed_origins: config.allowed_origins.clone(),
+            holders: Holders::new(config.dpop.clone()),
         })
+    }
+
+    /// Shares the memory of used proofs with the other servers of the process.
+    #[must_use]
+    pub fn sharing(mut self, proofs: Arc<ServerState>) -> Self {
+        self.holders.share(proofs);
+        self
     }
 
     /// Where the token of a request is.
@@ -136,6 +156,12 @@ impl Gate {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The nonce for the proofs of clients, if they need one.
+    #[must_use]
+    pub fn nonce(&self) -> Option<String> {
+        self.holders.nonce(self.tokens.clock.now())
     }
 
     /// Watches the token of a request's stream, which [`Gate::decide`] has verified.
@@ -223,8 +249,8 @@ impl Gate {
         request: &Request<'_>,
         observer: &mut impl CheckObserver,
     ) -> Result<Permit, Refusal> {
-        let token = match self.token_of(request, observer).await {
-            Ok(token) => token,
+        let (token, nonce) = match self.token_of(request, observer).await {
+            Ok(verified) => verified,
             Err(refusal)
                 if refusal.reason == Reason::NoToken && passes_anonymously(rule, request) =>
             {
@@ -239,7 +265,10 @@ impl Gate {
                 let authority = self.tokens.authority_name(&token);
                 let checked = rule.check(request, (&token, authority), observer);
                 match checked.and_then(|()| check_scopes(request, rule, &token, observer)) {
-                    Ok(()) => return Ok(Permit::passes(Some(token), Reason::Permitted)),
+                    Ok(()) => {
+                        let permit = Permit::passes(Some(token), Reason::Permitted);
+                        return Ok(Permit { nonce, ..permit });
+                    }
                     Err(refusal) => refusal,
                 }
             }
@@ -261,7 +290,7 @@ impl Gate {
         };
         let token = match mode {
             Mode::Enforce => None,
-            Mode::Shadow => self.token_of(request, &mut ()).await.ok(),
+            Mode::Shadow => self.token_of(request, &mut ()).await.ok().map(|(it, _)| it),
         };
         let refusal = Refusal {
             detail: Some(why.to_string().into()),
@@ -281,22 +310,37 @@ impl Gate {
         self.rules.find(&announced).ok().flatten()
     }
 
+    /// The verified token of a request, and the nonce for the client's next proof.
     async fn token_of(
         &self,
         request: &Request<'_>,
         observer: &mut impl CheckObserver,
-    ) -> Result<VerifiedToken, Refusal> {
+    ) -> Result<(VerifiedToken, Option<String>), Refusal> {
         observer.checking(Check::Form);
         let found = FoundToken::of_request(request.headers, &self.locations);
-        let found = found.map_err(Refusal::new)?;
+        let (found, scheme) = found.map_err(Refusal::new)?;
         let presented = found.token();
-        let verified = self.tokens.verify_observed(presented, observer).await;
-        verified.map_err(|reason| match reason {
+        let authenticated = self.tokens.authenticate(presented, observer).await;
+        let (token, now) = authenticated.map_err(|reason| match reason {
             Reason::TokenTooLarge => {
                 Refusal::too_large(presented.bytes().len(), self.tokens.size_limit(presented))
             }
             reason => Refusal::new(reason),
-        })
+        })?;
+        let nonce = if self.holders.concern(&token, scheme) {
+            observer.checking(Check::Binding);
+            let bearer = presented.checked().map_err(Refusal::new)?;
+            let checked = self.holders.check(request, (&token, &bearer), scheme, now);
+            // In a box: the future is large, and every request would move it.
+            Box::pin(checked).await?
+        } else {
+            None
+        };
+        let checked = self
+            .tokens
+            .check_not_revoked(&token, presented, now, observer);
+        checked.await.map_err(Refusal::new)?;
+        Ok((token, nonce))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod authority;
 mod bearer;
+mod binding;
 mod cache;
 mod checks;
 mod config;
@@ -25,16 +26,16 @@ mod token_verifier;
 mod watched_token;
 
 pub use authority::{Authority, OwnIssuer};
-pub use bearer::{BearerToken, claimed_token};
+pub use bearer::{BearerToken, Scheme, claimed_token};
 pub use checks::{Check, CheckObserver};
 pub use config::{
-    Access, Audiences, AuthorityConfig, CLIENT_ID_CLAIMS, ClaimNeed, Conditions, Config, EqualNeed,
-    KeySource, Needs, RequestPart, RuleConfig, TokenLocations,
+    Access, Audiences, AuthorityConfig, CLIENT_ID_CLAIMS, ClaimNeed, Conditions, Config,
+    DpopConfig, EqualNeed, KeySource, Needs, RequestPart, RuleConfig, TokenLocations,
 };
 pub use gate::{Gate, Permit};
 pub use locations::TokenPlace;
 pub use refusal::Refusal;
-pub use request::Request;
+pub use request::{Request, Sender};
 pub use revocation::{
     IntrospectionClient, KeptLists, Method, Observe, ObserveMethod, Revocation, RevocationConfig,
 };

@@ -21,6 +21,20 @@ pub struct Request<'r> {
     /// Scopes that the token needs beside those of the rule. With them, a rule that asks for no
     /// token asks for one.
     pub scopes: Option<&'r ScopeSet>,
+    pub sender: Sender<'r>,
+}
+
+/// The properties of a request that bound tokens are compared with.
+#[derive(Clone, Copy, Default)]
+pub struct Sender<'r> {
+    /// The SHA-256 of the client's certificate in base64url form, if its connection has one.
+    pub certificate: Option<&'r str>,
+    /// The scheme that the client called.
+    pub scheme: &'r str,
+    /// The host that the client called, with its port; `None` if that is unknown.
+    pub host: Option<&'r str>,
+    /// The path as it was received.
+    pub path: &'r str,
 }
 
 impl<'r> Request<'r> {

@@ -20,6 +20,7 @@ use crate::domain::scope::ScopeSet;
 use crate::jose::key_set::Fingerprint;
 use crate::jose::verify::reread_claims;
 
+use super::binding::Binding;
 use super::{Audiences, BearerToken, Profile};
 use claim_text::{audiences, compared_items, header_text, in_header};
 use texts::Texts;
@@ -60,8 +61,8 @@ pub struct TokenFacts {
     issued_at: i64,
     token_id: Option<TokenId>,
     after_end: Option<EndMark>,
-    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], then the forwarded claims, then those that
-    /// rules ask about, then the audiences.
+    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], [`KEY`], [`CERTIFICATE`], then the
+    /// forwarded claims, then those that rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
     compared: u16,
@@ -92,7 +93,9 @@ const SCOPES: usize = 0;
 const CLIENT_ID: usize = 1;
 const SUBJECT: usize = 2;
 const JTI: usize = 3;
-const FORWARDED: usize = 4;
+const KEY: usize = 4;
+const CERTIFICATE: usize = 5;
+const FORWARDED: usize = 6;
 
 /// How much of a `jti` is kept for the access log, in bytes.
 const SHOWN_JTI: usize = 128;
@@ -113,10 +116,7 @@ impl TokenFacts {
         reading: &Reading<'_>,
     ) -> Result<Self, Reason> {
         let wrong = |_: WrongType| Reason::MalformedClaims;
-        // RFC 7800 §3: a token bound to a key needs a proof of that key.
-        if claims.contains("cnf") {
-            return Err(Reason::SenderConstrained);
-        }
+        let binding = Binding::read(claims)?;
         let expires_at = claims.numeric_date("exp").map_err(wrong)?;
         if expires_at.is_none() && reading.require_expiry {
             return Err(Reason::NoExpiry);
@@ -137,7 +137,7 @@ impl TokenFacts {
             .and_then(Value::as_str)
             .and_then(EndMark::parse);
         let jti = claims.string("jti").map_err(wrong)?;
-        let texts = texts(claims, jti, reading)?;
+        let texts = texts(claims, jti, &binding, reading)?;
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
         Ok(Self {
             digest,
@@ -282,6 +282,15 @@ impl TokenFacts {
         std::str::from_utf8(self.texts.get(JTI)?).ok()
     }
 
+    /// The keys that the token is bound to.
+    pub(super) fn binding(&self) -> Binding<'_> {
+        let text = |place| std::str::from_utf8(self.texts.get(place)?).ok();
+        Binding {
+            key: text(KEY),
+            certificate: text(CERTIFICATE),
+        }
+    }
+
     /// The forwarded claims as header values, in the order of the configuration; `None` for one
     /// that the token does not have.
     pub fn forwarded(&self) -> impl Iterator<Item = Option<&[u8]>> {
@@ -290,7 +299,12 @@ impl TokenFacts {
 }
 
 /// The texts of [`TokenFacts::texts`].
-fn texts(claims: &Claims, jti: Option<&str>, reading: &Reading<'_>) -> Result<Texts, Reason> {
+fn texts(
+    claims: &Claims,
+    jti: Option<&str>,
+    binding: &Binding<'_>,
+    reading: &Reading<'_>,
+) -> Result<Texts, Reason> {
     let wrong = |_: WrongType| Reason::MalformedClaims;
     let scopes = claims.scopes().map_err(wrong)?;
     // An empty text is not a client id.
@@ -302,6 +316,8 @@ fn texts(claims: &Claims, jti: Option<&str>, reading: &Reading<'_>) -> Result<Te
         client_id.map(str::to_owned),
         subject.map(str::to_owned),
         jti.map(|jti| excerpt(jti.as_bytes(), SHOWN_JTI).into_owned()),
+        binding.key.map(str::to_owned),
+        binding.certificate.map(str::to_owned),
     ];
     for name in reading.forwarded {
         // To the upstream an issuer has one spelling.

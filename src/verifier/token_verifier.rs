@@ -101,20 +101,9 @@ impl TokenVerifier {
     /// # Errors
     /// The [`Reason`] of the check that failed.
     pub async fn verify(&self, bearer: &BearerToken<'_>) -> Result<VerifiedToken, Reason> {
-        self.verify_observed((*bearer).into(), &mut ()).await
-    }
-
-    /// [`verify`](Self::verify) for a token whose syntax is not checked yet.
-    ///
-    /// # Errors
-    /// Those of [`PresentedToken::checked`] too.
-    pub(super) async fn verify_observed(
-        &self,
-        presented: PresentedToken<'_>,
-        observer: &mut impl CheckObserver,
-    ) -> Result<VerifiedToken, Reason> {
-        let (token, now) = self.authenticate(presented, observer).await?;
-        self.check_not_revoked(&token, presented, now, observer)
+        let presented = PresentedToken::from(*bearer);
+        let (token, now) = self.authenticate_unbound(presented).await?;
+        self.check_not_revoked(&token, presented, now, &mut ())
             .await?;
         Ok(token)
     }
@@ -128,7 +117,7 @@ impl TokenVerifier {
         bearer: &BearerToken<'_>,
     ) -> Result<PossiblyRevoked, Reason> {
         let presented = PresentedToken::from(*bearer);
-        let (token, now) = self.authenticate(presented, &mut ()).await?;
+        let (token, now) = self.authenticate_unbound(presented).await?;
         let observer = &mut ();
         let checked = self.check_not_revoked(&token, presented, now, observer);
         let is_revoked = match checked.await {
@@ -168,8 +157,25 @@ impl TokenVerifier {
             .unwrap_or(longest)
     }
 
-    /// Every check but revocation. Gives also the time at which the token was checked.
-    async fn authenticate(
+    /// [`authenticate`](Self::authenticate) where no proof of a bound token can be checked.
+    async fn authenticate_unbound(
+        &self,
+        presented: PresentedToken<'_>,
+    ) -> Result<(VerifiedToken, UnixTime), Reason> {
+        let (token, now) = self.authenticate(presented, &mut ()).await?;
+        if token.binding().is_none() {
+            Ok((token, now))
+        } else {
+            Err(Reason::SenderConstrained)
+        }
+    }
+
+    /// Every check of the token but its binding and revocation. Gives also the time at which the
+    /// token was checked.
+    ///
+    /// # Errors
+    /// Those of [`PresentedToken::checked`] too.
+    pub(super) async fn authenticate(
         &self,
         presented: PresentedToken<'_>,
         observer: &mut impl CheckObserver,
@@ -269,7 +275,7 @@ impl TokenVerifier {
 
     /// The last check: it may have to query the authority, which is spared tokens that are refused
     /// anyway.
-    async fn check_not_revoked(
+    pub(super) async fn check_not_revoked(
         &self,
         token: &VerifiedToken,
         presented: PresentedToken<'_>,

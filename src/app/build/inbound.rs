@@ -10,11 +10,13 @@ use super::issuer::OpenIssuer;
 use super::listeners::{ListenerId, Planned, Service};
 use super::own_listeners::{requested_certificates, token_observer};
 use super::parts::LimitsIdentity;
+use super::resource;
 use crate::app::error::{StartError, unusable};
 use crate::domain::clock::SharedClock;
 use crate::domain::error_form::ErrorForms;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
+use crate::endpoints::protected_resource;
 use crate::limits::Limits;
 use crate::proxy::connection::ClientSettings;
 use crate::proxy::inbound::{
@@ -33,6 +35,7 @@ impl Build<'_> {
         for listener in &self.config.inbound {
             let issuer = issuer.filter(|_| listener.settings.issuer);
             let own = issuer.map(|issuer| self.own_endpoints(listener, issuer, callers));
+            let own = self.with_metadata(listener, own);
             let planned = self.inbound_listener(listener, own, authorities);
             self.listeners.extend(planned);
         }
@@ -87,7 +90,7 @@ impl Build<'_> {
         let (clock, observe) = (self.process.clock.clone(), self.cache_observer());
         let gate = self.note(gate(listener, trusted.collect(), clock, observe))?;
         self.announce_mode(listener, &gate);
-        Some(gate)
+        Some(Arc::new(gate.sharing(self.process.dpop.clone())))
     }
 
     /// The credential that a listener's upstream gets instead of the caller's token.
@@ -170,6 +173,35 @@ impl Build<'_> {
         Some(limits)
     }
 
+    /// The endpoints of a listener, with its metadata if it has a public URL.
+    fn with_metadata(
+        &self,
+        listener: &inbound::Config,
+        own: Option<OwnEndpoints>,
+    ) -> Option<OwnEndpoints> {
+        let Some((path, url)) = listener.metadata_path().zip(listener.public_url.as_ref()) else {
+            return own;
+        };
+        let metadata = resource::metadata(listener, url.as_str(), &self.config.authorities);
+        let router = protected_resource::router(&path, &metadata);
+        let id = ListenerId::new(Role::Inbound, &listener.name);
+        Some(match own {
+            Some(mut own) => {
+                // An issuer's endpoint at the same path has it.
+                if own.paths.insert(path) {
+                    own.router = own.router.merge(router);
+                }
+                own
+            }
+            None => OwnEndpoints {
+                paths: HashSet::from([path]),
+                router,
+                metrics: self.metrics(&id),
+                error_forms: ErrorForms::default(),
+            },
+        })
+    }
+
     /// The issuer's endpoints on an inbound listener.
     fn own_endpoints(
         &self,
@@ -217,7 +249,7 @@ pub(in crate::app) fn gate(
     authorities: Vec<Arc<Authority>>,
     clock: SharedClock,
     observe: ObserveCache,
-) -> Result<Arc<Gate>, StartError> {
+) -> Result<Gate, StartError> {
     let gate = Gate::new(&listener.verifier, authorities, clock, observe);
-    gate.map(Arc::new).map_err(unusable(&listener.name))
+    gate.map_err(unusable(&listener.name))
 }

@@ -18,6 +18,7 @@ mod outbound;
 mod own_listeners;
 mod parts;
 mod readiness;
+mod resource;
 mod revocations;
 mod status;
 mod store;

@@ -67,6 +67,7 @@ pub async fn start_with_clock(
         outbound: Arc::default(),
         descriptors: raise_limit(),
         threads: worker_count(config.threads),
+        dpop: Arc::default(),
     };
     let mut running = Running {
         workers: Workers::start(process.threads).map_err(StartError::Workers)?,

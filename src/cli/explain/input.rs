@@ -11,6 +11,7 @@ use crate::cli::Ended;
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, ReadError};
+use crate::jose::dpop::DPOP;
 
 /// Reads a token from a file, or from standard input for `-`.
 pub(super) fn read_token(file: &Path) -> anyhow::Result<SecretString> {
@@ -30,7 +31,8 @@ pub(super) fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     ))
 }
 
-/// The header fields of the request: the requested ones and the token.
+/// The header fields of the request: the requested ones and the token, with the scheme `DPoP` if
+/// they have a proof.
 pub(super) fn fields(
     headers: &[String],
     token: Option<&SecretString>,
@@ -52,7 +54,9 @@ pub(super) fn fields(
         fields.push(parsed);
     }
     if let Some(token) = token {
-        let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
+        let has_proof = fields.iter().any(|(name, _)| *name == DPOP);
+        let scheme = if has_proof { "DPoP " } else { "Bearer " };
+        let text = SecretString::from([scheme, token.expose_secret()].concat());
         let mut value = HeaderValue::from_bytes(text.expose_secret().as_bytes()).map_err(|_| {
             Ended::Usage("the token file holds characters that no header can carry".to_owned())
         })?;

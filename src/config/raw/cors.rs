@@ -47,9 +47,14 @@ fn default_headers() -> Vec<CorsHeader> {
 }
 
 fn default_expose_headers() -> Vec<FieldName> {
-    ["Retry-After", "WWW-Authenticate", "X-M2M-Reason"]
-        .map(|name| FieldName(name.to_owned()))
-        .into()
+    [
+        "DPoP-Nonce",
+        "Retry-After",
+        "WWW-Authenticate",
+        "X-M2M-Reason",
+    ]
+    .map(|name| FieldName(name.to_owned()))
+    .into()
 }
 
 fn default_max_age() -> GoDuration {

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::inbound::{
-    AmbiguousCharacter, Audiences, ClientPauses, Inbound, Limits, Rule, default_remove_headers,
-    default_token_locations, default_verified_token_cache,
+    AmbiguousCharacter, Audiences, ClientPauses, Dpop, Inbound, Limits, Rule,
+    default_remove_headers, default_token_locations, default_verified_token_cache,
 };
 use super::websocket::default_token_cookie;
 use super::{MaxConnections, ServerTls, Timeouts, default_keep_alive};
@@ -138,6 +138,8 @@ impl Decisions {
             double_encoding: self.double_encoding,
             non_utf8: self.non_utf8,
             trusted_proxies: Vec::new(),
+            public_url: None,
+            dpop: Dpop::default(),
             remove_headers: default_remove_headers(),
             max_body: None,
             upstream_timeouts: Timeouts::default(),

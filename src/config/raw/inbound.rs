@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cors::Cors;
 use super::websocket::{UpstreamAuthorization, default_token_cookie};
 use super::{MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive, seconds};
-use crate::config::address::{HostPatternText, ListenAddress, Network, UpstreamUrl};
+use crate::config::address::{HostPatternText, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::header::{
     HeaderPattern, HeaderText, IdentityHeader, RequestPartText, ResponseHeader,
 };
@@ -114,6 +114,14 @@ pub(in crate::config) struct Inbound {
     /// `X-Forwarded-*`. A name that ends with `*` is a prefix. The list replaces the default.
     #[serde(default = "default_remove_headers")]
     pub remove_headers: Vec<HeaderPattern>,
+    /// The URL under which clients call the listener, with the path below which they call it. With
+    /// it the listener serves its metadata (RFC 9728) and names them in challenges. The `htu` of
+    /// DPoP proofs must have its scheme, host and port. Default: no metadata, and `htu` must have
+    /// the scheme and host that the client, or one of `trustedProxies`, names.
+    pub public_url: Option<IssuerUrl>,
+    /// DPoP proofs (RFC 9449), which requests with a token that is bound to a key must carry.
+    #[serde(default)]
+    pub dpop: Dpop,
     /// The maximum size of a request body. Default: unlimited.
     pub max_body: Option<Size>,
     /// The timeouts for each step of a request to the upstream.
@@ -150,6 +158,18 @@ pub(in crate::config) struct Inbound {
     /// The access rules. The first matching rule decides. Without a match, the request is denied.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
+}
+
+/// How DPoP proofs are checked.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(in crate::config) struct Dpop {
+    /// Whether proofs need a nonce. The listener gives it in a 401 response (`use_dpop_nonce`), and
+    /// a new one each minute. A proof made ahead is then useless. Each sidecar has its own nonces,
+    /// so the requests of a client must reach the same one.
+    pub nonce: bool,
+    /// Whether tokens that are bound to no key are refused.
+    pub required: bool,
 }
 
 /// One of several services behind a listener.

@@ -13,10 +13,12 @@ use crate::config::{IssuerRole, raw};
 use crate::domain::host::is_beyond_dns;
 use crate::domain::path::Ordinary;
 use crate::endpoints::oauth::{self, Placement};
+use crate::endpoints::protected_resource;
+use crate::jose::dpop::TargetUri;
 use crate::limits;
 use crate::proxy::headers::ClientHeaders;
 use crate::proxy::{inbound, upstream};
-use crate::verifier::{self, Audiences, AuthorityConfig};
+use crate::verifier::{self, Audiences, AuthorityConfig, DpopConfig};
 
 /// The services of a listener, with their names. Nothing if they have errors.
 type Upstreams = Option<Vec<(Option<String>, upstream::Config)>>;
@@ -61,6 +63,7 @@ pub(super) fn resolve_checks(
         unchanged: upstreams.as_ref().is_some_and(Vec::is_empty),
         ..ordinary(&raw)
     };
+    let dpop = dpop(resolver, path, &raw);
     let trusted: Vec<String> = raw.authorities.into_iter().map(Into::into).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
     let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
@@ -77,8 +80,14 @@ pub(super) fn resolve_checks(
     let known = upstreams.as_deref().unwrap_or_default();
     let routes = routes::routes(resolver, &path.key("rules"), &raw.rules, known);
     let removed_headers: Vec<String> = raw.remove_headers.into_iter().map(Into::into).collect();
+    let mut endpoints = issuer.map(endpoints).unwrap_or_default();
+    let metadata = raw
+        .public_url
+        .as_ref()
+        .map(|it| protected_resource::path_of(it.url()));
+    endpoints.extend(metadata);
     let surroundings = rules::Surroundings {
-        endpoints: issuer.map(endpoints).unwrap_or_default(),
+        endpoints,
         authorities: &trusted,
         removed: ClientHeaders::new(&identity_headers, &removed_headers),
         ordinary,
@@ -124,6 +133,7 @@ pub(super) fn resolve_checks(
         removed_headers,
         max_body: raw.max_body.map(|size| size.0),
         max_head: max_head.max(issuer.map_or(0, |role| role.max_head)),
+        public_url: raw.public_url,
         limits,
         response_fields,
         verifier: verifier::Config {
@@ -137,9 +147,24 @@ pub(super) fn resolve_checks(
             cors_preflight: raw.cors_preflight,
             token_locations,
             allowed_origins,
+            dpop,
         },
         name: raw.name.into(),
     })
+}
+
+fn dpop(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Inbound) -> DpopConfig {
+    let public_url = raw.public_url.as_ref();
+    let target = public_url.and_then(|url| TargetUri::parse(url.as_str()));
+    if target.is_none() && public_url.is_some() {
+        let message = "it must be an http or https URL with a host";
+        resolver.error(&path.key("publicUrl"), message);
+    }
+    DpopConfig {
+        public_url: target,
+        nonce: raw.dpop.nonce,
+        required: raw.dpop.required,
+    }
 }
 
 fn ordinary(raw: &raw::Inbound) -> Ordinary {

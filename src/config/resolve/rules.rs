@@ -19,7 +19,7 @@ use crate::verifier::{Access, ClaimNeed, Conditions, EqualNeed, Needs, RequestPa
 
 /// The parts of a listener that its rules depend on.
 pub(super) struct Surroundings<'l> {
-    /// The paths that the issuer answers on the listener.
+    /// The paths that the sidecar answers itself on the listener.
     pub endpoints: Vec<String>,
     /// The names of its authorities.
     pub authorities: &'l [String],
@@ -248,7 +248,7 @@ fn check_pattern(
     }
     if let Some(endpoint) = surroundings.endpoints.iter().find(|it| covers(pattern, it)) {
         let message = format!(
-            "the issuer answers `{endpoint}` on this listener, so the rule does not apply to it"
+            "the sidecar answers `{endpoint}` on this listener, so the rule does not apply to it"
         );
         resolver.warn(path, message);
     }

@@ -104,7 +104,7 @@ fn rules_over_issuer_endpoints_are_a_warning() {
         let warnings = answered(pattern);
         assert_eq!(warnings.len(), 1, "{pattern}");
         assert!(
-            warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"),
+            warnings[0].contains("inbound[0].rules[0].paths[0]: the sidecar answers `/"),
             "{warnings:?}"
         );
     }

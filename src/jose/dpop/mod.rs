@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 pub use making::NewProof;
-pub use nonces::{NONCE_WINDOW, Nonces};
+pub use nonces::Nonces;
 pub use proof::{Expected, InvalidProof, Proof, sent_proof};
 pub use replay::{NotFirst, ReplayMemory};
 pub use target::TargetUri;

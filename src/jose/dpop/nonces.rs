@@ -10,7 +10,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::secret;
 
 /// How long a nonce is given. It is accepted until the end of the next such time.
-pub const NONCE_WINDOW: Duration = Duration::from_mins(1);
+pub(super) const NONCE_WINDOW: Duration = Duration::from_mins(1);
 /// The length of a nonce, in bytes before base64url.
 const LENGTH: usize = 16;
 

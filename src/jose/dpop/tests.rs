@@ -2,6 +2,7 @@ use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::nonces::NONCE_WINDOW;
 use super::*;
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::ExposeSecret;

@@ -82,6 +82,7 @@ impl Decisions {
         access.original = Some((original.method.clone(), original.path().to_owned()));
         let origin = self.origin(client, &original.headers);
         access.client = origin.client_behind_proxy();
+        let called = origin.called();
         let is_reported = original.headers.contains_key(X_FORWARDED_FOR);
         let received = Received {
             method: &original.method,
@@ -90,6 +91,8 @@ impl Decisions {
             headers: &original.headers,
             client: origin.known_client().filter(|_| is_reported),
             scopes: original.scopes.as_ref(),
+            // The certificate of the connection is the proxy's.
+            sender: called.sender(&original.headers, original.path(), None),
         };
         // Limits by address count the client, because all questions come from one proxy.
         let counted = origin.client();

@@ -8,12 +8,15 @@ use axum::Router;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use url::Url;
 
 use super::upstream_credential::CredentialConfig;
 use crate::domain::error_form::ErrorForms;
+use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::listen::Listen;
 use crate::domain::path::Ordinary;
 use crate::domain::settings::InboundSettings;
+use crate::endpoints::protected_resource;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::response_fields::ResponseFields;
 use crate::proxy::{tls, upstream};
@@ -56,6 +59,22 @@ pub struct Config {
     pub response_fields: Option<Arc<ResponseFields>>,
     /// Largest request head, in bytes.
     pub max_head: usize,
+    /// The URL that clients call. With it the listener serves its metadata (RFC 9728).
+    pub public_url: Option<IssuerUrl>,
+}
+
+impl Config {
+    /// The path of the listener's metadata, in normal form.
+    #[must_use]
+    pub fn metadata_path(&self) -> Option<String> {
+        Some(protected_resource::path_of(self.public_url.as_ref()?.url()))
+    }
+
+    /// The URL of the listener's metadata.
+    #[must_use]
+    pub fn metadata_url(&self) -> Option<Url> {
+        Some(protected_resource::url_of(self.public_url.as_ref()?.url()))
+    }
 }
 
 /// The way of a rule's requests to a service.

@@ -11,14 +11,14 @@ use super::evaluate::{
 };
 use super::{Inbound, State};
 use crate::proxy::access::Access;
-use crate::proxy::answer::Answer;
+use crate::proxy::answer::{Answer, Asked};
 use crate::proxy::client::Client;
 use crate::proxy::connection::ClientError;
 use crate::proxy::fault;
 use crate::proxy::forwarded::RequestOrigin;
 use crate::proxy::head;
 use crate::telemetry::Decision;
-use crate::verifier::{Mode, Permit, Refusal};
+use crate::verifier::{Mode, Permit, Refusal, Scheme};
 
 impl Inbound {
     /// Evaluates a request: `Ok(Some(path))` goes to an endpoint of the sidecar, `Ok(None)` to the
@@ -33,8 +33,9 @@ impl Inbound {
         let peer = client.peer().ip();
         let origin = RequestOrigin::read(&request.headers, peer, &self.trusted_proxies);
         access.client = origin.client_behind_proxy();
-        let origin = origin.over_tls(client.tls().is_some());
-        let client = origin.known_client();
+        let tls = client.tls();
+        let origin = origin.over_tls(tls.is_some());
+        let (client, called) = (origin.known_client(), origin.called());
         state.origin = Some(origin);
         // Checked before the target, because the target of CONNECT is not a path.
         check_method(&request.method)?;
@@ -47,6 +48,7 @@ impl Inbound {
             headers: &request.headers,
             client,
             scopes: None,
+            sender: called.sender(&request.headers, path, tls),
         };
         let (path, permit) = match self
             .evaluate_within_limits(own, received, peer, state)
@@ -142,6 +144,15 @@ impl Inbound {
         }
     }
 
+    /// How a challenge asks for the token of a request.
+    fn asked(&self, request: &RequestHeader) -> Asked<'_> {
+        Asked {
+            dpop: self.needs_proof || Scheme::is_dpop(&request.headers),
+            nonce: self.gate.nonce(),
+            metadata: self.metadata.as_deref(),
+        }
+    }
+
     /// Answers a request that is refused.
     pub(in crate::proxy) async fn refuse(
         &self,
@@ -159,6 +170,7 @@ impl Inbound {
             .needing(refusal.needed.as_ref())
             .describing(description)
             .accepting_basic(self.gate.locations().basic)
+            .asking(self.asked(request))
             .for_pages(self.for_pages);
         if let Some(wait) = refusal.retry_after {
             let seconds = wait.as_millis().div_ceil(1000).max(1);

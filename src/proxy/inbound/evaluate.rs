@@ -14,7 +14,7 @@ use crate::domain::websocket;
 use crate::limits::{Exceeded, Key, Limits, Per, Slot};
 use crate::proxy::fault::Fault;
 use crate::verifier::{
-    Check, CheckObserver, Gate, Permit, Refusal, Request, TokenFacts, VerifiedToken,
+    Check, CheckObserver, Gate, Permit, Refusal, Request, Sender, TokenFacts, VerifiedToken,
 };
 
 /// When one of many requests in progress may have ended.
@@ -39,6 +39,7 @@ pub struct Received<'r> {
     pub client: Option<IpAddr>,
     /// Scopes that the token needs beside those of the rule.
     pub scopes: Option<&'r ScopeSet>,
+    pub sender: Sender<'r>,
 }
 
 impl<'r> Received<'r> {
@@ -55,6 +56,7 @@ impl<'r> Received<'r> {
             headers: self.headers,
             client: self.client,
             scopes: self.scopes,
+            sender: self.sender,
         }
     }
 }

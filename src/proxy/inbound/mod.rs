@@ -38,6 +38,7 @@ use crate::domain::path::Ordinary;
 use crate::domain::reason::Reason;
 use crate::domain::settings::{InboundSettings, Streams};
 use crate::domain::websocket::PROTOCOL;
+use crate::jose::dpop::DPOP_NONCE;
 use crate::limits::{Limits, Slot};
 use crate::telemetry::RequestMetrics;
 use crate::verifier::{CorsPreflight, Gate, Mode, Permit, Refusal};
@@ -68,6 +69,10 @@ pub struct Inbound {
     /// Fields that every response gets.
     response_fields: Option<Arc<ResponseFields>>,
     metrics: Arc<RequestMetrics>,
+    /// Whether every token needs a proof.
+    needs_proof: bool,
+    /// The URL of the listener's metadata, for challenges.
+    metadata: Option<String>,
 }
 
 /// The state of a request.
@@ -117,6 +122,8 @@ impl Inbound {
             response_fields: config.response_fields.clone(),
             for_pages: config.verifier.cors_preflight == CorsPreflight::Pass,
             metrics,
+            needs_proof: config.verifier.dpop.required,
+            metadata: config.metadata_url().map(String::from),
         }
     }
 }
@@ -275,6 +282,12 @@ impl Policy for Inbound {
         let needs_token = state.permit.as_ref().is_some_and(Permit::needs_token);
         if self.settings.private_cache && needs_token && !response.status.is_informational() {
             private_cache::keep_private(response)?;
+        }
+        if let Some(nonce) = state.permit.as_ref().and_then(Permit::nonce)
+            && !response.status.is_informational()
+        {
+            let set = response.insert_header(DPOP_NONCE, nonce);
+            set.map_err(|_| Reason::Internal)?;
         }
         match state.websocket {
             Some(opening) => opening.respond(response),

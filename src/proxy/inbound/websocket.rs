@@ -10,6 +10,7 @@ use crate::domain::cookies;
 use crate::domain::reason::Reason;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::websocket::{self, Offered};
+use crate::jose::dpop::DPOP;
 use crate::proxy::fault::Fault;
 use crate::verifier::{Permit, Refusal, TokenPlace};
 
@@ -85,6 +86,10 @@ impl Inbound {
         let moved = self.moved(&request.headers, verified)?;
         if self.hides(TokenPlace::Authorization, verified) {
             request.remove_header(&AUTHORIZATION);
+            // A proof is worth nothing without its token.
+            if self.upstream_authorization != UpstreamAuthorization::Keep {
+                request.remove_header(&DPOP);
+            }
         }
         if let Some(name) = &self.gate.locations().websocket_cookie
             && self.hides(TokenPlace::Cookie, verified)

@@ -6,6 +6,7 @@ use crate::domain::host_pattern::RequestHost;
 use crate::domain::letter_case::Folding;
 use crate::domain::path::NormalPath;
 use crate::verifier::Conditions;
+use crate::verifier::Sender;
 
 fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
     let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
@@ -39,6 +40,7 @@ fn position_from(
         headers: &headers,
         client: client.map(|client| client.parse().unwrap()),
         scopes: None,
+        sender: Sender::default(),
     })
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::path::NormalPath;
 use crate::domain::query::Unclear;
 use crate::verifier::Needs;
+use crate::verifier::Sender;
 use crate::verifier::token::tests::facts_comparing;
 
 fn need(part: RequestPart) -> EqualNeed {
@@ -52,6 +53,7 @@ fn check(
         headers: &headers,
         client: None,
         scopes: None,
+        sender: Sender::default(),
     };
     equals.check(&request, token)
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::path::NormalPath;
 use crate::verifier::Conditions;
+use crate::verifier::Sender;
 
 fn rule(paths: &[&str], methods: &[&str]) -> RuleConfig {
     let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
@@ -25,6 +26,7 @@ fn found(rules: &[RuleConfig], method: &str, path: &str, case: PathCase) -> Opti
         headers: &headers,
         client: Some(IpAddr::from([192, 0, 2, 1])),
         scopes: None,
+        sender: Sender::default(),
     };
     nearest(rules, &request, case)
 }
