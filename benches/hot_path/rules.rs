@@ -7,7 +7,7 @@ use http::HeaderMap;
 use m2m_sidecar::for_tests::domain::path::NormalPath;
 use m2m_sidecar::for_tests::domain::scope::ScopeSet;
 use m2m_sidecar::for_tests::verifier::rules::{PathCase, Rules};
-use m2m_sidecar::for_tests::verifier::{Access, Needs, Request, RuleConfig};
+use m2m_sidecar::for_tests::verifier::{Access, Needs, Request, RuleConfig, Sender};
 
 fn rule(number: usize) -> RuleConfig {
     RuleConfig {
@@ -32,6 +32,7 @@ fn is_found(rules: &Rules, path: &str, headers: &HeaderMap) -> bool {
         headers,
         client: None,
         scopes: None,
+        sender: Sender::default(),
     };
     matches!(rules.find(&request), Ok(Some(_)))
 }

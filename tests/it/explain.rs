@@ -17,6 +17,9 @@ use crate::support::tokens::TokenBuilder;
 use crate::support::upstream::Upstream;
 use crate::support::{AUDIENCE, logs};
 
+/// That of some key or certificate.
+const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+
 fn yaml(authority: &Authority, upstream: &Upstream) -> String {
     format!(
         r#"
@@ -327,6 +330,20 @@ async fn explain_agrees_with_the_listener() {
             Some(token().claim("cnf", serde_json::json!({ "jkt": "x" }))),
             "sender_constrained",
             "claims",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("cnf", serde_json::json!({ "jkt": THUMBPRINT }))),
+            "token_binding",
+            "binding",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("cnf", serde_json::json!({ "x5t#S256": THUMBPRINT }))),
+            "certificate_binding",
+            "binding",
         ),
         (
             "GET",

@@ -8,6 +8,7 @@ mod audiences;
 mod audit;
 mod authorities;
 mod bound_clients;
+mod bound_tokens;
 mod changed_files;
 mod client_auth;
 mod closing;

@@ -24,8 +24,8 @@ use m2m_sidecar::for_tests::domain::reason::Reason;
 use m2m_sidecar::for_tests::jose::provider;
 use m2m_sidecar::for_tests::verifier::rules::PathCase;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode, Request,
-    RuleConfig, TokenLocations,
+    Audiences, Authority, AuthorityConfig, Config, CorsPreflight, DpopConfig, Gate, KeySource,
+    Mode, Request, RuleConfig, Sender, TokenLocations,
 };
 use model::{Attempt, Model, Probe, Set, Shown};
 use timeline::{Event, Timeline};
@@ -92,6 +92,7 @@ impl Process {
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
             allowed_origins: None,
+            dpop: DpopConfig::default(),
             path_case: PathCase::Unset,
             forwarded_claims: Vec::new(),
         };
@@ -123,6 +124,7 @@ impl Process {
                     headers: &headers,
                     client: None,
                     scopes: None,
+                    sender: Sender::default(),
                 };
                 let decision = gate.decide(&request).await;
                 Probe {
