@@ -137,6 +137,12 @@ impl Client<'_> {
         either!(self, it => it.poll_body(cx))
     }
 
+    /// The trailers of a complete body, once. None of them frames, routes or authenticates the
+    /// request.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        either!(self, it => it.take_trailers())
+    }
+
     /// The next part of the body, within the client's timeout; `None` at its end.
     ///
     /// # Errors

@@ -272,6 +272,11 @@ impl Connection {
         self.current.body.is_ended()
     }
 
+    /// The trailers of a complete body, once.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.current.body.take_trailers()
+    }
+
     /// Whether the client has begun to send the body.
     #[must_use]
     pub fn has_begun_body(&self) -> bool {

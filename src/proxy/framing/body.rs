@@ -1,6 +1,7 @@
 //! Reads the body of a request (RFC 9112 §6).
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 
 use crate::proxy::fault::{Fault, Place};
 use crate::proxy::http1::chunked::{ChunkDecoder, Decoded};
@@ -19,6 +20,8 @@ pub struct BodyReader {
     part: Part,
     /// Whether a byte of the body has been received.
     has_begun: bool,
+    /// The trailers of a complete body. A box, because most requests have none.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 enum Part {
@@ -56,6 +59,7 @@ impl BodyReader {
         Self {
             part,
             has_begun: false,
+            trailers: None,
         }
     }
 
@@ -69,6 +73,11 @@ impl BodyReader {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// The trailers of a complete body, once.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
     }
 
     /// The announced length that has not arrived, or 0 for a chunked or complete body.
@@ -110,6 +119,7 @@ impl BodyReader {
                 Ok(Decoded::Data(data)) => Ok(Some(data)),
                 Ok(Decoded::NeedMore) => Ok(None),
                 Ok(Decoded::End) => {
+                    self.trailers = decoder.trailers().map(Box::new);
                     self.part = Part::End;
                     Ok(None)
                 }

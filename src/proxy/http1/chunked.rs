@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::proxy::fault::{Fault, Place};
 use crate::proxy::framing::field;
 
-/// Most bytes of all chunk extensions and trailers of a request, which are dropped.
+/// Most bytes of all chunk extensions and trailers of a request.
 const MAX_EXTRAS: usize = 8 * 1024;
-/// The same for a response, whose trailers are kept.
+/// The same for a response.
 const MAX_RESPONSE_EXTRAS: usize = 64 * 1024;
 /// The longest chunk size, in hexadecimal digits, which cannot overflow 64 bits.
 const MAX_SIZE_DIGITS: u8 = 15;
@@ -136,8 +136,8 @@ pub struct ChunkDecoder {
     extras: usize,
     /// The received part of a trailer's line; empty as long as lines arrive in one piece.
     line: Vec<u8>,
-    /// The trailers of a response; `None` for a request.
-    kept: Option<HeaderMap>,
+    is_of_response: bool,
+    trailers: HeaderMap,
 }
 
 impl Default for ChunkDecoder {
@@ -147,24 +147,24 @@ impl Default for ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// For a request's body. Its trailers are checked and dropped.
+    /// For a request's body. A trailer that is no field is an error.
     #[must_use]
     pub fn new() -> Self {
-        let (at, extras, line, kept) = (FIRST, 0, Vec::new(), None);
         Self {
-            at,
-            extras,
-            line,
-            kept,
+            at: FIRST,
+            extras: 0,
+            line: Vec::new(),
+            is_of_response: false,
+            trailers: HeaderMap::new(),
         }
     }
 
-    /// For a response's body. Zeros before and spaces behind a chunk's size are accepted, valid
-    /// trailers are kept, and others dropped.
+    /// For a response's body. Zeros before and spaces behind a chunk's size are accepted, and
+    /// trailers that are no fields are dropped.
     #[must_use]
-    pub fn keeping_trailers() -> Self {
+    pub fn of_response() -> Self {
         Self {
-            kept: Some(HeaderMap::new()),
+            is_of_response: true,
             ..Self::new()
         }
     }
@@ -177,10 +177,8 @@ impl ChunkDecoder {
 
     /// The trailers of a complete body, if there are any.
     pub fn trailers(&mut self) -> Option<HeaderMap> {
-        if self.at != At::End {
-            return None;
-        }
-        self.kept.take().filter(|kept| !kept.is_empty())
+        let is_known = self.at == At::End && !self.trailers.is_empty();
+        is_known.then(|| std::mem::take(&mut self.trailers))
     }
 
     /// Reads on, and removes the read bytes from the front.
@@ -215,7 +213,7 @@ impl ChunkDecoder {
 
     /// Reads between the data of two chunks.
     fn size_line(&mut self, bytes: &[u8]) -> Result<usize, ChunkFault> {
-        let is_lenient = self.kept.is_some();
+        let is_lenient = self.is_of_response;
         let mut taken = 0;
         for &byte in bytes {
             self.at = match (self.at, byte) {
@@ -264,7 +262,7 @@ impl ChunkDecoder {
 
     /// Counts bytes of extensions and trailers.
     fn count(&mut self, bytes: usize) -> Result<(), ChunkFault> {
-        let most = if self.kept.is_some() {
+        let most = if self.is_of_response {
             MAX_RESPONSE_EXTRAS
         } else {
             MAX_EXTRAS
@@ -302,19 +300,15 @@ impl ChunkDecoder {
     }
 
     fn trailer(&mut self, line: &[u8]) -> Result<(), ChunkFault> {
-        let parsed = field(line);
-        let Some(kept) = &mut self.kept else {
-            return parsed
-                .map(drop)
-                .map_err(|fault| ChunkFault::Trailer(Box::new(fault)));
+        let (name, value) = match field(line) {
+            Ok(field) => field,
+            Err(_) if self.is_of_response => return Ok(()),
+            Err(fault) => return Err(ChunkFault::Trailer(Box::new(fault))),
         };
-        let parsed = parsed.ok().and_then(|(name, value)| {
-            let name = HeaderName::from_bytes(name).ok()?;
-            Some((name, HeaderValue::from_bytes(value).ok()?))
-        });
-        if let Some((name, value)) = parsed.filter(|(name, _)| may_be_trailer(name)) {
+        let name = HeaderName::from_bytes(name).ok().filter(may_be_trailer);
+        if let Some((name, value)) = name.zip(HeaderValue::from_bytes(value).ok()) {
             // Fails only for more fields than 64 KiB can hold.
-            let _ = kept.try_append(name, value);
+            let _ = self.trailers.try_append(name, value);
         }
         Ok(())
     }

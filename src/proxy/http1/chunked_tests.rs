@@ -37,7 +37,7 @@ fn request(body: &[u8]) -> Outcome {
 }
 
 fn response(body: &[u8]) -> Outcome {
-    whole(ChunkDecoder::keeping_trailers(), body)
+    whole(ChunkDecoder::of_response(), body)
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn extensions_and_trailers_together_are_limited() {
 fn the_trailers_of_a_response_are_kept_except_forbidden_ones() {
     let body = b"0\r\nGrpc-Status: 0\r\nContent-Length: 5\r\nbad\r\nX: 1\r\nX: 2\r\n\r\n";
     for piece in [1, 7, body.len()] {
-        let mut decoder = ChunkDecoder::keeping_trailers();
+        let mut decoder = ChunkDecoder::of_response();
         read(&mut decoder, body.chunks(piece)).unwrap();
         let trailers = decoder.trailers().unwrap();
         let mut lines: Vec<String> = trailers
@@ -176,7 +176,7 @@ fn cut<'a>(bytes: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
 proptest! {
     #[test]
     fn cuts_do_not_matter(body in chunky(), places in proptest::collection::vec(any::<usize>(), 0..9)) {
-        for decoder in [ChunkDecoder::new, ChunkDecoder::keeping_trailers] {
+        for decoder in [ChunkDecoder::new, ChunkDecoder::of_response] {
             let expected = whole(decoder(), &body);
             let pieces = cut(&body, &places);
             prop_assert_eq!(&read(&mut decoder(), pieces.into_iter()), &expected);

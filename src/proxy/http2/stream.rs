@@ -26,6 +26,9 @@ use crate::proxy::response_fields::FieldsOfRequest;
 use crate::proxy::tls::TlsPeer;
 use crate::proxy::upstream::RequestBody;
 
+/// The most bytes of trailers that are passed on, as in HTTP/1.1.
+const MOST_TRAILERS: usize = 8 * 1024;
+
 const LENGTH: &str = "the body does not have the length of Content-Length";
 
 /// A request of an HTTP/2 connection and the way of its response.
@@ -43,6 +46,8 @@ pub struct Stream {
     has_begun_body: bool,
     pub(super) body: RecvStream,
     is_body_done: bool,
+    /// A box, because most requests have none.
+    trailers: Option<Box<HeaderMap>>,
     /// Whether the request is a CONNECT, whose DATA frames are no body.
     pub(super) is_connect: bool,
     pub(super) received: Received,
@@ -77,6 +82,7 @@ impl Stream {
             has_begun_body: false,
             body,
             is_body_done,
+            trailers: None,
             is_connect: head.is_connect,
             received: Received::default(),
             sending: Sending::new(respond, shared.watch.clone()),
@@ -176,7 +182,12 @@ impl Stream {
         self.body_bytes
     }
 
-    /// The next part of the body; `None` at its end. Trailers are dropped.
+    /// The trailers of a complete body, once.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
+    }
+
+    /// The next part of the body; `None` at its end.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         while !self.is_body_done {
             match ready!(self.body.poll_data(cx)) {
@@ -190,8 +201,9 @@ impl Stream {
                 }
                 Some(Err(error)) => return Poll::Ready(Err(self.failed(&error))),
                 None => {
-                    if let Err(error) = ready!(self.body.poll_trailers(cx)) {
-                        return Poll::Ready(Err(self.failed(&error)));
+                    match ready!(self.body.poll_trailers(cx)) {
+                        Ok(trailers) => self.trailers = trailers.and_then(permitted),
+                        Err(error) => return Poll::Ready(Err(self.failed(&error))),
                     }
                     self.is_body_done = true;
                 }
@@ -320,4 +332,12 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.end_stream(self.head_size);
     }
+}
+
+/// The trailers of a request, unless they are too long.
+fn permitted(trailers: HeaderMap) -> Option<Box<HeaderMap>> {
+    let lengths = trailers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    (lengths.sum::<usize>() <= MOST_TRAILERS).then(|| Box::new(trailers))
 }

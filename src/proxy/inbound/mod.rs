@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use http::HeaderName;
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -256,6 +257,10 @@ impl Policy for Inbound {
             }
             _ => Ok(()),
         }
+    }
+
+    fn permits_trailer(&self, name: &HeaderName) -> bool {
+        !self.removed.removes(name.as_str(), false)
     }
 
     fn repeats(&self) -> Repeat {

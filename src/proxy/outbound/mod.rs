@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 pub use self::config::{
@@ -255,6 +255,10 @@ impl Policy for Outbound {
             read: Some(timeouts.read),
             write: timeouts.write,
         }
+    }
+
+    fn permits_trailer(&self, name: &HeaderName) -> bool {
+        *name != self.attach.header
     }
 
     fn repeats(&self) -> Repeat {

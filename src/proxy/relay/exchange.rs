@@ -5,7 +5,7 @@ mod switched;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::{StatusCode, Version};
+use http::{HeaderName, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::lasting::Lasting;
@@ -23,7 +23,7 @@ use crate::proxy::connection::ClientError;
 use crate::proxy::deadlines::Wait;
 use crate::proxy::grpc::{self, Call};
 use crate::proxy::headers::Added;
-use crate::proxy::upstream::{Pool, Tries, UpstreamConnection, UpstreamError};
+use crate::proxy::upstream::{Pool, RequestBody, Tries, UpstreamConnection, UpstreamError};
 
 /// Most interim responses of one request. An upstream that sends more of them would never end it.
 const MOST_INTERIM: usize = 100;
@@ -104,7 +104,9 @@ impl<P: Policy> Exchange<'_, P> {
             Repeat::Idempotent => client.method().is_idempotent(),
             Repeat::IdempotentWithoutBody => true,
         };
-        let mut upload = Upload::new(client, keeps);
+        let policy = self.policy;
+        let permits = |name: &HeaderName| policy.permits_trailer(name);
+        let mut upload = Upload::new(client, keeps, &permits);
         while !self.attempt(client, pool, &mut upload).await? {
             upload.restart();
             client.deadlines().stop_all();
@@ -117,7 +119,7 @@ impl<P: Policy> Exchange<'_, P> {
         &mut self,
         client: &mut Client<'_>,
         pool: &Arc<Pool>,
-        upload: &mut Upload,
+        upload: &mut Upload<'_>,
     ) -> Result<bool, Broken> {
         self.access.upstream_begins();
         self.is_answered = false;
@@ -135,7 +137,7 @@ impl<P: Policy> Exchange<'_, P> {
         if upstream.is_http2() {
             upload.keep_all();
         }
-        self.send_head(client, &mut upstream)?;
+        self.send_head(client, &mut upstream, upload)?;
         if let Some(end) = self.call.as_ref().and_then(Call::end) {
             client.deadlines().start_at(Wait::Call, end);
         }
@@ -165,6 +167,7 @@ impl<P: Policy> Exchange<'_, P> {
         &mut self,
         client: &Client<'_>,
         upstream: &mut UpstreamConnection,
+        upload: &mut Upload<'_>,
     ) -> Result<(), Broken> {
         // A repeated request is made from the received bytes again.
         let mut head = match self.head.take() {
@@ -175,12 +178,23 @@ impl<P: Policy> Exchange<'_, P> {
         let (state, access) = (&mut self.state, &self.access);
         let asked = upgrade::asked(&head, client);
         self.upgrade = asked.filter(|it| self.policy.upgrades(it.protocol(), state));
+        let body = client.request_body();
+        let has_trailers = match body {
+            RequestBody::None => false,
+            RequestBody::Length(_) => upstream.is_http2(),
+            RequestBody::Chunked => true,
+        };
+        if has_trailers {
+            upload.announce(&head.headers);
+        }
         request::prepare(&mut head, client)?;
         let mut added = Added::default();
         self.policy
             .forward(&mut head, &mut added, state, to, access)?;
-        let body = client.request_body();
         let mut framed = request::frame(&mut head, body);
+        if has_trailers {
+            framed = framed.and_then(|()| request::announce(&mut head, upload.announced()));
+        }
         if let Some(asked) = &self.upgrade {
             framed = framed.and_then(|()| upgrade::ask(&mut head, asked));
         }
@@ -195,7 +209,7 @@ impl<P: Policy> Exchange<'_, P> {
         &mut self,
         client: &mut Client<'_>,
         upstream: &mut UpstreamConnection,
-        upload: &mut Upload,
+        upload: &mut Upload<'_>,
     ) -> Result<Outcome, Broken> {
         let policy = self.policy;
         let mut response = self.final_head(client, upstream, upload).await?;
@@ -259,7 +273,7 @@ impl<P: Policy> Exchange<'_, P> {
         &mut self,
         client: &mut Client<'_>,
         upstream: &mut UpstreamConnection,
-        upload: &mut Upload,
+        upload: &mut Upload<'_>,
     ) -> Result<ResponseHeader, Broken> {
         let policy = self.policy;
         let waits = self.waits();
@@ -318,7 +332,7 @@ impl<P: Policy> Exchange<'_, P> {
         &self,
         client: &Client<'_>,
         upstream: &UpstreamConnection,
-        upload: &Upload,
+        upload: &Upload<'_>,
         error: &UpstreamError,
     ) -> bool {
         let may_be_sent_twice = match self.policy.repeats() {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::domain::reason::Reason;
@@ -75,6 +76,12 @@ pub trait Policy: Send + Sync + 'static {
     /// Why the request ends here.
     fn check_body(&self, _: u64, _: &Self::State, _: &mut Access) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// Whether an upstream may get a trailer with this name. The relay has dropped those that
+    /// frame, route or authenticate a request.
+    fn permits_trailer(&self, _: &HeaderName) -> bool {
+        false
     }
 
     /// The requests that are repeated when an idle connection swallows them.

@@ -22,10 +22,10 @@ use crate::proxy::upstream::{UpstreamConnection, UpstreamError};
 const LAST: Duration = Duration::from_secs(1);
 
 /// One attempt of a request: both connections and the upload between them.
-pub(super) struct Pump<'a, 'c, 's> {
+pub(super) struct Pump<'a, 'c, 's, 'p> {
     pub client: &'a mut Client<'c>,
     pub upstream: &'a mut UpstreamConnection,
-    pub upload: &'a mut Upload,
+    pub upload: &'a mut Upload<'p>,
     pub waits: Waits,
     /// The end of a stream.
     pub lasting: Lasting<'s>,
@@ -42,7 +42,7 @@ struct Download {
     broken: Option<UpstreamError>,
 }
 
-impl Pump<'_, '_, '_> {
+impl Pump<'_, '_, '_, '_> {
     /// Sends the request until a head of a response arrives, which may be an interim one.
     pub async fn until_head(
         &mut self,

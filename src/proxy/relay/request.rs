@@ -7,10 +7,47 @@ use pingora::http::RequestHeader;
 use super::Broken;
 use crate::proxy::client::Client;
 use crate::proxy::fault::Fault;
+use crate::proxy::http1::chunked::may_be_trailer;
+use crate::proxy::loop_mark::LOOP;
 use crate::proxy::upstream::RequestBody;
 
 /// Most fields that `Connection` may name, which bounds the work for them.
 const MOST_NOMINATED: usize = 9;
+
+/// Most trailers that a request may announce.
+const MOST_ANNOUNCED: usize = 16;
+
+/// Fields that count only in the head, where they were checked (RFC 9110 §6.5.1).
+const OF_HEAD: [&str; 18] = [
+    "cache-control",
+    "cookie",
+    "dpop",
+    "expect",
+    "forwarded",
+    "http2-settings",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "range",
+    "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-request-id",
+    "x-rewrite-url",
+];
+/// The beginnings of the names of further ones.
+const BEGINNINGS: [&str; 7] = [
+    "access-control-",
+    "grpc-",
+    "if-",
+    "proxy-",
+    "sec-",
+    "x-forwarded-",
+    "x-m2m-",
+];
 
 const NOMINATIONS: &str =
     "the Connection header names a required field, more than nine fields, or an invalid name";
@@ -60,6 +97,42 @@ pub(super) fn frame(head: &mut RequestHeader, body: RequestBody) -> pingora::Res
         head.insert_header(header::CONNECTION, HeaderValue::from_static("close"))?;
     }
     Ok(())
+}
+
+/// Whether a field of a request may be a trailer. Names with unusual marks are refused, because
+/// some upstreams read them as other names.
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let is_usual = |byte: u8| byte == b'-' || byte.is_ascii_alphanumeric();
+    text.bytes().all(is_usual)
+        && may_be_trailer(name)
+        && *name != LOOP
+        && !OF_HEAD.contains(&text)
+        && !BEGINNINGS
+            .iter()
+            .any(|beginning| text.starts_with(beginning))
+}
+
+/// The trailers that a head announces (RFC 9110 §6.6.2).
+pub(super) fn announced(head: &HeaderMap) -> Vec<HeaderName> {
+    let values = head.get_all(header::TRAILER).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .take(MOST_ANNOUNCED)
+        .collect()
+}
+
+/// Announces trailers.
+///
+/// # Errors
+/// When the head cannot hold another field.
+pub(super) fn announce(head: &mut RequestHeader, names: &[HeaderName]) -> pingora::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    head.insert_header(header::TRAILER, names.join(", "))
 }
 
 fn remove_hop_by_hop(head: &mut RequestHeader) -> Result<(), Broken> {

@@ -3,8 +3,9 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
 
-use super::{Broken, Waits};
+use super::{Broken, Waits, request};
 use crate::domain::reason::Reason;
 use crate::proxy::client::Client;
 use crate::proxy::deadlines::Wait;
@@ -22,8 +23,16 @@ const COPIED: usize = 4 * 1024;
 /// How many bytes wait for the upstream before no more are read from the client.
 pub(super) const WINDOW: usize = 64 * 1024;
 
+/// Whether the policy permits a trailer with this name.
+pub(super) type Permits<'p> = &'p (dyn Fn(&HeaderName) -> bool + Send + Sync);
+
 /// The upload of one request, over all its attempts.
-pub(super) struct Upload {
+pub(super) struct Upload<'p> {
+    permits: Permits<'p>,
+    /// The trailers that the head announces. HTTP/1.1 upstreams get no others.
+    announced: Vec<HeaderName>,
+    /// The permitted trailers, when the body is complete.
+    trailers: HeaderMap,
     /// The parts of the body so far, as long as all of them are kept.
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
@@ -50,9 +59,12 @@ pub(super) enum Turn {
     Upstream,
 }
 
-impl Upload {
-    pub fn new(client: &Client<'_>, keeps: bool) -> Self {
+impl<'p> Upload<'p> {
+    pub fn new(client: &Client<'_>, keeps: bool, permits: Permits<'p>) -> Self {
         Self {
+            permits,
+            announced: Vec::new(),
+            trailers: HeaderMap::new(),
             kept: keeps.then(Vec::new),
             kept_bytes: 0,
             resent: 0,
@@ -68,6 +80,37 @@ impl Upload {
         if self.received == 0 {
             self.kept.get_or_insert_default();
         }
+    }
+
+    /// Notes the permitted trailers that a head announces.
+    pub fn announce(&mut self, head: &HeaderMap) {
+        let permits = |name: &HeaderName| request::may_trail(name) && (self.permits)(name);
+        self.announced = request::announced(head)
+            .into_iter()
+            .filter(permits)
+            .collect();
+    }
+
+    pub fn announced(&self) -> &[HeaderName] {
+        &self.announced
+    }
+
+    /// Ends the upstream's request.
+    fn end(&mut self, client: &mut Client<'_>, upstream: &mut UpstreamConnection) {
+        if let Some(trailers) = client.take_trailers() {
+            let permits = |name: &HeaderName| request::may_trail(name) && (self.permits)(name);
+            let permitted = trailers.iter().filter(|(name, _)| permits(name));
+            self.trailers =
+                (permitted.map(|(name, value)| (name.clone(), value.clone()))).collect();
+        }
+        let is_http2 = upstream.is_http2();
+        let is_sent = |name: &HeaderName| is_http2 || self.announced.contains(name);
+        let sent = self.trailers.iter().filter(|(name, _)| is_sent(name));
+        let sent: HeaderMap = sent
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        upstream.end(Some(sent).filter(|sent| !sent.is_empty()));
+        self.is_ended = true;
     }
 
     /// Begins another attempt.
@@ -154,8 +197,7 @@ impl Upload {
                 Poll::Ready(read) => {
                     client.deadlines().stop(Wait::ClientRead);
                     let Some(part) = read? else {
-                        upstream.end(None);
-                        self.is_ended = true;
+                        self.end(client, upstream);
                         break;
                     };
                     self.received += part.len() as u64;

@@ -83,10 +83,10 @@ impl UpstreamConnection {
     }
 
     /// Ends the request's body. A body that is shorter than its length stays incomplete. HTTP/1.1
-    /// drops the trailers.
+    /// drops the trailers of a body with a length.
     pub fn end(&mut self, trailers: Option<HeaderMap>) {
         match self {
-            Self::Http1(connection) => connection.end(),
+            Self::Http1(connection) => connection.end(trailers.as_ref()),
             Self::Http2(stream) => stream.end(trailers),
         }
     }

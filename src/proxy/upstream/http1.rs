@@ -178,9 +178,9 @@ impl Http1Connection {
     }
 
     /// Ends the request's body. A body that is shorter than its length stays incomplete.
-    pub fn end(&mut self) {
+    pub fn end(&mut self, trailers: Option<&HeaderMap>) {
         if self.request.body == RequestBody::Chunked && !self.request.is_complete {
-            self.outgoing.put_last_chunk(None);
+            self.outgoing.put_last_chunk(trailers);
             self.request.is_complete = true;
         }
     }

@@ -150,8 +150,8 @@ async fn a_body_is_framed_as_its_head_says() {
         for part in parts {
             connection.send(Bytes::copy_from_slice(part));
         }
-        connection.end();
-        connection.end();
+        connection.end(None);
+        connection.end(None);
         send(&mut connection).await.unwrap();
         assert_eq!(
             connection.is_request_complete(),
@@ -426,7 +426,7 @@ async fn a_part_that_waits_for_a_flush_is_unsent() {
         "{} bytes wait",
         connection.unsent()
     );
-    connection.end();
+    connection.end(None);
     let reading = tokio::spawn(async move {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"0\r\n\r\n") {

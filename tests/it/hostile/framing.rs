@@ -505,7 +505,7 @@ async fn chunks_are_framed_by_the_letter_or_the_request_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_trailers_are_dropped() {
+async fn trailers_that_no_head_announces_are_dropped() {
     run_behind(&format!("{CHUNKED}5\r\nhello\r\n0\r\n"), TRAILERS).await;
 }
 

@@ -11,6 +11,7 @@ mod interim;
 pub mod memory;
 mod pool;
 mod recorder;
+mod request_trailers;
 mod trailers;
 
 use std::net::SocketAddr;

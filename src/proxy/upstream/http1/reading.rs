@@ -58,7 +58,7 @@ impl Http1Connection {
             self.answer = match parsed.body {
                 ResponseBody::None | ResponseBody::Length(0) => Answer::Complete(None),
                 ResponseBody::Length(length) => Answer::Length(length),
-                ResponseBody::Chunked => Answer::Chunked(ChunkDecoder::keeping_trailers()),
+                ResponseBody::Chunked => Answer::Chunked(ChunkDecoder::of_response()),
                 ResponseBody::UntilClose => Answer::UntilClose,
             };
             self.keeps_alive &= parsed.keeps_alive;

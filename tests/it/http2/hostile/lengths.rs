@@ -182,7 +182,7 @@ async fn padding_is_no_part_of_a_body_and_is_no_longer_than_its_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_of_a_request_are_checked_and_dropped() {
+async fn trailers_of_a_request_are_checked() {
     let mut arena = Arena::new().await;
     for (name, trailers, flags, expected) in [
         ("trailers", &[("x-forged", "forged")][..], WHOLE, PASSES),
