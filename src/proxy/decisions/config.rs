@@ -32,8 +32,10 @@ impl Peers {
     /// Whether the peer of a connection may ask.
     pub(super) fn admit(&self, client: &Client<'_>) -> bool {
         let certificate = client.tls().and_then(|tls| tls.certificate.as_ref());
+        // Everyone can make a self-signed certificate.
+        let is_verified = certificate.is_some_and(|it| it.is_verified);
         // The file of a Unix socket has its own permissions.
-        client.process().is_some() || self.admit_at(client.peer().ip(), certificate.is_some())
+        client.process().is_some() || self.admit_at(client.peer().ip(), is_verified)
     }
 
     fn admit_at(&self, address: IpAddr, has_certificate: bool) -> bool {
