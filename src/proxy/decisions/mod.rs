@@ -26,8 +26,9 @@ use crate::verifier::{Permit, Refusal};
 
 const NOT_TRUSTED: &str = "this address is not in `trustedProxies`";
 /// The proxy would forward such a header, which an inbound listener removes.
-const OTHER_SPELLING: &str = "a header has another spelling of the name of an identity header, \
-                              such as `x_m2m_subject`";
+const OTHER_SPELLING: &str = "services could read a header as an identity header, a token or an \
+                              override, such as `x_m2m_subject` or \
+                              `grpc-metadata-authorization`; remove it";
 /// The parser of HTTP/2 cuts off a fragment, with which the proxy could forward the request.
 const HTTP_2: &str = "with `from: request` the proxy must ask over HTTP/1.1";
 
