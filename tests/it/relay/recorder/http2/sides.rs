@@ -1,6 +1,6 @@
 //! The checks of both sides of a recording whose client speaks HTTP/2.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Recording;
 use super::super::sides::{check_request, request_body};
@@ -21,6 +21,8 @@ struct Sent {
 #[derive(Debug, Default)]
 struct Client {
     streams: BTreeMap<u32, Sent>,
+    /// The streams of all its frames.
+    named: BTreeSet<u32>,
     pings: usize,
     settings: usize,
     /// The largest values of the settings, and 0 for the connection's window.
@@ -53,6 +55,7 @@ fn client(sent: &[u8]) -> Client {
 
 impl Client {
     fn note(&mut self, frame: &Frame<'_>) {
+        self.named.insert(frame.stream);
         match frame.kind {
             HEADERS => {
                 let stream = self.streams.entry(frame.stream).or_default();
@@ -108,10 +111,18 @@ impl Client {
 /// Checks that each request is permitted, and that its body is that of a stream.
 fn check_upstream(mut bytes: &[u8], client: &Client) {
     while !bytes.is_empty() {
-        let Some((request, length)) = message(bytes, request_body, |_| true) else {
+        let Some((mut request, length)) = message(bytes, request_body, |_| true) else {
             // The connection broke inside a head.
             break;
         };
+        if request.all("upgrade") == ["websocket"] {
+            // An extended CONNECT (RFC 8441). Its frames may follow.
+            assert_eq!(request.all("connection"), ["Upgrade"], "{request:?}");
+            let is_upgrade = |name: &str| matches!(name, "upgrade" | "connection");
+            request.fields.retain(|(name, _)| !is_upgrade(name));
+            check_request(&request);
+            break;
+        }
         check_request(&request);
         let is_chunked = request.all("content-length").is_empty();
         let is_of = |sent: &Sent| {
@@ -161,7 +172,11 @@ fn check_client(recording: &Recording, client: &Client) {
             SETTINGS if frame.has(ACK) => settings += 1,
             PING | SETTINGS | GOAWAY => assert_eq!(frame.stream, 0, "{frame:?}"),
             WINDOW_UPDATE if frame.stream == 0 => {}
-            DATA | HEADERS | CONTINUATION | RST_STREAM | WINDOW_UPDATE => {
+            // The answer to a broken frame, also of a stream that the client has not opened.
+            RST_STREAM if client.named.contains(&frame.stream) => {
+                streams.entry(frame.stream).or_default().is_reset = true;
+            }
+            DATA | HEADERS | CONTINUATION | WINDOW_UPDATE => {
                 let is_own = frame.stream % 2 == 1 && client.streams.contains_key(&frame.stream);
                 assert!(is_own, "no stream of the client: {frame:?}");
                 check_frame(frame, streams.entry(frame.stream).or_default());
@@ -194,7 +209,6 @@ fn check_client(recording: &Recording, client: &Client) {
 
 fn check_frame(frame: &Frame<'_>, stream: &mut Received) {
     match frame.kind {
-        RST_STREAM => stream.is_reset = true,
         WINDOW_UPDATE => {}
         CONTINUATION => assert!(stream.has_head, "{frame:?}"),
         _ => {
