@@ -2,19 +2,21 @@
 //!
 //! Only constants of the reason are sent: nothing of the token and nothing of an inner error.
 
+mod asked;
+
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use self::asked::ALGORITHM_NAMES;
+pub use self::asked::Asked;
 use super::fault::Fault;
 use crate::domain::error_form::ErrorForm;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use crate::domain::websocket;
 use crate::jose::dpop::{DPOP_NONCE, SCHEME};
-use crate::jose::{ALGORITHMS, algorithm_name};
 
 /// Names the check that refused, so that the sidecar's response differs from the service's.
 pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
@@ -131,27 +133,6 @@ const INTERNAL: Row = row(500, "server_error");
 fn row_of(reason: Reason) -> Row {
     table(reason).unwrap_or(INTERNAL)
 }
-
-/// How a challenge asks for a token.
-#[derive(Clone, Debug, Default)]
-pub struct Asked<'a> {
-    /// Whether the token needs a proof (RFC 9449 §7.1).
-    pub dpop: bool,
-    /// The nonce for proofs, if they need one.
-    pub nonce: Option<String>,
-    /// The URL of the listener's metadata (RFC 9728 §5.1).
-    pub metadata: Option<&'a str>,
-}
-
-/// The algorithms of proofs, for challenges.
-static ALGORITHM_NAMES: LazyLock<String> = LazyLock::new(|| {
-    ALGORITHMS
-        .iter()
-        .copied()
-        .map(algorithm_name)
-        .collect::<Vec<_>>()
-        .join(" ")
-});
 
 /// A response of the sidecar itself.
 pub struct Answer<'a> {
@@ -285,26 +266,11 @@ impl<'a> Answer<'a> {
         .into()
     }
 
-    /// Whether the challenge asks for a token with a proof: the request has one, or should.
-    fn asks_for_proof(&self) -> bool {
-        use Reason as R;
-        let is_about_proof = matches!(
-            self.reason,
-            R::ProofMissing
-                | R::ProofInvalid
-                | R::ProofReplayed
-                | R::ProofNonce
-                | R::ProofKey
-                | R::TokenBinding
-        );
-        self.asked.dpop || is_about_proof
-    }
-
     /// The challenge (RFC 6750 §3, RFC 9449 §7.1). The realm is a configured name, the scopes are
     /// scope tokens, and the URL was parsed, so none contains a quote.
     fn challenge(&self) -> Option<String> {
         let row = row_of(self.reason);
-        let scheme = if self.asks_for_proof() {
+        let scheme = if self.asked.needs_proof(self.reason) {
             SCHEME
         } else {
             "Bearer"
@@ -323,7 +289,7 @@ impl<'a> Answer<'a> {
         if let Some(scope) = self.scope {
             text.push_str(&format!(", scope=\"{scope}\""));
         }
-        if self.asks_for_proof() {
+        if self.asked.needs_proof(self.reason) {
             text.push_str(&format!(", algs=\"{}\"", *ALGORITHM_NAMES));
         }
         if let Some(metadata) = self.asked.metadata {
@@ -366,7 +332,11 @@ impl<'a> Answer<'a> {
         {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }
-        let nonce = self.asked.nonce.as_ref().filter(|_| self.asks_for_proof());
+        let nonce = self
+            .asked
+            .nonce
+            .as_ref()
+            .filter(|_| self.asked.needs_proof(self.reason));
         if let Some(nonce) = nonce.and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.push((DPOP_NONCE, nonce));
         }
