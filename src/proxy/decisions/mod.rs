@@ -17,6 +17,7 @@ pub use self::config::{Config, Peers};
 use self::original::Original;
 use super::access::Access;
 use super::client::Client;
+use super::fault::Fault;
 use super::forwarded::{RequestOrigin, X_FORWARDED_FOR};
 use super::inbound::{Evaluated, Inbound, Received, State};
 use super::relay::{Decision, OwnAnswers, Policy};
@@ -25,6 +26,7 @@ use crate::domain::settings::OriginalRequest;
 use crate::verifier::{Permit, Refusal};
 
 const NOT_TRUSTED: &str = "this address is not in `trustedProxies`";
+const NO_WEBSOCKET: &str = "a proxy asks with an ordinary request";
 /// The proxy would forward such a header, which an inbound listener removes.
 const OTHER_SPELLING: &str = "services could read a header as an identity header, a token or an \
                               override, such as `x_m2m_subject` or \
@@ -132,6 +134,10 @@ impl Policy for Decisions {
         state: &mut State,
         access: &mut Access,
     ) -> Decision {
+        if client.is_connect() {
+            // A permit, which is a success, would open a WebSocket.
+            return Decision::Failed(Fault::because(Reason::WebSocket, NO_WEBSOCKET));
+        }
         let evaluated = self.evaluate(client, question, state, access);
         let answered = match evaluated.boxed().await {
             Ok(permit) => {

@@ -2,6 +2,7 @@
 
 use super::{FORMS, Original, World, is, outcome};
 use crate::support::client::request;
+use crate::support::http2::websocket::Socket;
 
 /// Fields that make some endpoints decide about another request, or about none.
 const TEMPTING: [(&str, &str); 16] = [
@@ -224,5 +225,21 @@ async fn tokens_that_need_a_proof_are_refused() {
             let (status, reason) = world.get(form, "/any", Some(&bearer)).await;
             assert_eq!(status, 401, "{form} {member}: {reason}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_permit_opens_a_websocket() {
+    let world = World::new("original", "").await;
+    let asked = [
+        ("x-original-method", "GET"),
+        ("x-original-url", "https://api.example/public/a"),
+    ];
+    // Neither does another endpoint of the sidecar.
+    for (listener, path) in [("original", "/"), ("probes", "/livez")] {
+        let mut client = Socket::ask(world.address(listener), path, &asked).await;
+        let response = client.refused().await;
+        let found = (response.status, response.header("x-m2m-reason"));
+        assert_eq!(found, (400, Some("websocket")), "{listener}");
     }
 }
