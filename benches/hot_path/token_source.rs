@@ -58,6 +58,7 @@ pub fn bench(criterion: &mut Criterion) {
         audience_parameter: AudienceParameter::default(),
         resources: Vec::new(),
         extra_parameters: Vec::new(),
+        dpop: None,
         refresh_at: 0.8,
         prefetch: true,
         kept_at: None,
