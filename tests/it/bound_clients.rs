@@ -10,9 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::certificates::{CertificateAuthority, Issued, TlsClient};
-use crate::support::client::RawAnswer;
+use crate::support::client::{Connection, RawAnswer};
 use crate::support::logs;
 use crate::support::sidecar::{Sidecar, SidecarBuilder};
 
@@ -52,6 +54,19 @@ authorities: { self: { issuer: "https://issuer.test" } }
 inbound:
   - { name: api, listen: 127.0.0.1:0, issuer: true, upstream: "http://127.0.0.1:9",
       authorities: [self], audiences: any, rules: [{ paths: ["/**"] }] }
+  - name: behind
+    listen: 127.0.0.1:0
+    issuer: true
+    upstream: "http://127.0.0.1:9"
+    authorities: [self]
+    audiences: any
+    rules: [{ paths: ["/**"] }]
+    trustedProxies: [127.0.0.1/32]
+    tls:
+      certFile: "@DIR@/tls.crt"
+      keyFile: "@DIR@/tls.key"
+      clientCertificate: optional
+      clientCaFile: "@DIR@/clients.pem"
 "#;
 
 struct World {
@@ -116,24 +131,33 @@ impl World {
     }
 
     async fn post(&self, client: &TlsClient, path: &str, fields: &[(&str, &str)]) -> RawAnswer {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: \
-             application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-            form.len()
-        );
-        let mut connection = client.open(self.address(), NAME).await;
-        connection.send(request).await;
-        let answer = connection.answer().await;
-        for secret in ["access_token", "refresh_token"] {
-            if let (200, Some(secret)) = (answer.status, answer.json()[secret].as_str()) {
-                logs::remember_secret(secret);
-            }
-        }
-        answer
+        let connection = client.open(self.address(), NAME).await;
+        post_over(connection, (path, ""), fields).await
     }
+}
+
+/// Posts a form with more header lines.
+async fn post_over(
+    mut connection: Connection<TlsStream<TcpStream>>,
+    (path, lines): (&str, &str),
+    fields: &[(&str, &str)],
+) -> RawAnswer {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {NAME}\r\n{lines}Content-Type: \
+         application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    connection.send(request).await;
+    let answer = connection.answer().await;
+    for secret in ["access_token", "refresh_token"] {
+        if let (200, Some(secret)) = (answer.status, answer.json()[secret].as_str()) {
+            logs::remember_secret(secret);
+        }
+    }
+    answer
 }
 
 fn secrets(builder: SidecarBuilder) -> SidecarBuilder {

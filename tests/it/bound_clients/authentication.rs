@@ -3,7 +3,7 @@
 use rcgen::{BasicConstraints, IsCa, KeyPair};
 use serde_json::json;
 
-use super::{GRANT, NAME, SECRET, World, claims, error, gateway};
+use super::{GRANT, NAME, SECRET, World, claims, error, gateway, post_over};
 use crate::support::certificates::{Issued, TlsClient};
 use crate::support::client::{get, request};
 use crate::support::logs;
@@ -47,6 +47,40 @@ async fn each_name_of_a_verified_certificate_authenticates_its_client_and_no_oth
     let with_secret = [GRANT, ("client_id", "by-dns"), ("client_secret", SECRET)];
     let answer = world.post(&right, "/oauth/token", &with_secret).await;
     assert_eq!(error(&answer), refused);
+    world.sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_a_proxy_is_not_that_of_its_clients() {
+    let world = World::start(&json!({ "keys": [Issued::by_itself(|_| {}).1] })).await;
+    let proxy = world.showing(&world.clients.issue(&[], gateway));
+    let behind = world.sidecar.address("behind");
+    let by_name = [GRANT, ("client_id", "by-dns")];
+    let bound = [
+        GRANT,
+        ("client_id", "bound-secret"),
+        ("client_secret", SECRET),
+    ];
+    for (fields, refused) in [
+        (&by_name[..], (401, "invalid_client")),
+        (&bound, (400, "invalid_request")),
+    ] {
+        let post = async |lines: &str| {
+            let connection = proxy.open(behind, NAME).await;
+            let at = ("/oauth/token", lines);
+            post_over(connection, at, fields).await
+        };
+        claims(&post("").await);
+        for lines in [
+            "X-Forwarded-For: 192.0.2.1\r\n",
+            "Forwarded: for=192.0.2.1\r\n",
+            "X-Forwarded-For: 127.0.0.1\r\n",
+            "X-Forwarded-For: unknown\r\n",
+        ] {
+            let (status, code) = error(&post(lines).await);
+            assert_eq!((status, code.as_str()), refused, "{lines}");
+        }
+    }
     world.sidecar.stop().await;
 }
 
