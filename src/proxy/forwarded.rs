@@ -168,6 +168,12 @@ impl RequestOrigin {
         self.is_trusted
     }
 
+    /// Whether a trusted proxy reports a client, readable or not.
+    #[must_use]
+    pub fn reports_client(&self) -> bool {
+        self.client.is_some() || !self.is_known
+    }
+
     /// The client: the last reported address that is not a trusted proxy.
     #[must_use]
     pub fn client(&self) -> IpAddr {

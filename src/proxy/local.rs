@@ -48,7 +48,7 @@ pub async fn answer(
     head: &RequestHeader,
     router: &Router,
     path: &str,
-    peer: SocketAddr,
+    origin: &RequestOrigin,
     access: &mut Access,
 ) -> Result<(), ClientError> {
     if client.is_connect() {
@@ -64,11 +64,14 @@ pub async fn answer(
         Ok(Err(BodyError::Broken(error))) => return Err(error),
         Err(_) => return refuse(client, head, access, Reason::BodyTimeout.into()).await,
     };
+    let peer = origin.client_address(client.peer());
     let Some(mut request) = request(head, path, peer, body) else {
         let fault = Fault::malformed("the target is no URI");
         return refuse(client, head, access, fault).await;
     };
-    if let Some(certificate) = client.tls().and_then(|tls| tls.certificate.clone()) {
+    // A proxy's certificate says nothing about its clients, which must not act as the proxy.
+    let tls = client.tls().filter(|_| !origin.reports_client());
+    if let Some(certificate) = tls.and_then(|tls| tls.certificate.clone()) {
         request
             .extensions_mut()
             .insert(PeerCertificate(certificate));
@@ -313,8 +316,7 @@ impl Policy for LocalService {
         let path = head::target(request).and_then(|(path, _)| self.paths.read(path));
         let answered = match path {
             Ok(path) => {
-                let peer = origin.client_address(peer);
-                answer(client, request, &self.router, &path, peer, access)
+                answer(client, request, &self.router, &path, &origin, access)
                     .boxed()
                     .await
             }

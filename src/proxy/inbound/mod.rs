@@ -176,15 +176,11 @@ impl Policy for Inbound {
         match self.evaluate(client, request, state, access).await {
             Ok(None) => Decision::Forward,
             Ok(Some(path)) => {
-                let Some(own) = &self.own else {
+                let (Some(own), Some(origin)) = (&self.own, &state.origin) else {
                     return Decision::Failed(Reason::Internal.into());
                 };
                 state.is_own = true;
-                let peer = state
-                    .origin
-                    .as_ref()
-                    .map_or(client.peer(), |it| it.client_address(client.peer()));
-                local::answer(client, request, &own.router, &path, peer, access)
+                local::answer(client, request, &own.router, &path, origin, access)
                     .boxed()
                     .await
                     .into()
