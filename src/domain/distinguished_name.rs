@@ -36,8 +36,9 @@ pub struct DistinguishedName {
 pub struct Attribute {
     /// The object identifier of its type, with dots.
     pub kind: String,
-    /// Its text, or `#` and the hexadecimal encoding of a value that is no text.
+    /// Its text, or the hexadecimal DER encoding of a value that is no text.
     pub value: String,
+    pub is_text: bool,
 }
 
 /// A text is not a distinguished name in the form of RFC 4514.
@@ -50,10 +51,10 @@ pub struct InvalidName;
 
 impl Attribute {
     /// The value as it is compared (RFC 4517 §4.2.11): without regard to case and repeated spaces.
-    fn compared(&self) -> (&str, String) {
+    fn compared(&self) -> (&str, bool, String) {
         let words = self.value.split_whitespace();
         let joined = words.collect::<Vec<_>>().join(" ");
-        (&self.kind, joined.to_lowercase())
+        (&self.kind, self.is_text, joined.to_lowercase())
     }
 }
 
@@ -72,8 +73,8 @@ impl DistinguishedName {
         let sorted = parts.into_iter().map(|mut part| {
             // The attributes of one part have no order.
             part.sort_by_cached_key(|it| {
-                let (kind, value) = it.compared();
-                (kind.to_owned(), value)
+                let (kind, is_text, value) = it.compared();
+                (kind.to_owned(), is_text, value)
             });
             part
         });
@@ -115,7 +116,10 @@ impl fmt::Display for DistinguishedName {
                 }
                 let known = TYPES.iter().find(|(_, kind)| *kind == attribute.kind);
                 let name = known.map_or(attribute.kind.as_str(), |(name, _)| name);
-                write!(f, "{name}={}", escaped(&attribute.value))?;
+                match attribute.is_text {
+                    true => write!(f, "{name}={}", escaped(&attribute.value))?,
+                    false => write!(f, "{name}=#{}", attribute.value)?,
+                }
             }
         }
         Ok(())
@@ -154,13 +158,17 @@ fn attribute(text: &str) -> Result<Attribute, InvalidName> {
     let kind = known
         .or(Some(kind).filter(|_| is_identifier))
         .ok_or(InvalidName)?;
-    let value = unescaped(value)?;
+    let (value, is_text) = match value.trim_start().strip_prefix('#') {
+        Some(hex) => of_hex(hex.trim_end())?,
+        None => (unescaped(value)?, true),
+    };
     if value.is_empty() {
         return Err(InvalidName);
     }
     Ok(Attribute {
         kind: kind.to_owned(),
         value,
+        is_text,
     })
 }
 
@@ -168,9 +176,6 @@ fn attribute(text: &str) -> Result<Attribute, InvalidName> {
 /// the two hexadecimal digits of a byte.
 fn unescaped(text: &str) -> Result<String, InvalidName> {
     let text = text.trim_start();
-    if let Some(hex) = text.strip_prefix('#') {
-        return of_hex(hex.trim_end());
-    }
     let mut value = Vec::new();
     // The length without spaces at the end, which an escape keeps.
     let mut kept = 0;
@@ -203,8 +208,9 @@ fn unescaped(text: &str) -> Result<String, InvalidName> {
     String::from_utf8(value).map_err(|_| InvalidName)
 }
 
-/// The value after `#`: the DER encoding in hexadecimal. One of a text type is that text.
-fn of_hex(hex: &str) -> Result<String, InvalidName> {
+/// The value after `#`: the DER encoding in hexadecimal. One of a text type is that text. Gives
+/// also whether it is.
+fn of_hex(hex: &str) -> Result<(String, bool), InvalidName> {
     const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
     let digits: Option<Vec<u8>> = hex
         .chars()
@@ -219,9 +225,10 @@ fn of_hex(hex: &str) -> Result<String, InvalidName> {
         && TEXTS.contains(tag)
         && usize::from(*length) == text.len()
     {
-        return String::from_utf8(text.to_vec()).map_err(|_| InvalidName);
+        let text = String::from_utf8(text.to_vec());
+        return text.map(|text| (text, true)).map_err(|_| InvalidName);
     }
-    Ok(format!("#{}", hex.to_ascii_lowercase()))
+    Ok((hex.to_ascii_lowercase(), false))
 }
 
 fn escaped(value: &str) -> String {
@@ -231,6 +238,7 @@ fn escaped(value: &str) -> String {
         match c {
             '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', c]),
             ' ' if place == 0 || place == last => text.extend(['\\', c]),
+            '#' if place == 0 => text.extend(['\\', c]),
             '\0' => text.push_str("\\00"),
             _ => text.push(c),
         }
@@ -270,12 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_looks_like_an_encoding_is_another_name() {
+        assert_ne!(parsed("CN=\\#1e020061"), parsed("CN=#1e020061"));
+        assert_eq!(parsed("CN=\\#0c0161"), parsed("CN=\\23\\30c0161"));
+        assert_ne!(parsed("CN=\\#0c0161"), parsed("CN=a"));
+    }
+
+    #[test]
     fn a_written_name_reads_as_the_same_name() {
         for text in [
             "CN=Gateway One,O=Example\\, Inc.,C=DE",
             "UID=b+CN=a,DC=example,DC=com",
             "CN=\\ a\\+b\\ ",
             "1.2.3.4=#0a01ff",
+            "CN=\\#0a01ff",
             "emailAddress=a@b.example,CN=\u{fc}",
         ] {
             assert_eq!(parsed(text).to_string(), text);

@@ -58,14 +58,25 @@ fn distinguished_name(name: &X509Name<'_>) -> DistinguishedName {
 }
 
 fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Attribute {
-    let value = attribute.as_str().map(str::to_owned);
+    let text = attribute.as_str();
+    let is_text = text.is_ok();
     Attribute {
         kind: attribute.attr_type().to_id_string(),
-        value: value.unwrap_or_else(|_| {
-            let bytes = attribute.as_slice().iter();
-            let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
-            format!("#{:02x}{hex}", attribute.attr_value().tag().0)
-        }),
+        value: text.map_or_else(|_| encoding(attribute), str::to_owned),
+        is_text,
+    }
+}
+
+/// The DER encoding of a value, in hexadecimal.
+fn encoding(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let content = attribute.as_slice();
+    let tag = attribute.attr_value().tag().0;
+    let bytes = content.iter().map(|byte| format!("{byte:02x}"));
+    let hex: String = bytes.collect();
+    match u8::try_from(content.len()) {
+        Ok(length) if length < 0x80 => format!("{tag:02x}{length:02x}{hex}"),
+        Ok(length) => format!("{tag:02x}81{length:02x}{hex}"),
+        Err(_) => format!("{tag:02x}82{:04x}{hex}", content.len()),
     }
 }
 
