@@ -36,6 +36,8 @@ impl Inbound {
         let tls = client.tls();
         let origin = origin.over_tls(tls.is_some());
         let (client, called) = (origin.known_client(), origin.called());
+        // The certificate of a proxy that reports a client is not the client's.
+        let tls = tls.filter(|_| !origin.reports_client());
         state.origin = Some(origin);
         // Checked before the target, because the target of CONNECT is not a path.
         check_method(&request.method)?;

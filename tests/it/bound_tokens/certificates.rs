@@ -37,6 +37,7 @@ impl World {
             )
         };
         let tls = "    publicUrl: https://api.test
+    trustedProxies: [127.0.0.1]
     tls:
       certFile: \"@DIR@/tls.crt\"
       keyFile: \"@DIR@/tls.key\"
@@ -145,6 +146,28 @@ async fn a_token_passes_on_the_connection_of_its_certificate_only() {
         both("401 token_binding")
     );
     assert_eq!(world.upstream.received().len(), 4);
+    world.sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_a_proxy_is_not_that_of_its_clients() {
+    let world = World::new().await;
+    let proxy = world.ca.client("proxy");
+    let bearer = format!("Bearer {}", world.token(json!({ "x5t#S256": x5t(&proxy) })));
+    let own = ["Authorization", bearer.as_str()];
+    for (name, value) in [
+        ("X-Forwarded-For", "192.0.2.7"),
+        ("Forwarded", "for=192.0.2.7"),
+        ("X-Forwarded-For", "unreadable"),
+    ] {
+        let outcomes = world.outcomes(Some(&proxy), &[own, [name, value]]).await;
+        let refused = "401 certificate_binding";
+        assert_eq!(outcomes, [refused, refused], "{name}: {value}");
+    }
+    assert_eq!(
+        world.outcomes(Some(&proxy), &[own]).await,
+        ["200 -", "200 -"]
+    );
     world.sidecar.stop().await;
 }
 
