@@ -2,6 +2,7 @@
 
 mod authentication;
 mod dpop;
+mod end_to_end;
 mod tokens;
 
 use std::net::SocketAddr;
