@@ -47,7 +47,6 @@ pub fn url_of(resource: &Url) -> Url {
 }
 
 /// Serves the metadata at this path.
-#[must_use]
 pub fn router(path: &str, metadata: &ResourceMetadata) -> Router {
     let document = Bytes::from(serde_json::to_vec(metadata).unwrap_or_default());
     let answer = get(move || {
