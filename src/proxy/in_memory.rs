@@ -215,6 +215,10 @@ impl Policy for InMemory {
         self.inbound.respond(response, state)
     }
 
+    fn upgrades(&self, protocol: &[u8], state: &Self::State) -> bool {
+        self.inbound.upgrades(protocol, state)
+    }
+
     async fn broke(
         &self,
         error: &UpstreamError,

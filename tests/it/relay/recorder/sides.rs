@@ -21,10 +21,15 @@ fn check_upstream(mut bytes: &[u8], sent: &[Sent], from: usize) -> usize {
     let mut at = from;
     let mut is_first = true;
     while !bytes.is_empty() {
-        let Some((request, length)) = message(bytes, request_body, |_| false) else {
+        let Some((mut request, length)) = message(bytes, request_body, |_| false) else {
             // The connection broke inside a head.
             break;
         };
+        if take_upgrade(&mut request) {
+            // Its frames may follow.
+            check_request(&request);
+            return sent.len();
+        }
         check_request(&request);
         let words = request.words();
         let is_it = |sent: &Sent| {
@@ -43,6 +48,17 @@ fn check_upstream(mut bytes: &[u8], sent: &[Sent], from: usize) -> usize {
         bytes = &bytes[length..];
     }
     at
+}
+
+/// Removes the fields of an upgrade to a WebSocket. Returns whether there is one.
+pub fn take_upgrade(request: &mut Message) -> bool {
+    let is_websocket = request.all("upgrade") == ["websocket"];
+    if is_websocket {
+        assert_eq!(request.all("connection"), ["Upgrade"], "{request:?}");
+        let is_upgrade = |name: &str| matches!(name, "upgrade" | "connection");
+        request.fields.retain(|(name, _)| !is_upgrade(name));
+    }
+    is_websocket
 }
 
 pub fn request_body(request: &Message) -> Body {
@@ -130,7 +146,7 @@ pub fn check_request(request: &Message) {
             "{request:?}"
         );
     }
-    // A public request may have any credentials: the sidecar does not judge them.
+    // A public request may have any credentials, which nothing checks.
     for name in OWN.iter().filter(|name| **name != "authorization") {
         assert!(request.all(name).len() < 2, "{name} twice: {request:?}");
     }
@@ -155,6 +171,11 @@ fn check_client(recording: &Recording, sent: &[Sent], has_more: bool) {
             assert!(recording.is_reset, "half a head: {bytes:?}");
             return;
         };
+        if answer.words()[1] == "101" {
+            // The rest are the frames of a WebSocket.
+            assert_eq!(answer.all("upgrade"), ["websocket"], "{answer:?}");
+            return;
+        }
         let status = check_response(&answer, whole);
         bytes = &bytes[length..];
         if status < 200 {

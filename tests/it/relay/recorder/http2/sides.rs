@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Recording;
-use super::super::sides::{check_request, request_body};
+use super::super::sides::{check_request, request_body, take_upgrade};
 use super::super::strict::message;
 use super::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE,
@@ -115,11 +115,8 @@ fn check_upstream(mut bytes: &[u8], client: &Client) {
             // The connection broke inside a head.
             break;
         };
-        if request.all("upgrade") == ["websocket"] {
+        if take_upgrade(&mut request) {
             // An extended CONNECT (RFC 8441). Its frames may follow.
-            assert_eq!(request.all("connection"), ["Upgrade"], "{request:?}");
-            let is_upgrade = |name: &str| matches!(name, "upgrade" | "connection");
-            request.fields.retain(|(name, _)| !is_upgrade(name));
             check_request(&request);
             break;
         }
