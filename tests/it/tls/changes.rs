@@ -17,6 +17,9 @@ async fn a_renewed_pair_takes_effect_for_new_connections_and_a_broken_one_does_n
     let mut under_way = client.open(world.address(), NAME).await;
     let first = shown(&mut under_way);
     let (certificate, key) = (world.sidecar.path("tls.crt"), world.sidecar.path("tls.key"));
+    // Other tests have a listener of this name, too.
+    let dir = certificate.parent().expect("a directory").display();
+    let dir = dir.to_string();
     let renewed = world.authority.server(&[NAME]);
     // Half of the pair: certificate and key do not fit.
     let mark = logs::mark();
@@ -26,12 +29,14 @@ async fn a_renewed_pair_takes_effect_for_new_connections_and_a_broken_one_does_n
         "certificate of api",
         "do not belong together",
         "old content",
+        &dir,
     ];
     logs::wait_for_line(mark, &texts).await;
     assert_eq!(shown(&mut client.open(world.address(), NAME).await), first);
     let mark = logs::mark();
     replace(&key, &renewed.key_pem);
-    logs::wait_for_line(mark, &["certificate of api", "took over a changed file"]).await;
+    let texts = ["certificate of api", "took over a changed file", &dir];
+    logs::wait_for_line(mark, &texts).await;
     let second = shown(&mut client.open(world.address(), NAME).await);
     assert_ne!(second, first);
     assert_eq!(ask(&mut under_way, "/x").await.status, 200);
@@ -40,16 +45,14 @@ async fn a_renewed_pair_takes_effect_for_new_connections_and_a_broken_one_does_n
     for (content, problem) in [(half, "certificate"), ("", "contains no PEM certificate")] {
         let mark = logs::mark();
         replace(&certificate, content);
-        logs::wait_for_line(
-            mark,
-            &["WARN", "certificate of api", problem, "old content"],
-        )
-        .await;
+        let texts = ["WARN", "certificate of api", problem, "old content", &dir];
+        logs::wait_for_line(mark, &texts).await;
         assert_eq!(shown(&mut client.open(world.address(), NAME).await), second);
     }
     let mark = logs::mark();
     std::fs::remove_file(&certificate).expect("a file");
-    logs::wait_for_line(mark, &["WARN", "certificate of api", "cannot be read"]).await;
+    let texts = ["WARN", "certificate of api", "cannot be read", &dir];
+    logs::wait_for_line(mark, &texts).await;
     assert_eq!(shown(&mut client.open(world.address(), NAME).await), second);
     let third = world.authority.server(&[NAME]);
     std::fs::write(&key, &third.key_pem).expect("a writable file");
