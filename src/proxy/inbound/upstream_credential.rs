@@ -36,7 +36,7 @@ impl CredentialConfig {
     /// The value of the header, by the present content of the file. Blocks.
     ///
     /// # Errors
-    /// Says what is wrong with the file, and nothing of its content.
+    /// Describes the fault of the file, without its content.
     pub fn read(&self) -> Result<HeaderValue, String> {
         let secret = read_secret(&self.file).map_err(|error| error.to_string())?;
         let secret = secret.expose_secret();

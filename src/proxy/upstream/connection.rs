@@ -193,9 +193,9 @@ impl UpstreamConnection {
         match self {
             Self::Http1(connection) => {
                 let (stream, ahead) = connection.into_stream();
-                (SwitchedStream::Connection(stream), ahead)
+                (SwitchedStream::Left(stream), ahead)
             }
-            Self::Http2(stream) => (SwitchedStream::Stream(stream), Bytes::new()),
+            Self::Http2(stream) => (SwitchedStream::Right(stream), Bytes::new()),
         }
     }
 }

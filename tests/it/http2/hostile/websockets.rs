@@ -1,4 +1,4 @@
-//! Extended CONNECT (RFC 8441): what is no handshake reaches no upstream.
+//! Extended CONNECT (RFC 8441): only the handshake of a WebSocket reaches the upstream.
 
 use super::{Arena, Around, BAD, End, MALFORMED, begin};
 use crate::support::http2::{DATA, END_HEADERS, PADDED, data, frame, headers};
