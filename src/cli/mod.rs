@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod completions;
 mod demo;
+mod exec;
 mod explain;
 mod healthcheck;
 mod import_plgd;
@@ -56,6 +57,9 @@ enum Command {
     /// Run the roles that a configuration names, until SIGTERM, SIGINT or SIGQUIT
     #[command(after_help = run::AFTER_HELP)]
     Run(ConfigFile),
+    /// Run one command with the sidecar beside it, and end with its exit code
+    #[command(after_help = exec::AFTER_HELP)]
+    Exec(exec::Options),
     /// Load and validate a configuration as `run` would, without sockets or network
     #[command(after_help = check::AFTER_HELP)]
     Check(check::Options),
@@ -118,6 +122,7 @@ struct ConfigFile {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
+        Command::Exec(options) => exec::exec(&options),
         Command::Check(options) => check::check(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Token(options) => token::token(&options),
@@ -139,11 +144,21 @@ pub fn main() -> ExitCode {
         Err(error) if matches!(error.downcast_ref(), Some(Ended::Refused)) => ExitCode::FAILURE,
         Err(error) => {
             // `{:#}` joins the causes; the errors contain no secret.
-            let _ = writeln!(std::io::stderr(), "m2m-sidecar: {error:#}");
-            if matches!(error.downcast_ref(), Some(Ended::Usage(_))) {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
+            let say = || report(&format!("{error:#}"));
+            match error.downcast_ref() {
+                Some(Ended::Command(code)) => ExitCode::from(*code),
+                Some(Ended::NoCommand { code, .. }) => {
+                    say();
+                    ExitCode::from(*code)
+                }
+                Some(Ended::Usage(_)) => {
+                    say();
+                    ExitCode::from(2)
+                }
+                _ => {
+                    say();
+                    ExitCode::FAILURE
+                }
             }
         }
     }
@@ -158,6 +173,16 @@ enum Ended {
     /// An argument names something that does not exist.
     #[error("{0}")]
     Usage(String),
+    /// The command of `exec` has ended with this code.
+    #[error("the command ended with {0}")]
+    Command(u8),
+    /// The command of `exec` cannot be run.
+    #[error("cannot run {name}: {error}")]
+    NoCommand {
+        name: String,
+        error: std::io::Error,
+        code: u8,
+    },
 }
 
 /// Loads a configuration; prints its warnings to standard error.

@@ -21,6 +21,7 @@ mod connections;
 mod decisions;
 mod documents;
 mod examples;
+mod exec;
 mod explain;
 mod generations;
 mod golden;

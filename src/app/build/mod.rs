@@ -40,6 +40,7 @@ use super::error::{StartError, StartErrors};
 use super::part::Part;
 use super::process::Process;
 use crate::config::{Config, Shutdown};
+use crate::endpoints::probes;
 use crate::proxy::connection::{ClientSettings, ClientTimeouts};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::switch::Switch;
@@ -54,6 +55,7 @@ pub(super) struct Generation {
     pub parts: Arc<Parts>,
     pub listeners: Vec<Planned>,
     pub shutdown: Shutdown,
+    pub readiness: probes::Readiness,
     /// Called when the generation starts: log lines, and changes of parts that live on.
     pub at_start: Vec<Notice>,
 }
@@ -76,6 +78,7 @@ pub(super) async fn build(
         tls: HashMap::new(),
         secured: HashMap::new(),
         keeps: Arc::default(),
+        readiness: Arc::new(|| Ok(())),
         listeners: Vec::new(),
         at_start: Vec::new(),
         errors: Vec::new(),
@@ -100,6 +103,7 @@ struct Build<'b> {
     secured: HashMap<ListenerId, Vec<Arc<Upstream>>>,
     /// Set to the parts when all are made; the services hold it.
     keeps: Arc<OnceLock<Arc<Parts>>>,
+    readiness: probes::Readiness,
     listeners: Vec<Planned>,
     at_start: Vec<Notice>,
     errors: Vec<StartError>,
@@ -124,7 +128,8 @@ impl Build<'_> {
         self.outbound(&credentials);
         self.local_api(&credentials);
         self.admin(issuer, &authorities, &credentials);
-        self.probes(issuer, authorities, credentials);
+        self.readiness(issuer, authorities, credentials);
+        self.probes();
         if let Some(shortage) = self.shares.shortage() {
             self.at_start(move || shortage.warn());
         }
@@ -137,6 +142,7 @@ impl Build<'_> {
             parts,
             listeners: self.listeners,
             shutdown: self.config.shutdown,
+            readiness: self.readiness,
             at_start: self.at_start,
         }
     }

@@ -79,15 +79,13 @@ impl Build<'_> {
         self.plain_listener(Role::Admin, ADMIN, role.listen.clone(), router);
     }
 
-    pub(super) fn probes(
+    /// Readiness, for the probes and for the process itself.
+    pub(super) fn readiness(
         &mut self,
         open: Option<&OpenIssuer>,
         authorities: Authorities,
         credentials: Credentials,
     ) {
-        let Some(listener) = &self.config.probes else {
-            return;
-        };
         let conditions = readiness::Conditions {
             listeners: self.process.ready.clone(),
             store_up: open.map(|open| open.store_up.clone()),
@@ -95,9 +93,16 @@ impl Build<'_> {
             authorities,
             credentials,
         };
+        self.readiness = conditions.of(&self.config.readiness);
+    }
+
+    pub(super) fn probes(&mut self) {
+        let Some(listener) = &self.config.probes else {
+            return;
+        };
         let router = probes::router(
             self.process.metrics.clone(),
-            conditions.of(&self.config.readiness),
+            self.readiness.clone(),
             self.config.metrics_hosts.clone(),
         );
         self.plain_listener(Role::Probes, PROBES, listener.listen.clone(), router);

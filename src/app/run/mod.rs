@@ -19,6 +19,7 @@ use super::tasks::Tasks;
 use crate::config::{Config, Shutdown};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::duration;
+use crate::endpoints::probes::Readiness;
 use crate::jose::provider;
 use crate::proxy::listener::Workers;
 use crate::telemetry::Metrics;
@@ -34,6 +35,7 @@ pub struct Running {
     workers: Workers,
     listeners: Listeners,
     parts: Arc<Parts>,
+    readiness: Readiness,
     shutdown: Shutdown,
 }
 
@@ -73,6 +75,7 @@ pub async fn start_with_clock(
         workers: Workers::start(process.threads).map_err(StartError::Workers)?,
         listeners: Listeners::default(),
         parts: Arc::default(),
+        readiness: Arc::new(|| Ok(())),
         shutdown: config.shutdown,
         process,
     };
@@ -131,6 +134,7 @@ impl Running {
             parts,
             listeners,
             shutdown,
+            readiness,
             at_start,
         } = generation;
         let bound = self.listeners.bind(&listeners)?;
@@ -143,23 +147,35 @@ impl Running {
         self.process.outbound.store(Arc::new(outbound));
         self.process.ready.store(true, Ordering::Release);
         self.shutdown = shutdown;
+        self.readiness = readiness;
         // The parts that only the generation before used end here, or with its last request.
         self.parts = parts;
         Ok(())
     }
 
-    /// Ends: not ready for `shutdown.delay` while still serving, then no new connections, then at
-    /// most `shutdown.gracePeriod` for the requests under way.
-    pub async fn shutdown(mut self) {
-        let Shutdown {
-            delay,
-            grace_period,
-        } = self.shutdown;
+    /// Whether it is ready, as the probes report it.
+    ///
+    /// # Errors
+    /// The parts that it waits for.
+    pub fn readiness(&self) -> Result<(), Vec<String>> {
+        (self.readiness)()
+    }
+
+    /// Ends: not ready for `shutdown.delay` while still serving, then as [`drain`](Self::drain).
+    pub async fn shutdown(self) {
+        let delay = self.shutdown.delay;
         self.process.ready.store(false, Ordering::Release);
         if !delay.is_zero() {
             tracing::info!("not ready: draining begins in {}", duration::spoken(delay));
             tokio::time::sleep(delay).await;
         }
+        self.drain().await;
+    }
+
+    /// Ends: no new connections, then at most `shutdown.gracePeriod` for the requests under way.
+    pub async fn drain(mut self) {
+        let grace_period = self.shutdown.grace_period;
+        self.process.ready.store(false, Ordering::Release);
         let requests = counted(self.listeners.requests(), "request");
         let most = duration::spoken(grace_period);
         tracing::info!("draining: {requests}, at most {most}");
@@ -186,12 +202,13 @@ impl Running {
             workers,
             listeners,
             parts,
+            readiness,
             ..
         } = self;
         process.tasks.end().await;
         // Joining threads blocks. A panic in one of them has been reported by then.
         let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
-        drop((listeners, parts));
+        drop((listeners, parts, readiness));
         process.last_work.close();
         let _ = tokio::time::timeout(LAST_WORK, process.last_work.wait()).await;
     }
