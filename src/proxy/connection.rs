@@ -53,6 +53,10 @@ use crate::domain::reason::Reason;
 /// How long a new connection may send nothing.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a new connection may wait for its first request when its listener has ended: the
+/// request is probably on its way.
+pub const LAST_FIRST_BYTE: Duration = Duration::from_secs(1);
+
 /// How long a request head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,6 +80,7 @@ pub struct Connection {
     /// Cancelled when the listener ends.
     ending: CancellationToken,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    began: Instant,
     heads: HeadReader,
     /// Set while a larger head than usual is read.
     large_head: Option<LargeHead>,
@@ -105,6 +110,12 @@ pub struct Connection {
     closing: Option<Closing>,
     /// Whether the sending side is closed.
     is_shut_down: bool,
+}
+
+/// Waits until the listener has ended and a connection that has begun had time for its handshake.
+pub async fn late(ending: &CancellationToken) {
+    ending.cancelled().await;
+    tokio::time::sleep(LAST_FIRST_BYTE).await;
 }
 
 /// The current request of a connection and the state of its response.
@@ -185,8 +196,9 @@ impl Connection {
         ending: CancellationToken,
     ) -> Self {
         let settings = clients.settings();
+        let began = Instant::now();
         let mut deadlines = Deadlines::default();
-        deadlines.start_at(Wait::Request, Instant::now() + FIRST_BYTE_TIMEOUT);
+        deadlines.start_at(Wait::Request, began + FIRST_BYTE_TIMEOUT);
         Self {
             stream,
             peer,
@@ -200,6 +212,7 @@ impl Connection {
             seat,
             ended: Box::pin(ending.clone().cancelled_owned()),
             ending,
+            began,
             large_head: None,
             received: BytesMut::new(),
             read_size: reading::FIRST_READ,

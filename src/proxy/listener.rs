@@ -239,11 +239,14 @@ impl<P: Policy> Accept<P> {
     async fn run(self) {
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                biased;
                 () = self.stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
+                // An accepted connection is served although the listener ends in this moment.
                 Ok((stream, ends)) => tokio::select! {
+                    biased;
                     () = self.admit(stream, ends) => {}
                     () = self.stop.cancelled() => return,
                 },

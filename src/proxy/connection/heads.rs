@@ -11,7 +11,10 @@ use tokio::io::ReadBuf;
 
 use super::admission::{AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_READ};
 use super::reading::FIRST_READ;
-use super::{Connection, Current, Framing, HEAD_TIMEOUT, InProgress, keeps_alive, takes_trailers};
+use super::{
+    Connection, Current, Framing, HEAD_TIMEOUT, InProgress, LAST_FIRST_BYTE, keeps_alive,
+    takes_trailers,
+};
 use crate::domain::reason::Reason;
 use crate::proxy::deadlines::Wait;
 use crate::proxy::fault::Fault;
@@ -179,9 +182,14 @@ impl Connection {
                 self.seat.becomes_idle(HEAD_BEGUN);
             }
         } else if self.ended.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Next::End);
+            if !self.is_new {
+                return Poll::Ready(Next::End);
+            }
+            self.deadlines
+                .start_at(Wait::End, self.began + LAST_FIRST_BYTE);
         }
         match self.deadlines.poll(cx) {
+            Poll::Ready(Wait::End) => Poll::Ready(Next::End),
             Poll::Ready(Wait::Head) => Poll::Ready(Next::Refused(Reason::HeadTimeout.into())),
             Poll::Ready(_) => {
                 if self.seat.dismiss() && self.is_new {

@@ -176,6 +176,26 @@ async fn a_blocked_connection_ends_at_once_when_dismissed() {
     drop(client);
 }
 
+/// A client that connected before it could see the end of the listener gets its answer.
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_has_one_second_after_its_listener() {
+    let (mut connection, mut client) = connected().await;
+    connection.ending.cancel();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(matches!(connection.next_request().await, Next::Request(_)));
+    assert!(!connection.current.keeps_alive);
+    assert!(is_end(&connection.next_request().await), "it is idle");
+    let (mut silent, _client) = connected().await;
+    silent.ending.cancel();
+    let began = Instant::now();
+    assert!(is_end(&silent.next_request().await));
+    assert_eq!(began.elapsed().as_secs(), 1);
+    assert!(!silent.was_silent());
+}
+
 /// A client that sends several requests at once gets its bodies and heads apart.
 #[tokio::test]
 async fn bytes_of_the_next_request_wait_until_this_one_is_answered() {

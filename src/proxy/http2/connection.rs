@@ -24,7 +24,7 @@ use super::{
     RESET_REQUESTS, RESET_STREAMS, SEND_BUFFER, SHORT_FRAMES, STREAM_WINDOW,
 };
 use crate::proxy::connection::{
-    AWAITING_HEAD, Accepted, Admitted, FIRST_BYTE_TIMEOUT, HEAD_READ, HEAD_TIMEOUT,
+    AWAITING_HEAD, Accepted, Admitted, FIRST_BYTE_TIMEOUT, HEAD_READ, HEAD_TIMEOUT, late,
 };
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
@@ -96,14 +96,16 @@ impl Connection {
             FIRST_BYTE_TIMEOUT,
             settings_frame(settings.max_head).handshake::<_, Bytes>(frames),
         ));
-        let mut ended = Box::pin(ending.clone().cancelled_owned());
         let handshake = poll_fn(|cx| {
-            if seat.is_dismissed(cx.waker()) || ended.as_mut().poll(cx).is_ready() {
+            if seat.is_dismissed(cx.waker()) {
                 return Poll::Ready(None);
             }
             handshake.as_mut().poll(cx).map(|done| done.ok()?.ok())
         });
-        let mut h2 = handshake.await?;
+        let mut h2 = tokio::select! {
+            h2 = handshake => h2?,
+            () = late(&ending) => return None,
+        };
         let pings = h2.ping_pong();
         seat.becomes_idle(AWAITING_HEAD);
         Some(Self {
@@ -114,10 +116,10 @@ impl Connection {
                 (tls, process),
                 settings,
                 watch,
-                (clients, ending),
+                (clients, ending.clone()),
             )),
             seat,
-            ended,
+            ended: Box::pin(ending.cancelled_owned()),
             deadlines: Deadlines::default(),
             progress: Progress::default(),
             is_idle: true,

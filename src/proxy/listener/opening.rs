@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -11,13 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::accepting::Ends;
 use super::{Reported, is_first};
 use crate::proxy::access;
-use crate::proxy::connection::{Admitted, Clients, Connection, FIRST_BYTE_TIMEOUT};
+use crate::proxy::connection::{Admitted, Clients, Connection, FIRST_BYTE_TIMEOUT, late};
 use crate::proxy::fault::Fault;
 use crate::proxy::tls::{self, Failure, First, ServerTls, TlsClient, TlsPeer, Turns};
 use crate::telemetry::{ClosedConnection, RequestMetrics};
-
-/// How long a handshake that has begun may take after the end of the listener.
-const LAST_HANDSHAKES: Duration = Duration::from_secs(1);
 
 /// An accepted socket with a seat.
 pub(super) struct Accepted {
@@ -125,7 +121,7 @@ impl Accepted {
     async fn is_unwanted(&self) {
         tokio::select! {
             () = self.seat.dismissed() => {}
-            () = self.ending.cancelled() => {}
+            () = late(&self.ending) => {}
         }
     }
 
@@ -136,12 +132,6 @@ impl Accepted {
         connection.write_refusal(&fault);
         connection.close().await;
     }
-}
-
-/// Waits until the listener has ended and a handshake that has begun had time to end.
-async fn late(ending: &CancellationToken) {
-    ending.cancelled().await;
-    tokio::time::sleep(LAST_HANDSHAKES).await;
 }
 
 /// Logs a failed handshake; the first one of a listener as a warning.
