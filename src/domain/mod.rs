@@ -22,6 +22,7 @@ pub mod keyed_digest;
 pub mod letter_case;
 pub mod listen;
 pub mod name;
+pub mod no_proxy;
 pub mod oauth;
 pub mod path;
 pub mod pattern;
