@@ -1,9 +1,12 @@
 //! The HTTP client for key sets, metadata and token requests.
 //!
-//! It never follows redirects (one would carry a client's secret to the redirect's target), ignores
-//! proxies of the environment, requests no compression, and reads a body only up to a limit. So a
-//! misbehaving authority costs bounded time and memory. Errors name the cause and the URL without
-//! its query, and nothing of the response body; `said` defines the one exception.
+//! It never follows redirects (one would carry a client's secret to the redirect's target),
+//! requests no compression, and reads a body only up to a limit. So a misbehaving authority costs
+//! bounded time and memory. Errors name the cause and the URL without its query, and nothing of the
+//! response body; `said` defines the one exception.
+//!
+//! The configuration decides about proxies (`egress`), never the library. A request through a proxy
+//! has a connection of its own (`through`), so that each fault of the proxy has its text.
 //!
 //! A server may close an idle connection at the moment of a request. A GET is then sent again on a
 //! new connection. A POST uses a new connection from the start, unless it changes nothing: see
@@ -11,39 +14,42 @@
 
 mod alert;
 mod answer;
+mod building;
 mod demand;
+mod egress;
 mod encoding;
 mod error;
 mod options;
 mod reach;
 mod reuse;
 mod said;
+mod through;
 pub mod trust;
+pub mod tunnel;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, Request, Response, redirect, retry};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::{Client, Request, Response};
 use tokio::time::Instant;
 use url::Url;
 
 pub use self::alert::alert_in;
 pub use self::answer::HttpAnswer;
 use self::answer::{Unread, read_body};
+pub use self::building::proxy_tls;
+use self::building::{builder, form_request, tls};
 pub use self::demand::demanded_certificate;
+pub use self::egress::{Egress, EgressProxy};
 use self::error::Limits;
 pub use self::error::{Failed, HttpError, place};
 pub use self::options::{BuildError, FetchTimeouts, HttpOptions};
-use self::reach::{Reach, System};
-use self::reuse::NoteConnects;
+use self::reach::Reach;
 use self::trust::Trust;
-
-use crate::domain::secret::{ExposeSecret, SecretString};
 
 const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 
@@ -60,6 +66,11 @@ pub struct HttpClient {
     limits: Limits,
     max_body: usize,
     trust: Arc<Trust>,
+    egress: Egress,
+    /// The TLS of a tunnel, with the client certificate.
+    tls: Arc<rustls::ClientConfig>,
+    /// The TLS of a proxy, which gets no client certificate.
+    proxy_tls: Arc<rustls::ClientConfig>,
     /// The permitted destinations of URLs from others; `None`: no restriction.
     reach: Option<Arc<Reach>>,
 }
@@ -155,9 +166,10 @@ impl HttpClient {
         // installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let trust = Arc::new(trust);
-        let tls = tls(trust.clone(), options.identity_pem.as_ref())?;
+        let own_tls = tls(trust.clone(), options.identity_pem.as_ref())?;
         let build = |pool: usize| {
-            let client = builder(options, reach.as_ref()).tls_backend_preconfigured(tls.clone());
+            let client =
+                builder(options, reach.as_ref()).tls_backend_preconfigured(own_tls.clone());
             let client = match socket {
                 Some(socket) => client.unix_socket(socket),
                 None => client,
@@ -172,12 +184,21 @@ impl HttpClient {
             total: options.total_timeout,
         };
         let (pooled, fresh) = (build(usize::MAX)?, build(0)?);
+        let proxy_tls = Arc::new(tls(trust.clone(), None)?);
         Ok(Self {
             pooled,
             fresh,
             limits,
             max_body: options.max_body,
             trust,
+            // A socket is on this machine.
+            egress: if socket.is_none() {
+                options.egress.clone()
+            } else {
+                Egress::default()
+            },
+            tls: Arc::new(own_tls),
+            proxy_tls,
             reach,
         })
     }
@@ -246,6 +267,9 @@ impl HttpClient {
     /// on a new one.
     async fn execute_or_repeat(&self, request: Request) -> Result<HttpAnswer, Failed> {
         let url = self.allowed(&request).await?;
+        if let Some(proxy) = self.egress.way_to(&url) {
+            return self.through(proxy, request).await;
+        }
         let again = request.try_clone();
         let began = Instant::now();
         let (sent, connected) = reuse::noting(self.pooled.execute(request)).await;
@@ -261,6 +285,9 @@ impl HttpClient {
     /// Sends a request that must not be repeated, on a new connection.
     async fn execute_once(&self, request: Request) -> Result<HttpAnswer, Failed> {
         let url = self.allowed(&request).await?;
+        if let Some(proxy) = self.egress.way_to(&url) {
+            return self.through(proxy, request).await;
+        }
         self.read(&url, self.fresh.execute(request).await).await
     }
 
@@ -293,89 +320,46 @@ impl HttpClient {
             Failed::because(kind, url, why)
         };
         let mut response = sent.map_err(failed)?;
-        let too_large = || {
-            let why = format!("its answer has more than {} bytes", self.max_body);
-            Failed::because(HttpError::TooLarge, url, why)
-        };
         let body = match read_body(&mut response, self.max_body).await {
             Ok(body) => body,
-            Err(Unread::TooLarge) => return Err(too_large()),
+            Err(Unread::TooLarge) => {
+                return Err(Failed::because(HttpError::TooLarge, url, self.too_large()));
+            }
             Err(Unread::Broken(error)) => return Err(failed(error)),
         };
-        let body =
-            encoding::decoded(body, response.headers(), self.max_body).map_err(
-                |kind| match kind {
-                    HttpError::TooLarge => too_large(),
-                    kind => {
-                        Failed::because(kind, url, "its answer's compression is broken".to_owned())
-                    }
-                },
-            )?;
-        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        self.answer(url, response.status(), headers, body)
+    }
+
+    fn too_large(&self) -> String {
+        format!("its answer has more than {} bytes", self.max_body)
+    }
+
+    /// A complete response, with its body decoded.
+    fn answer(
+        &self,
+        url: &Url,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<HttpAnswer, Failed> {
+        let body = encoding::decoded(body, &headers, self.max_body).map_err(|kind| {
+            let why = match kind {
+                HttpError::TooLarge => self.too_large(),
+                _ => "its answer's compression is broken".to_owned(),
+            };
+            Failed::because(kind, url, why)
+        })?;
         Ok(HttpAnswer {
             status,
-            headers: std::mem::take(response.headers_mut()),
+            headers,
             body,
         })
     }
 }
 
-fn form_request(url: &Url, headers: HeaderMap, form: &[(&str, &str)]) -> Request {
-    let body = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(form)
-        .finish();
-    let mut request = Request::new(http::Method::POST, url.clone());
-    *request.headers_mut() = headers;
-    let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-    request.headers_mut().insert(CONTENT_TYPE, form_type);
-    *request.body_mut() = Some(body.into());
-    request
-}
-
-fn builder(options: &HttpOptions, reach: Option<&Arc<Reach>>) -> ClientBuilder {
-    let builder = Client::builder()
-        .user_agent(USER_AGENT)
-        .no_proxy()
-        .referer(false)
-        .redirect(redirect::Policy::none())
-        // The caller decides about repetition. hyper still replaces a pooled connection that was
-        // closed before its use.
-        .retry(retry::never())
-        .connector_layer(NoteConnects)
-        .connect_timeout(options.connect_timeout)
-        .timeout(options.total_timeout)
-        .pool_idle_timeout(POOL_IDLE);
-    match reach {
-        Some(reach) => builder
-            .https_only(reach.https_only)
-            .dns_resolver(reach.clone()),
-        None => builder.dns_resolver(Arc::new(System)),
-    }
-}
-
-fn tls(
-    trust: Arc<Trust>,
-    identity: Option<&SecretString>,
-) -> Result<rustls::ClientConfig, BuildError> {
-    let builder = rustls::ClientConfig::builder_with_provider(trust::provider());
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .map_err(|_| BuildError::Tls)?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(trust);
-    let mut tls = match identity {
-        None => builder.with_no_client_auth(),
-        Some(pem) => {
-            let pem = pem.expose_secret().as_bytes();
-            let chain = trust::certificates(pem).map_err(|_| BuildError::Identity)?;
-            let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| BuildError::Identity)?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|_| BuildError::Identity)?
-        }
-    };
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
-}
-
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod through_tests;

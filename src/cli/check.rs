@@ -6,14 +6,14 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{ConfigFile, Ended};
-use crate::config::{self, Loaded, Problem, Problems};
+use crate::config::{self, Config, Loaded, Problem, Problems};
 use crate::verifier::{AuthorityConfig, KeySource};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
 Prints every error at once, each with file, line and key. The configured files must be readable,
 and the variables in the file must be set. For each authority it prints the source of the keys and
-the revocation method.
+the revocation method, and for each part the egress proxy that its requests use.
 
 Examples:
   m2m-sidecar check --config sidecar.yaml && systemctl restart m2m-sidecar";
@@ -58,6 +58,9 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
             described(authority)
         ));
     }
+    for (part, proxy) in config.ways_out() {
+        text.push_str(&format!("\n{part}: through the proxy {proxy}"));
+    }
     super::print(&text)
 }
 
@@ -76,19 +79,22 @@ fn described(authority: &AuthorityConfig) -> String {
 }
 
 fn check_as_json(file: &Path) -> anyhow::Result<()> {
-    let (errors, warnings, authorities) = match config::load(file, &config::process_environment) {
-        Ok(Loaded { warnings, config }) => (Vec::new(), warnings, config.authorities),
-        Err(Problems(errors)) => (errors, Vec::new(), Vec::new()),
+    let (errors, warnings, config) = match config::load(file, &config::process_environment) {
+        Ok(Loaded { warnings, config }) => (Vec::new(), warnings, Some(config)),
+        Err(Problems(errors)) => (errors, Vec::new(), None),
     };
-    let authorities: Map<String, Value> = authorities
+    let authorities: Map<String, Value> = config
         .iter()
+        .flat_map(|config| &config.authorities)
         .map(|authority| (authority.name.clone(), described(authority).into()))
         .collect();
+    let proxies = config.iter().flat_map(Config::ways_out);
+    let proxies: Map<String, Value> = proxies.map(|(part, it)| (part, it.into())).collect();
     let shown = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
     let ok = errors.is_empty();
     super::print_json(&json!({
         "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings),
-        "authorities": authorities,
+        "authorities": authorities, "egressProxies": proxies,
     }))?;
     if ok {
         Ok(())

@@ -21,7 +21,7 @@ use url::Url;
 use super::run::Signals;
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::files::private;
-use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
+use crate::http_client::{Egress, HttpAnswer, HttpClient, HttpOptions};
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Workers};
 use crate::proxy::local::{LocalService, Paths};
@@ -245,6 +245,7 @@ async fn tour(dir: &DemoDir, ports: Ports) -> anyhow::Result<()> {
         ca_pem: None,
         identity_pem: None,
         max_body: 64 * 1024,
+        egress: Egress::default(),
     })?;
     let secret = SecretString::from(fs::read_to_string(dir.secret_file())?);
     let token = issue(&client, &secret, &dir.secret_file(), &url_of(ports.issuer)).await?;

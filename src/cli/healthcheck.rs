@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{self, Place};
-use crate::http_client::{HttpClient, HttpOptions};
+use crate::http_client::{Egress, HttpClient, HttpOptions};
 use crate::jose::provider;
 
 /// Shown below the options.
@@ -63,6 +63,7 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
         ca_pem: None,
         identity_pem: None,
         max_body: 4096,
+        egress: Egress::default(),
     };
     let client = super::client_for(&place, options)?;
     let url = Url::parse(&format!("{}/readyz", super::base_url(&place)))?;

@@ -12,6 +12,8 @@ use crate::domain::host_pattern::HostPattern;
 pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::{SCHEME, http_url};
 use crate::domain::listen::{Listen, UnixSocket};
+use crate::domain::no_proxy::Straight;
+use crate::http_client::EgressProxy;
 
 /// The longest path of a socket that the system takes, without its NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -108,6 +110,52 @@ impl FromStr for HttpUrl {
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
         http_url(text).map(Self)
+    }
+}
+
+/// A proxy, without a password.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ProxyUrl(pub EgressProxy);
+
+text_value!(
+    ProxyUrl,
+    "proxy-url",
+    "the URL of a proxy such as `http://proxy.example:3128`"
+);
+
+impl FromStr for ProxyUrl {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        let proxy = EgressProxy::parse(text)?;
+        require(
+            !proxy.has_password(),
+            "the configuration holds no secrets: remove the password, put it into a file, and set \
+             `passwordFile`",
+        )?;
+        require(
+            text.contains("://"),
+            "it must begin with `http://` or `https://`",
+        )?;
+        Ok(Self(proxy))
+    }
+}
+
+/// A host or network that is reached without a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StraightText(pub Straight);
+
+text_value!(
+    StraightText,
+    "no-proxy",
+    "a host such as `idp.example`, a network such as `10.0.0.0/8`, or `*`"
+);
+
+impl FromStr for StraightText {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        text.parse().map(Self)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The forms of texts, by their `format` in the schema.
 
-use super::address::{HostPatternText, HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
+use super::address::{
+    HostPatternText, HttpUrl, IssuerUrl, ListenAddress, Network, ProxyUrl, StraightText,
+    UpstreamUrl,
+};
 use super::header::{
     CorsHeader, FieldName, HeaderMark, HeaderPattern, HeaderPrefix, HeaderText, IdentityHeader,
     RequestPartText, ResponseHeader, TokenHeader, UpstreamHeader,
@@ -66,6 +69,7 @@ const ALL: &[Format] = &[
     of::<PathPattern>(),
     of::<PathPrefix>(),
     of::<Percent>(),
+    of::<ProxyUrl>(),
     of::<RequestPartText>(),
     of::<Resource>(),
     of::<ResponseHeader>(),
@@ -74,6 +78,7 @@ const ALL: &[Format] = &[
     of::<Size>(),
     of::<StatusAndError>(),
     of::<StoreUrl>(),
+    of::<StraightText>(),
     of::<Timestamp>(),
     of::<TokenHeader>(),
     of::<UpstreamHeader>(),

@@ -20,6 +20,7 @@ mod raw;
 mod resolve;
 mod tree;
 mod value;
+mod ways_out;
 mod yaml;
 
 #[cfg(test)]
@@ -245,7 +246,7 @@ pub fn parse(
     };
     environment::interpolate(&mut tree, &KeyPath::default(), environment, &mut findings);
     check::check(&mut tree, &json_schema(), &mut findings);
-    let config = resolve::resolve(&tree, &mut findings);
+    let config = resolve::resolve(&tree, environment, &mut findings);
     certificates_of_the_environment(environment, &mut findings);
     let (errors, warnings) = findings.locate(file_name, Some(&tree));
     if errors.is_empty() {

@@ -36,6 +36,12 @@ pub enum HttpError {
     /// The connection broke, or the response is not HTTP.
     #[error("connection broke or answer is not valid HTTP")]
     Broken,
+    /// The egress proxy cannot be reached, or it cannot reach the server.
+    #[error("no way through the egress proxy")]
+    Proxy,
+    /// The egress proxy refuses us or the server.
+    #[error("the egress proxy refused")]
+    ProxyRefused,
 }
 
 impl HttpError {
@@ -50,6 +56,8 @@ impl HttpError {
             Self::Tls => "tls",
             Self::TooLarge => "too_large",
             Self::Broken => "broken",
+            Self::Proxy => "proxy",
+            Self::ProxyRefused => "proxy_refused",
         }
     }
 }
@@ -161,7 +169,19 @@ pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (
             ),
         );
     }
-    let why = match find::<hyper::Error>(error) {
+    (HttpError::Broken, why_broken(error, https))
+}
+
+/// The same for a request on a connection that is open.
+pub(super) fn classify_exchange(error: &hyper::Error, https: bool) -> (HttpError, String) {
+    match find::<rustls::Error>(error) {
+        Some(tls) => (HttpError::Tls, trust::explain(&tls.to_string())),
+        None => (HttpError::Broken, why_broken(error, https)),
+    }
+}
+
+fn why_broken(error: Cause<'_>, https: bool) -> String {
+    match find::<hyper::Error>(error) {
         Some(http) if http.is_parse() && https => "its answer is not valid HTTP/1.1".to_owned(),
         Some(http) if http.is_parse() => {
             "its answer is not valid HTTP/1.1; if it speaks TLS on this port the URL must begin \
@@ -172,8 +192,7 @@ pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (
             "it closed the connection before its answer was complete".to_owned()
         }
         _ => format!("the connection broke: {}", root(error)),
-    };
-    (HttpError::Broken, why)
+    }
 }
 
 /// Whether the connection ended without a response, as opposed to an invalid one.
@@ -196,15 +215,14 @@ pub(super) fn has_ended(error: &reqwest::Error) -> bool {
 
 /// The first error of this type in a chain. `io::Error::source` skips the wrapped error, so it is
 /// unwrapped here.
-fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
+fn find<E: StdError + 'static>(error: Cause<'_>) -> Option<&E> {
     chain(error).find_map(|error| error.downcast_ref::<E>())
 }
 
 type Cause<'e> = &'e (dyn StdError + 'static);
 
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
-    let first: Cause<'_> = error;
-    std::iter::successors(Some(first), |error| cause_of(*error))
+fn chain(error: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(Some(error), |error| cause_of(*error))
 }
 
 fn cause_of(error: Cause<'_>) -> Option<Cause<'_>> {
@@ -218,7 +236,7 @@ fn cause_of(error: Cause<'_>) -> Option<Cause<'_>> {
 }
 
 /// The innermost error of a chain, which comes from the system or a library.
-fn root(error: &reqwest::Error) -> String {
+fn root(error: Cause<'_>) -> String {
     shown(
         &chain(error)
             .last()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Egress;
 use crate::domain::secret::SecretString;
 
 /// The time limits of a fetch.
@@ -25,6 +26,8 @@ pub struct HttpOptions {
     pub identity_pem: Option<SecretString>,
     /// Largest response body, in bytes.
     pub max_body: usize,
+    /// The proxies on the way.
+    pub egress: Egress,
 }
 
 /// Why a client cannot be built.

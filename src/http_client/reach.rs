@@ -36,6 +36,38 @@ impl Reach {
             == 1
     }
 
+    /// How a proxy is asked for the host of a URL: by its name (`None`) or by an address that was
+    /// checked here. The proxy would resolve a name by itself, so only a name of `hosts` is left to
+    /// it.
+    ///
+    /// # Errors
+    /// The host is not in `hosts`, and has no permitted address here or is asked without TLS.
+    pub async fn through_proxy(&self, url: &Url) -> Result<Option<IpAddr>, String> {
+        let Some(Host::Domain(name)) = url.host() else {
+            // `allows` has checked an address.
+            return Ok(None);
+        };
+        if self.names(name) {
+            return Ok(None);
+        }
+        if url.scheme() != "https" {
+            let why = "through a proxy, the host of another party's URL needs https";
+            return Err(why.to_owned());
+        }
+        let found = tokio::net::lookup_host((name, 0)).await;
+        let found = found.map_err(|error| {
+            format!(
+                "its name cannot be resolved here: {error}. A proxy is not asked for a name that \
+                 another party chose"
+            )
+        })?;
+        let permitted = self.reachable(found.collect()).await;
+        let first = permitted.first().map(SocketAddr::ip);
+        first
+            .map(Some)
+            .ok_or_else(|| Unresolved::NoPublicAddress.to_string())
+    }
+
     fn names(&self, host: &str) -> bool {
         self.hosts.iter().any(|known| bare(known) == bare(host))
     }

@@ -38,6 +38,7 @@ fn options() -> HttpOptions {
         ca_pem: None,
         identity_pem: None,
         max_body: 64,
+        egress: Egress::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::domain::issuer_name::IssuerName;
 use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::secret::SecretString;
 use crate::domain::settings::{ListedClients, Profile};
+use crate::http_client::Egress;
 use crate::jose::Algorithm;
 
 /// The configuration of an issuer.
@@ -48,6 +49,8 @@ pub struct Config {
     pub client_jwks_hosts: Vec<String>,
     /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
     pub client_jwks_ca: Option<Vec<u8>>,
+    /// The proxies of requests for clients' `jwks_uri`.
+    pub egress: Egress,
     /// How far in the future a client's assertion may expire.
     pub max_assertion_lifetime: Duration,
     /// The issuers, in canonical spelling, whose users may call the tokens API or have their JWTs

@@ -89,6 +89,7 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         secret_files: crate::issuer::SecretFiles::default(),
         client_jwks_hosts: Vec::new(),
         client_jwks_ca: None,
+        egress: crate::http_client::Egress::default(),
         max_assertion_lifetime: Duration::from_secs(3600),
         user_issuers: Vec::new(),
         respelt_issuers: Vec::new(),

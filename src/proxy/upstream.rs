@@ -8,6 +8,7 @@ mod body;
 mod config;
 mod connect;
 pub mod connection;
+mod egress;
 pub mod error;
 mod http1;
 mod http2;
@@ -35,6 +36,7 @@ pub use self::config::{Config, Timeouts, UnusableUpstream};
 pub use self::connect::Unconnected;
 pub(in crate::proxy) use self::connect::{PLAIN, open_plain, plain_template};
 pub use self::connection::{RequestBody, UpstreamConnection};
+use self::egress::Tunnel;
 pub use self::error::{EndedBy, UpstreamError};
 pub use self::pool::Pool;
 pub use self::switched::SwitchedStream;
@@ -66,6 +68,8 @@ pub struct Upstream {
     /// Everything of a connection without TLS except its address.
     template: HttpPeer,
     tls: Option<Tls>,
+    /// The way through a proxy.
+    tunnel: Option<Tunnel>,
     /// Distinguishes its connections without TLS in a [`pool::Pool`].
     settings: u128,
     /// How many streams its last HTTP/2 connection permits; 0: it has not agreed on HTTP/2.
@@ -100,6 +104,7 @@ impl Upstream {
             authority,
             template: connect::template(&config)?,
             tls,
+            tunnel: Tunnel::new(&config)?,
             settings: connect::settings(&config),
             http2_streams: AtomicUsize::new(0),
             lacks_websockets: AtomicBool::new(false),
@@ -119,13 +124,14 @@ impl Upstream {
         Ok(Arc::new(upstream))
     }
 
-    /// The address of an upstream without a name.
+    /// The address of an upstream, or of its proxy, without a name.
     fn fixed_address(&self) -> Option<SocketAddr> {
         if self.config.socket.is_some() {
             return Some(NO_ADDRESS);
         }
-        let address = self.config.host.parse::<IpAddr>().ok()?;
-        Some(SocketAddr::new(address, self.config.port))
+        let (host, port) = self.config.next_hop();
+        let address = host.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(address, port))
     }
 
     /// The files of its TLS, in the groups in which they are read again.
@@ -266,7 +272,7 @@ impl Upstream {
 
     /// Resolves the name until it is dropped; returns at once when the upstream is an IP address.
     pub async fn run(self: Arc<Self>) {
-        let address = (self.config.host.clone(), self.config.port);
+        let address = self.config.next_hop();
         let resolve = || {
             let address = address.clone();
             async move {

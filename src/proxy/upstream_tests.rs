@@ -37,6 +37,7 @@ fn upstream(addresses: &[&str]) -> Arc<Upstream> {
         socket: None,
         h2c: false,
         identity: None,
+        proxy: None,
         ca_file: None,
         server_name: "name.example".into(),
         timeouts: Timeouts {
@@ -103,6 +104,7 @@ fn an_https_upstream_needs_a_name_and_real_certificates() {
         socket: None,
         h2c: false,
         identity: None,
+        proxy: None,
         ca_file: None,
         server_name: String::new(),
         timeouts,
@@ -153,6 +155,7 @@ fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
             socket: None,
             h2c: false,
             identity: None,
+            proxy: None,
             ca_file: None,
             server_name: "a".into(),
             timeouts,

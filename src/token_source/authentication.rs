@@ -158,7 +158,12 @@ impl Material {
         let ca_pem = ca_pem.transpose()?;
         // The trusted certificates are part of the identity.
         let identity = sha256_parts(&[&identity, ca_pem.as_deref().unwrap_or_default()]);
-        let http = HttpClient::new(http_options(config.timeouts, ca_pem, identity_pem))?;
+        let http = HttpClient::new(http_options(
+            config.timeouts,
+            ca_pem,
+            identity_pem,
+            &config.egress,
+        ))?;
         let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
         // The platform's certificates may be in the middle of a change.
         if url.scheme() == "https" && http.trusts_none() {

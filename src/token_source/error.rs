@@ -109,6 +109,7 @@ impl FetchError {
                         | HttpError::Refused
                         | HttpError::Connect
                         | HttpError::Broken
+                        | HttpError::Proxy
                 )
             }
             Self::Refused {

@@ -40,7 +40,7 @@ use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
-use crate::http_client::{FetchTimeouts, HttpOptions};
+use crate::http_client::{Egress, EgressProxy, FetchTimeouts, HttpOptions};
 use crate::jose::Algorithm;
 
 pub use self::access_token::AccessToken;
@@ -66,6 +66,8 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The limit of a try: metadata and token request together.
     pub timeouts: FetchTimeouts,
+    /// The proxies of its requests.
+    pub egress: Egress,
     /// The requested scopes; empty: no `scope` parameter.
     pub scopes: ScopeSet,
     /// The requested audiences.
@@ -89,6 +91,15 @@ pub struct Config {
     pub rotation: Option<RotationConfig>,
 }
 
+impl Config {
+    /// The proxy on the way to the token endpoint or the metadata.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Arc<EgressProxy>> {
+        let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &self.endpoint;
+        self.egress.way_to(url)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenEndpoint {
     /// Configured.
@@ -102,6 +113,7 @@ fn http_options(
     timeouts: FetchTimeouts,
     ca_pem: Option<Vec<u8>>,
     identity_pem: Option<SecretString>,
+    egress: &Egress,
 ) -> HttpOptions {
     HttpOptions {
         connect_timeout: timeouts.connect,
@@ -110,6 +122,7 @@ fn http_options(
         identity_pem,
         // The largest token and the rest of the response.
         max_body: 2 * MAX_TOKEN_SIZE,
+        egress: egress.clone(),
     }
 }
 

@@ -117,6 +117,7 @@ pub(super) fn config(authority: &Authority) -> Config {
         client_id: "legacy".into(),
         authentication: secret_basic(secret_file("hunter2")),
         ca_file: None,
+        egress: crate::http_client::Egress::default(),
         timeouts: FetchTimeouts {
             connect: Duration::from_secs(3),
             total: Duration::from_secs(15),

@@ -16,7 +16,7 @@ use crate::domain::issuer_name::IssuerName;
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
-use crate::http_client::{FetchTimeouts, HttpClient, HttpOptions};
+use crate::http_client::{Egress, FetchTimeouts, HttpClient, HttpOptions};
 use crate::jose::Algorithm;
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{KeptAt, Keys, LiveKeys, Renewal, Source};
@@ -45,6 +45,9 @@ pub struct Authority {
     source: KeySource,
     ca_pem: Option<Vec<u8>>,
     timeouts: FetchTimeouts,
+    egress: Egress,
+    /// The proxy on the way to its keys, without credentials.
+    proxy: Option<String>,
     /// The hosts of configured URLs, in addition to the issuer's.
     named_hosts: Vec<String>,
     clock: SharedClock,
@@ -95,6 +98,7 @@ impl Authority {
         let endpoint = config.revocation.endpoint.as_ref().and_then(Url::host_str);
         let named_hosts = endpoint.map(str::to_owned).into_iter().collect();
         let issuer = config.issuer_name();
+        let proxy = config.proxy().map(ToString::to_string);
         let fixed = config.revocation.fixed_method(&config.keys);
         let revocation = Revocation::new(
             config.revocation,
@@ -123,6 +127,8 @@ impl Authority {
             source: config.keys,
             ca_pem: config.ca_pem,
             timeouts: config.timeouts,
+            egress: config.egress,
+            proxy,
             named_hosts,
             clock,
             clock_is_off: AtomicBool::new(false),
@@ -134,6 +140,12 @@ impl Authority {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The proxy on the way to its keys, without credentials.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&str> {
+        self.proxy.as_deref()
     }
 
     /// Its keys.
@@ -179,6 +191,7 @@ impl Authority {
             ca_pem: self.ca_pem.clone(),
             identity_pem: None,
             max_body,
+            egress: self.egress.clone(),
         };
         // A configured URL may be anywhere. A URL of the metadata may be in a private network only
         // if the authority itself is there.

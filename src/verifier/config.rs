@@ -16,7 +16,7 @@ use crate::domain::oauth::DEFAULT_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::settings::{CorsPreflight, Mode, PathCase, Profile};
 use crate::domain::web_origin::WebOrigin;
-use crate::http_client::FetchTimeouts;
+use crate::http_client::{Egress, EgressProxy, FetchTimeouts};
 use crate::jose::dpop::TargetUri;
 use crate::jose::{ALGORITHMS, Algorithm};
 
@@ -208,6 +208,8 @@ pub struct AuthorityConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// Limits of fetches of its metadata, keys and revocation list.
     pub timeouts: FetchTimeouts,
+    /// The proxies of these fetches.
+    pub egress: Egress,
     /// The accepted signature algorithms.
     pub algorithms: Vec<Algorithm>,
     /// By how much its clock may differ from ours.
@@ -239,6 +241,7 @@ impl AuthorityConfig {
                 connect: Duration::from_secs(3),
                 total: Duration::from_secs(15),
             },
+            egress: Egress::default(),
             algorithms: ALGORITHMS.to_vec(),
             clock_skew: Duration::from_mins(1),
             max_stale: Duration::from_hours(24),
@@ -247,6 +250,16 @@ impl AuthorityConfig {
             require_expiry: true,
             profile: Profile::Standard,
             max_token_size: DEFAULT_TOKEN_SIZE,
+        }
+    }
+
+    /// The proxy on the way to its metadata or keys.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Arc<EgressProxy>> {
+        match &self.keys {
+            KeySource::OwnIssuer | KeySource::File(_) => None,
+            KeySource::Url(url) => self.egress.way_to(url),
+            KeySource::Discovery => self.egress.way_to(&Url::parse(&self.issuer).ok()?),
         }
     }
 

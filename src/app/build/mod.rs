@@ -130,6 +130,9 @@ impl Build<'_> {
         self.admin(issuer, &authorities, &credentials);
         self.readiness(issuer, authorities, credentials);
         self.probes();
+        for (part, proxy) in self.config.ways_out() {
+            self.at_start(move || tracing::info!(part, proxy, "requests go through a proxy"));
+        }
         if let Some(shortage) = self.shares.shortage() {
             self.at_start(move || shortage.warn());
         }

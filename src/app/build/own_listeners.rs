@@ -72,6 +72,7 @@ impl Build<'_> {
         let tls = status::TlsParts {
             listeners: self.tls.clone(),
             upstreams: self.secured.clone(),
+            proxies: self.config.ways_out().into_iter().collect(),
         };
         let status = status::status(authorities, credentials, &self.process.addresses, tls);
         let issuer = open.map(|open| open.issuer.clone());

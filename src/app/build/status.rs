@@ -45,6 +45,8 @@ pub(super) fn status(
 pub(super) struct TlsParts {
     pub listeners: HashMap<ListenerId, Arc<ServerTls>>,
     pub upstreams: HashMap<ListenerId, Vec<Arc<Upstream>>>,
+    /// The proxies towards upstreams, by role and name.
+    pub proxies: HashMap<String, String>,
 }
 
 fn listeners(addresses: &Addresses, tls: &TlsParts) -> Vec<Listener> {
@@ -53,6 +55,9 @@ fn listeners(addresses: &Addresses, tls: &TlsParts) -> Vec<Listener> {
         name: id.name.clone(),
         address: address.to_string(),
         tls: tls.listeners.get(id).map(|tls| of_tls(tls)),
+        egress_proxy: (tls.proxies)
+            .get(&format!("{} {}", id.role.as_str(), id.name))
+            .cloned(),
         upstreams: (tls.upstreams.get(id).into_iter().flatten())
             .map(|upstream| of_upstream(upstream))
             .collect(),
@@ -112,6 +117,7 @@ fn of_authority(authority: &Authority) -> AuthorityStatus {
         }),
         clock_skew_seconds: keys.clock_skew(),
         revocation: of_revocation(authority),
+        egress_proxy: authority.proxy().map(str::to_owned),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::app::admin_token::kept_token;
 use crate::cli::{self, Ended};
 use crate::config::{self, Management, process_environment};
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpOptions};
+use crate::http_client::{Egress, HttpAnswer, HttpClient, HttpError, HttpOptions};
 use crate::jose::provider;
 
 /// Where a token may be instead of in a file.
@@ -75,6 +75,7 @@ impl Api {
             ca_pem: None,
             identity_pem: None,
             max_body: 16 * 1024 * 1024,
+            egress: Egress::default(),
         };
         Ok(Self {
             client: match &config {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::OwnEgressProxy;
 use super::revocation::Revocation;
 use super::{Algorithm, FetchTimeouts, seconds, yes};
 use crate::config::address::HttpUrl;
@@ -28,6 +29,9 @@ pub(in crate::config) struct Authority {
     /// The timeouts for fetching its metadata, keys and revocation list.
     #[serde(default)]
     pub timeouts: FetchTimeouts,
+    /// The proxy for these requests: `shared` (that of the top level), `none`, or another one.
+    #[schemars(extend("default" = "shared"))]
+    pub egress_proxy: Option<OwnEgressProxy>,
     /// The algorithms that its keys may use. Default: all supported ones.
     #[schemars(length(min = 1))]
     pub algorithms: Option<Vec<Algorithm>>,

@@ -143,6 +143,7 @@ impl Decisions {
             remove_headers: default_remove_headers(),
             max_body: None,
             upstream_timeouts: Timeouts::default(),
+            egress_proxy: None,
             downstream_timeouts: self.downstream_timeouts,
             keep_alive: self.keep_alive,
             max_connections: self.max_connections,

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cors::Cors;
 use super::websocket::{UpstreamAuthorization, default_token_cookie};
-use super::{MaxConnections, ServerTls, Timeouts, UpstreamTls, default_keep_alive, seconds};
+use super::{
+    MaxConnections, OwnEgressProxy, ServerTls, Timeouts, UpstreamTls, default_keep_alive, seconds,
+};
 use crate::config::address::{HostPatternText, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::header::{
     HeaderPattern, HeaderText, IdentityHeader, RequestPartText, ResponseHeader,
@@ -127,6 +129,9 @@ pub(in crate::config) struct Inbound {
     /// The timeouts for each step of a request to the upstream.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+    /// The proxy on the way to https upstreams: `shared` (that of the top level), or another one.
+    #[schemars(extend("default" = "none"))]
+    pub egress_proxy: Option<OwnEgressProxy>,
     /// The timeouts for pauses of a client within a request.
     #[serde(default)]
     pub downstream_timeouts: ClientPauses,

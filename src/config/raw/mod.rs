@@ -19,6 +19,7 @@ mod admin;
 mod authority;
 mod cors;
 mod decisions;
+mod egress;
 mod inbound;
 mod issuer;
 mod outbound;
@@ -30,6 +31,7 @@ pub(super) use admin::Admin;
 pub(super) use authority::Authority;
 pub(super) use cors::Cors;
 pub(super) use decisions::Decisions;
+pub(super) use egress::{EgressProxy, EgressWord, OwnEgressProxy, OwnEgressWord, Proxy};
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,
@@ -111,6 +113,11 @@ pub(super) struct Root {
     probes: Option<Probes>,
     /// The management API. Default: disabled.
     admin: Option<Admin>,
+    /// The proxy for requests to authorities: for keys, metadata, tokens, introspection and
+    /// revocation. Requests to upstreams use it only where a listener says so. A proxy of the
+    /// environment is ignored if it is one of this sidecar's own listeners.
+    #[schemars(extend("default" = "environment"))]
+    egress_proxy: Option<EgressProxy>,
     /// The conditions of `/readyz`. `listeners` always applies: a sidecar that shuts down is not
     /// ready.
     #[serde(default = "default_readiness")]

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, FetchTimeouts, InCookie, MaxConnections, ServerTls, Timeouts, UpstreamTls,
-    default_keep_alive, seconds, yes,
+    Algorithm, FetchTimeouts, InCookie, MaxConnections, OwnEgressProxy, ServerTls, Timeouts,
+    UpstreamTls, default_keep_alive, seconds, yes,
 };
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::header::{HeaderMark, HeaderPrefix, TokenHeader};
@@ -67,6 +67,9 @@ pub(in crate::config) struct Credential {
     /// The timeouts of a token request. Requests that wait for a token wait at most this long.
     #[serde(default)]
     pub timeouts: FetchTimeouts,
+    /// The proxy for token requests: `shared` (that of the top level), `none`, or another one.
+    #[schemars(extend("default" = "shared"))]
+    pub egress_proxy: Option<OwnEgressProxy>,
     /// The scopes to request. If empty, the parameter is omitted.
     #[serde(default)]
     pub scopes: Vec<Scope>,
@@ -247,6 +250,10 @@ pub(in crate::config) struct Outbound {
     pub upstream_authorization: Option<InCookie>,
     /// How long a WebSocket may carry no byte: 1s to 24h. Default: unlimited.
     pub ws_idle: Option<GoDuration>,
+    /// The proxy on the way to https upstreams: `shared` (that of the top level), or another one.
+    /// Requests of `other: passThrough` go straight.
+    #[schemars(extend("default" = "none"))]
+    pub egress_proxy: Option<OwnEgressProxy>,
     /// The timeouts for each step of a request to the upstream.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,

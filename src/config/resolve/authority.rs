@@ -41,6 +41,7 @@ pub(super) fn resolve(
         raw.max_token_size,
         raw.profile.policy().defaults.max_token_size,
     );
+    let egress = resolver.own_egress(path, raw.egress_proxy);
     let keys = keys?;
     let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
     let authority = AuthorityConfig {
@@ -50,6 +51,7 @@ pub(super) fn resolve(
         revocation,
         ca_pem: ca_pem?,
         timeouts,
+        egress,
         algorithms: raw.algorithms.map_or_else(
             || ALGORITHMS.to_vec(),
             |algorithms| algorithms.into_iter().map(Into::into).collect(),

@@ -89,6 +89,7 @@ impl Resolver<'_> {
             socket: url.socket,
             h2c: url.h2c,
             identity,
+            proxy: None,
             timeouts: self.timeouts(&timeouts_path, timeouts),
             ca_file: checked?.and(tls.ca_file).map(|file| file.0),
         })

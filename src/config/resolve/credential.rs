@@ -49,6 +49,7 @@ pub(super) fn resolve(
         file: state_dir.join(format!("token-{name}")),
         key: key.clone(),
     });
+    let egress = resolver.own_egress(path, raw.egress_proxy);
     ca?;
     let rotation = match rotation {
         None => None,
@@ -61,6 +62,7 @@ pub(super) fn resolve(
         authentication: authentication?,
         ca_file: raw.ca_file.map(|file| file.0),
         timeouts,
+        egress,
         scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
         audiences: raw.audiences.into_iter().map(Into::into).collect(),
         audience_parameter: raw.audience_parameter,

@@ -37,7 +37,15 @@ pub(super) fn resolve(
         timeouts: raw.upstream_timeouts,
         named: std::mem::take(&mut raw.upstreams),
     };
-    let upstreams = routes::upstreams(resolver, path, services, raw.mode);
+    let egress = resolver.listener_egress(path, raw.egress_proxy.take());
+    let mut upstreams = routes::upstreams(resolver, path, services, raw.mode);
+    for (name, upstream) in upstreams.iter_mut().flatten() {
+        let url = match name {
+            Some(name) => path.key("upstreams").key(name).key("url"),
+            None => path.key("upstream"),
+        };
+        resolver.send_through(&url, &egress, upstream);
+    }
     let known = upstreams.as_deref().unwrap_or_default();
     warn_of_virtual_hosts(resolver, path, known, raw.settings.preserve_host);
     resolve_checks(resolver, path, raw, upstreams, (authorities, issuer))

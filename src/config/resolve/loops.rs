@@ -91,6 +91,15 @@ fn listeners(resolver: &Resolver<'_>) -> Vec<Listener> {
     found
 }
 
+/// The listener that a URL certainly leads to.
+pub(super) fn listener_at(resolver: &Resolver<'_>, url: &Url) -> Option<KeyPath> {
+    let listeners = listeners(resolver);
+    let found = leading_to(Some(url.clone()), &listeners).next();
+    found
+        .and_then(|index| listeners.into_iter().nth(index))
+        .map(|listener| listener.path)
+}
+
 /// The listeners that a URL of the configuration certainly leads to.
 fn leads_to<'l>(
     resolver: &Resolver<'_>,
@@ -102,6 +111,10 @@ fn leads_to<'l>(
         let http = rest.map(|rest| format!("http://{rest}"));
         Url::parse(http.as_deref().unwrap_or(text)).ok()
     });
+    leading_to(url, listeners)
+}
+
+fn leading_to(url: Option<Url>, listeners: &[Listener]) -> impl Iterator<Item = usize> + use<'_> {
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
     let is_target = move |listener: &Listener| {
         let (Some(listen), Some((ip, port))) = (&listener.listen, to) else {

@@ -10,6 +10,7 @@ mod bound_tokens;
 mod connections;
 mod credential;
 mod decisions;
+mod egress;
 mod inbound;
 mod issuer;
 mod listeners;
@@ -28,6 +29,7 @@ mod websocket;
 use std::path::PathBuf;
 
 use super::address::ListenAddress;
+use super::environment::Environment;
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::{Config, Management, OwnListener, Place, Shutdown, raw};
@@ -37,10 +39,15 @@ use crate::telemetry::LogConfig;
 use resolver::Resolver;
 
 /// Resolves a checked tree.
-pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
+pub(super) fn resolve(
+    tree: &Node,
+    environment: Environment<'_>,
+    findings: &mut Findings,
+) -> Config {
     let mut resolver = Resolver::new(tree, findings);
     check_roles(&mut resolver);
     listeners::check(&mut resolver);
+    egress::resolve(&mut resolver, environment);
     let (store, encryption_key) = resolve_store(&mut resolver);
     let state_dir = state_dir(&mut resolver);
     let mut issuer = resolver.entry("issuer", issuer::resolve);

@@ -8,6 +8,7 @@ use crate::config::tree::KeyPath;
 use crate::config::{OwnListener, address, raw};
 use crate::domain::host::{host_name, is_beyond_dns};
 use crate::domain::pattern::Pattern;
+use crate::http_client::Egress;
 use crate::proxy::outbound::{self, ForwardTarget, Target, TokenRefusal};
 use crate::token_source;
 
@@ -18,6 +19,7 @@ pub(super) fn resolve(
     mut raw: raw::Outbound,
 ) -> Option<outbound::Config> {
     check_exposure(resolver, path, &raw);
+    let egress = resolver.listener_egress(path, raw.egress_proxy.take());
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts);
     let pages = pages(&mut raw);
     resolver.check_prefix(&path.key("prefix"), &raw.prefix.0);
@@ -34,17 +36,23 @@ pub(super) fn resolve(
             Vec::new()
         },
     };
+    let tls = resolver.server_tls(path, raw.tls.take());
+    let max_connections = resolver.max_connections(path, raw.max_connections);
+    let websocket_idle = websocket::idle(resolver, path, raw.ws_idle);
+    let (settings, name) = (raw.settings, raw.name.0.clone());
+    let listen = raw.listen.0.clone();
+    let kind = kind(resolver, path, raw)?;
     Some(outbound::Config {
-        listen: raw.listen.0.clone(),
-        tls: resolver.server_tls(path, raw.tls.take()),
+        listen,
+        tls,
         client_timeouts,
-        max_connections: resolver.max_connections(path, raw.max_connections),
+        max_connections,
         pages,
         attach,
-        settings: raw.settings,
-        websocket_idle: websocket::idle(resolver, path, raw.ws_idle),
-        name: raw.name.0.clone(),
-        kind: kind(resolver, path, raw)?,
+        settings,
+        websocket_idle,
+        name,
+        kind: through(resolver, path, &egress, kind),
     })
 }
 
@@ -82,6 +90,29 @@ fn pages(raw: &mut raw::Outbound) -> outbound::Pages {
                 value: mark.value,
             }),
     }
+}
+
+/// Sends the connections of a listener's targets through its proxy.
+fn through(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    egress: &Egress,
+    mut kind: outbound::Kind,
+) -> outbound::Kind {
+    match &mut kind {
+        outbound::Kind::Reverse(reverse) => {
+            let url = path.key("upstream");
+            resolver.send_through(&url, egress, &mut reverse.target.upstream);
+        }
+        outbound::Kind::Forward(forward) => {
+            let targets = path.key("forwardProxy").key("targets");
+            for (index, to) in forward.targets.iter_mut().enumerate() {
+                let url = targets.index(index).key("upstream");
+                resolver.send_through(&url, egress, &mut to.target.upstream);
+            }
+        }
+    }
+    kind
 }
 
 fn kind(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Outbound) -> Option<outbound::Kind> {

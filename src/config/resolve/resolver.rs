@@ -15,6 +15,7 @@ use crate::domain::encryption::EncryptionKey;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::name::nearest;
 use crate::domain::settings::Profile;
+use crate::http_client::Egress;
 
 /// The tree that is resolved, and the problems that are found.
 pub(super) struct Resolver<'a> {
@@ -22,6 +23,8 @@ pub(super) struct Resolver<'a> {
     findings: &'a mut Findings,
     /// The files whose content is part of the configuration until the next start.
     pub fixed_files: Vec<FixedFile>,
+    /// The proxies of requests to authorities.
+    pub egress: Egress,
 }
 
 impl<'a> Resolver<'a> {
@@ -30,6 +33,7 @@ impl<'a> Resolver<'a> {
             tree,
             findings,
             fixed_files: Vec::new(),
+            egress: Egress::default(),
         }
     }
 

@@ -4,6 +4,7 @@ mod accepted;
 mod certificates;
 mod contradictions;
 mod decisions;
+mod egress;
 mod outbound;
 mod refused;
 mod rules;

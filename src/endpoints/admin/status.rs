@@ -58,6 +58,8 @@ pub struct Credential {
     /// By how many seconds the authority's clock is ahead of ours, negative: behind; null: it has
     /// not said.
     clock_skew_seconds: Option<i64>,
+    /// The proxy on the way to the authority; null: there is none.
+    egress_proxy: Option<String>,
 }
 
 /// The state of an authority.
@@ -84,6 +86,8 @@ pub struct Authority {
     pub clock_skew_seconds: Option<i64>,
     /// How the revocation of its tokens is checked.
     pub revocation: Revocation,
+    /// The proxy on the way to its metadata and keys; null: there is none.
+    pub egress_proxy: Option<String>,
 }
 
 /// Tokens that were refused because their `iss` differs from an authority's issuer by slashes only.
@@ -130,6 +134,8 @@ pub struct Listener {
     pub address: String,
     /// Its TLS; null: it is plain.
     pub tls: Option<ListenerTls>,
+    /// The proxy on the way to its upstreams; null: there is none.
+    pub egress_proxy: Option<String>,
     /// Its upstreams whose TLS has files (`caFile`, `certFile`).
     pub upstreams: Vec<UpstreamTls>,
 }
@@ -188,6 +194,7 @@ impl From<&TokenSource> for Credential {
             fetches,
             failures,
             clock_skew_seconds: clock_skew,
+            egress_proxy: source.config().proxy().map(ToString::to_string),
         }
     }
 }

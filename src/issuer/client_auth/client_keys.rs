@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::domain::claims::Claims;
 use crate::files;
-use crate::http_client::{HttpClient, HttpOptions};
+use crate::http_client::{Egress, HttpClient, HttpOptions};
 use crate::jose::key_set::{InvalidKeySet, KeySet};
 use crate::jose::refresh::{Refreshed, Requested};
 
@@ -172,13 +172,14 @@ pub struct ClientKeySets {
     queue: tokio::sync::Mutex<mpsc::Receiver<Wanted>>,
     hosts: Vec<String>,
     ca_pem: Option<Vec<u8>>,
+    egress: Egress,
     http: OnceLock<Option<HttpClient>>,
 }
 
 impl ClientKeySets {
     /// No sets yet. `hosts` may have private addresses; `ca_pem` is trusted beside the platform's
     /// certificates.
-    pub(super) fn new(hosts: Vec<String>, ca_pem: Option<Vec<u8>>) -> Arc<Self> {
+    pub(super) fn new(hosts: Vec<String>, ca_pem: Option<Vec<u8>>, egress: Egress) -> Arc<Self> {
         let (wanted, queue) = mpsc::channel(MOST_WAITING);
         Arc::new(Self {
             known: Cache::new(MOST),
@@ -186,6 +187,7 @@ impl ClientKeySets {
             queue: tokio::sync::Mutex::new(queue),
             hosts,
             ca_pem,
+            egress,
             http: OnceLock::new(),
         })
     }
@@ -291,6 +293,7 @@ impl ClientKeySets {
                 ca_pem: self.ca_pem.clone(),
                 identity_pem: None,
                 max_body: MAX_BODY,
+                egress: self.egress.clone(),
             };
             HttpClient::for_client_urls(options, self.hosts.clone()).ok()
         });

@@ -100,6 +100,7 @@ impl ClientAuth {
             keys: ClientKeySets::new(
                 config.client_jwks_hosts.clone(),
                 config.client_jwks_ca.clone(),
+                config.egress.clone(),
             ),
             decoy: decoy::DecoyKeys::new(),
             verify_foreign: ArcSwapOption::empty(),

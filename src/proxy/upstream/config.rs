@@ -1,8 +1,10 @@
 //! The configuration of an upstream.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http_client::EgressProxy;
 use crate::proxy::tls::PairFiles;
 
 /// The configuration of one upstream.
@@ -23,10 +25,19 @@ pub struct Config {
     pub server_name: String,
     /// The client certificate for an upstream that demands one.
     pub identity: Option<PairFiles>,
+    /// The proxy on the way, for https only.
+    pub proxy: Option<Arc<EgressProxy>>,
     pub timeouts: Timeouts,
 }
 
 impl Config {
+    /// The host and port that are connected to: those of the proxy, if there is one.
+    #[must_use]
+    pub fn next_hop(&self) -> (String, u16) {
+        let proxy = self.proxy.as_ref().map(|proxy| proxy.place());
+        proxy.unwrap_or_else(|| (self.host.clone(), self.port))
+    }
+
     /// The `Host` header for this upstream (RFC 9110 §7.2), without the scheme's default port.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -80,6 +91,9 @@ pub enum UnusableUpstream {
     /// The client certificate or its key cannot be used.
     #[error("the upstream's client certificate cannot be used")]
     Identity,
+    /// The TLS of its proxy cannot be set up.
+    #[error("the TLS of the egress proxy cannot be set up")]
+    Proxy,
     /// The path of the Unix socket is too long.
     #[error("the upstream's socket has a path that is too long")]
     Socket,

@@ -277,8 +277,17 @@ impl Upstream {
         let Some(tls) = &self.tls else {
             return Ok((UpstreamStream::Plain(stream), self.key(address)));
         };
-        let secured = tls.connect(stream, http1);
-        let (stream, settings) = self.in_time(secured).await?;
+        let (stream, settings) = match &self.tunnel {
+            None => {
+                let (tls, settings) = self.in_time(tls.connect(stream, http1)).await?;
+                (UpstreamStream::Tls(Box::new(tls)), settings)
+            }
+            Some(tunnel) => {
+                let way = self.in_time(tunnel.open(stream)).await?;
+                let (tls, settings) = self.in_time(tls.connect(way, http1)).await?;
+                (UpstreamStream::Tunneled(Box::new(tls)), settings)
+            }
+        };
         Ok((stream, PoolKey { address, settings }))
     }
 
@@ -319,7 +328,9 @@ impl Upstream {
         is_answered: bool,
     ) -> Option<Fault> {
         let address = tries.current?;
-        let is_lost = error.has_swallowed() && self.config.tls && !is_answered;
+        // A probe would ask the proxy instead of the upstream.
+        let is_direct = self.config.tls && self.tunnel.is_none();
+        let is_lost = error.has_swallowed() && is_direct && !is_answered;
         let alert = if is_lost && error.tls_alert().is_none() {
             self.demand(address).await
         } else {

@@ -41,6 +41,7 @@ fn upstream(tls: bool, ca_pem: Option<String>, addresses: &[SocketAddr]) -> Arc<
         socket: None,
         h2c: false,
         identity: None,
+        proxy: None,
         ca_file: ca_file.as_ref().map(|file| file.path().to_owned()),
         server_name: "a.example".into(),
         timeouts: timeouts(),
@@ -308,6 +309,7 @@ fn connections_with_other_settings_are_told_apart() {
             ca_file: None,
             server_name: "a".into(),
             identity: None,
+            proxy: None,
             timeouts: timeouts(),
         };
         change(&mut config);

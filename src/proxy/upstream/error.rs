@@ -9,6 +9,7 @@ use super::trouble;
 use crate::domain::duration;
 use crate::domain::reason::Reason;
 use crate::http_client::alert_in;
+use crate::http_client::tunnel::ProxyFault;
 use crate::proxy::fault::Fault;
 use crate::proxy::http1::chunked::ChunkFault;
 use crate::proxy::http1::response::HeadFault;
@@ -25,6 +26,7 @@ const LENGTH: &str = "its Content-Length is no plain number, or there are two th
 const CODING: &str = "its Transfer-Encoding names `chunked` twice";
 const TOO_LARGE: &str = "its head is larger than 1 MiB";
 const HEAD: &str = "its head is not HTTP/1.1";
+const NO_TUNNEL: &str = "the egress proxy opens no tunnel";
 const UNSENT: &str = "the connection ended while the request was sent";
 const CUT_OFF: &str = "the connection ended before the answer was complete";
 const BODY: &str = "its body framing is not valid HTTP/1.1";
@@ -38,6 +40,8 @@ const TARGET: &str = "the target has a character that cannot be sent";
 pub enum UpstreamError {
     /// There is no connection.
     Connect(Box<Error>),
+    /// The proxy on the way, without credentials, opens no tunnel.
+    Proxy(String, ProxyFault),
     /// The upstream ended the connection. `begun`: a part of the response had arrived.
     Closed {
         begun: bool,
@@ -161,6 +165,7 @@ impl UpstreamError {
                 ErrorType::InvalidCert => tls(UNVERIFIED),
                 _ => Reason::UpstreamUnreachable.into(),
             },
+            Self::Proxy(..) => Fault::because(Reason::UpstreamUnreachable, NO_TUNNEL),
             Self::ReadTimeout | Self::WriteTimeout => Reason::UpstreamTimeout.into(),
             Self::Closed { .. } | Self::Read { .. } => broken(CUT_OFF),
             Self::Write(_) | Self::Unsent(_) => broken(UNSENT),
@@ -187,6 +192,7 @@ impl UpstreamError {
         }
         match self {
             Self::Connect(error) => trouble::why(error, timeouts),
+            Self::Proxy(proxy, fault) => format!("the proxy {proxy}: {fault}"),
             Self::ReadTimeout => format!(
                 "no next part of its answer within {} (`upstreamTimeouts.read`)",
                 within(timeouts.read)

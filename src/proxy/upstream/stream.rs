@@ -15,12 +15,14 @@ pub(super) const HTTP2: &[u8] = b"h2";
 pub enum UpstreamStream {
     Plain(Stream),
     Tls(Box<TlsStream<Stream>>),
+    /// TLS in a tunnel through a proxy.
+    Tunneled(Box<TlsStream<UpstreamStream>>),
 }
 
 impl UpstreamStream {
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self, Self::Tls(_) | Self::Tunneled(_))
     }
 
     /// Whether both sides have agreed on HTTP/2 (RFC 7301).
@@ -28,6 +30,7 @@ impl UpstreamStream {
         match self {
             Self::Plain(_) => false,
             Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(HTTP2),
+            Self::Tunneled(tls) => tls.get_ref().1.alpn_protocol() == Some(HTTP2),
         }
     }
 }
@@ -41,6 +44,7 @@ impl AsyncRead for UpstreamStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tunneled(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -54,6 +58,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tunneled(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -61,6 +66,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tunneled(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -68,6 +74,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tunneled(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -79,6 +86,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tunneled(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -86,6 +94,7 @@ impl AsyncWrite for UpstreamStream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Tunneled(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -8,17 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use pingora::protocols::Stream;
 use pingora::{Error, ErrorType};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::config::{Config, UnusableUpstream};
 use super::error::UpstreamError;
-use super::stream::{HTTP2, UpstreamStream};
+use super::stream::HTTP2;
 use crate::domain::hash::sha256_parts;
 use crate::files::{MAX_PUBLIC, blocking, read};
 use crate::http_client::trust::{Trust, provider};
@@ -29,7 +30,8 @@ const HTTP1: &[u8] = b"http/1.1";
 /// How connections to one upstream are secured.
 pub(super) struct Tls {
     name: ServerName<'static>,
-    server_name: String,
+    /// Distinguishes connections to other upstreams in the pool.
+    label: String,
     ca_file: Option<PathBuf>,
     identity_files: Option<PairFiles>,
     /// Whether the platform's certificates have been read, which blocks.
@@ -79,10 +81,11 @@ impl Tls {
             identity: identity.map_err(|_| UnusableUpstream::Identity)?,
             faults: BTreeMap::new(),
         };
-        let current = Current::new(&config.server_name, &content)?;
+        let label = label(config);
+        let current = Current::new(&label, &content)?;
         Ok(Self {
             name,
-            server_name: config.server_name.clone(),
+            label,
             ca_file: config.ca_file.clone(),
             identity_files: config.identity.clone(),
             is_platform_read: AtomicBool::new(false),
@@ -137,7 +140,7 @@ impl Tls {
             },
             _ => return Ok(false),
         };
-        let current = Current::new(&self.server_name, &new).map_err(|error| error.to_string())?;
+        let current = Current::new(&self.label, &new).map_err(|error| error.to_string())?;
         let is_new = current.settings != self.current.load().settings;
         (content.ca_pem, content.identity) = (new.ca_pem, new.identity);
         if is_new {
@@ -181,11 +184,11 @@ impl Tls {
 
     /// Secures a connection, and verifies the upstream's certificate. Returns the settings that it
     /// was made with.
-    pub async fn connect(
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: Stream,
+        stream: S,
         http1_only: bool,
-    ) -> Result<(UpstreamStream, u128), UpstreamError> {
+    ) -> Result<(TlsStream<S>, u128), UpstreamError> {
         let current = self.current.load_full();
         if current.ca_pem.is_none() && !self.is_platform_read.load(Ordering::Relaxed) {
             let trust = current.trust.clone();
@@ -199,7 +202,16 @@ impl Tls {
         };
         let connecting = TlsConnector::from(config.clone()).connect(self.name.clone(), stream);
         let stream = connecting.await.map_err(refused)?;
-        Ok((UpstreamStream::Tls(Box::new(stream)), current.settings))
+        Ok((stream, current.settings))
+    }
+}
+
+/// Distinguishes connections to an upstream, beside their address. Behind a proxy the address is
+/// the proxy's.
+fn label(config: &Config) -> String {
+    match &config.proxy {
+        None => config.server_name.clone(),
+        Some(proxy) => format!("{} {} {proxy}", config.server_name, config.authority()),
     }
 }
 
@@ -215,7 +227,7 @@ fn refused(error: std::io::Error) -> UpstreamError {
 }
 
 impl Current {
-    fn new(server_name: &str, content: &Content) -> Result<Self, UnusableUpstream> {
+    fn new(label: &str, content: &Content) -> Result<Self, UnusableUpstream> {
         let trust = match &content.ca_pem {
             Some(pem) => Trust::only(pem),
             None => Trust::with_platform(None),
@@ -245,7 +257,7 @@ impl Current {
             Some(pem) => [b"own", pem],
             None => [b"platform", b""],
         };
-        let mut parts = vec![server_name.as_bytes(), ca[0], ca[1]];
+        let mut parts = vec![label.as_bytes(), ca[0], ca[1]];
         parts.extend(chain.iter().map(AsRef::<[u8]>::as_ref));
         let id = sha256_parts(&parts);
         Ok(Self {

@@ -31,7 +31,7 @@ impl Admin {
             }
             None => None,
         };
-        let http = HttpClient::new(http_options(config.timeouts, ca_pem, None))
+        let http = HttpClient::new(http_options(config.timeouts, ca_pem, None, &config.egress))
             .map_err(RotationError::Client)?;
         let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
         let mut authorization = HeaderValue::from_str(text.expose_secret())

@@ -73,6 +73,7 @@ impl World {
             client_id: "legacy".into(),
             authentication: testing::secret_basic("/nowhere".into()),
             ca_file: None,
+            egress: crate::http_client::Egress::default(),
             timeouts: TIMEOUTS,
             scopes: crate::domain::scope::ScopeSet::default(),
             audiences: Vec::new(),

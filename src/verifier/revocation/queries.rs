@@ -135,7 +135,12 @@ impl Outage {
         // A connection depends on no token.
         let no_connection = matches!(
             why,
-            HttpError::Dns | HttpError::Refused | HttpError::Connect | HttpError::Tls
+            HttpError::Dns
+                | HttpError::Refused
+                | HttpError::Connect
+                | HttpError::Tls
+                | HttpError::Proxy
+                | HttpError::ProxyRefused
         );
         if no_connection || self.failed.len() >= OUTAGE_AFTER {
             self.until = Some(now + FAILURE_LIFETIME);

@@ -77,6 +77,7 @@ pub(super) fn resolve(
                 files,
                 grace: raw.secret_grace.0,
             },
+            egress: resolver.egress.clone(),
             client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(Into::into).collect(),
             client_jwks_ca,
             max_assertion_lifetime: raw.max_assertion_lifetime.0,

@@ -8,6 +8,7 @@ mod keys {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::http_client::Egress;
     use crate::issuer::client::{ClientKeys, InvalidClientKeys, KeyPlace};
 
     fn key_set() -> String {
@@ -20,7 +21,7 @@ mod keys {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jwks.json");
         std::fs::write(&path, key_set()).unwrap();
-        let sets = ClientKeySets::new(Vec::new(), None);
+        let sets = ClientKeySets::new(Vec::new(), None, Egress::default());
         tokio::spawn(sets.clone().run());
         (dir, ClientKeys::At(KeyPlace::File(path)), sets)
     }
@@ -59,7 +60,7 @@ mod keys {
             listener.local_addr().unwrap().port()
         );
         let dead = ClientKeys::At(KeyPlace::parse_uri(&url).unwrap());
-        let sets = ClientKeySets::new(vec!["127.0.0.1".to_owned()], None);
+        let sets = ClientKeySets::new(vec!["127.0.0.1".to_owned()], None, Egress::default());
         tokio::spawn(sets.clone().run());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jwks.json");
@@ -87,7 +88,7 @@ mod keys {
     async fn a_fetch_that_is_broken_off_does_not_block_the_next_one() {
         let (_dir, keys, sets) = file();
         // Without `run` the requested sets wait.
-        let idle = ClientKeySets::new(Vec::new(), None);
+        let idle = ClientKeySets::new(Vec::new(), None, Egress::default());
         assert!(idle.current(&keys).await.is_none());
         let running = tokio::spawn(idle.clone().run());
         tokio::time::sleep(Duration::from_secs(1)).await;
