@@ -20,6 +20,7 @@ mod conf;
 mod connections;
 mod decisions;
 mod documents;
+mod egress;
 mod examples;
 mod exec;
 mod explain;

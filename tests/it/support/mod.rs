@@ -11,6 +11,7 @@ pub mod behave;
 pub mod certificates;
 pub mod client;
 pub mod clock;
+pub mod egress_proxy;
 pub mod http1;
 pub mod http2;
 pub mod http2_upstream;
