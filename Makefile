@@ -29,8 +29,9 @@ test: tools ## Run the tests; installs curl, python3, iproute2 and such if they 
 test-long: tools test-openapi ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods, schemathesis (15 min)
 	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
 
-test-interop: build ## Test with independent clients, verifiers and authorities, and plgd's suite through nginx (needs python3 with venv, node, npm, go, java, mvn, nginx, chromium)
+test-interop: build ## Test with independent clients, verifiers and authorities, and plgd's suite through nginx (needs python3 with venv, node, npm, go, java, mvn, nginx, chromium, tinyproxy)
 	tests/interop/run.sh
+	tests/interop/egress.sh
 	tests/interop/verifiers/run.sh
 	tests/interop/websockets/run.sh
 	tests/interop/websockets/browser.sh
