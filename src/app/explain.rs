@@ -13,6 +13,7 @@ use url::Url;
 
 use super::build::{gate, introspection_client};
 use super::error::{StartError, unusable};
+use super::would_issue::WouldIssue;
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
 use crate::domain::listen::Listen;
@@ -22,7 +23,9 @@ use crate::jose::live_keys::FetchError;
 use crate::jose::provider;
 use crate::proxy::dry_run::{Outcome, Request};
 use crate::proxy::inbound;
-use crate::verifier::{Authority, AuthorityConfig, Gate, KeptLists, KeySource, RevocationKind};
+use crate::verifier::{
+    Authority, AuthorityConfig, Gate, KeptLists, KeySource, RevocationConfig, RevocationKind,
+};
 
 /// The parts of a listener that decide about its requests.
 pub struct Explained<'c> {
@@ -92,6 +95,44 @@ impl<'c> Explained<'c> {
             gate: Arc::new(gate),
             authority: asked,
             keys,
+            state_dir: config.state_dir.clone(),
+        })
+    }
+
+    /// The gate of a listener for a token of an issuer that is not running. Nothing is fetched.
+    ///
+    /// # Errors
+    /// [`StartError`], as when a sidecar is started.
+    pub fn of_issued(
+        config: &Config,
+        listener: &'c inbound::Config,
+        issued: &WouldIssue,
+        clock: SharedClock,
+    ) -> Result<Self, StartError> {
+        provider::install();
+        let trusted = |of: &&AuthorityConfig| listener.verifier.authorities.contains(&of.name);
+        let authorities = config.authorities.iter().filter(trusted).map(|of| {
+            let is_its = of.issuer_name().is(&issued.issuer);
+            let seen = AuthorityConfig {
+                keys: if is_its {
+                    KeySource::OwnIssuer
+                } else {
+                    of.keys.clone()
+                },
+                revocation: RevocationConfig::default(),
+                ..of.clone()
+            };
+            let own = is_its.then(|| issued.verifies.clone());
+            Authority::new(seen, clock.clone(), own, None)
+        });
+        let authorities = authorities.collect();
+        let gate = gate(listener, authorities, clock, Arc::new(|_| {}))?;
+        Ok(Self {
+            listener,
+            own: own_paths(config, listener),
+            gate: Arc::new(gate),
+            authority: None,
+            keys: None,
             state_dir: config.state_dir.clone(),
         })
     }

@@ -13,6 +13,7 @@ mod part;
 mod process;
 mod run;
 mod tasks;
+pub mod would_issue;
 
 pub use build::admin_token;
 pub use run::{Running, start, start_with_clock};

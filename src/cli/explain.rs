@@ -5,9 +5,9 @@
 
 mod input;
 mod lines;
+mod may_call;
 mod shown;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::{ConfigFile, Ended};
 use crate::app::explain::{Evaluation, Explained, KeysFetched, own_paths};
+use crate::app::would_issue::WouldIssue;
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
 use crate::domain::path::NormalPath;
@@ -25,7 +26,7 @@ use crate::proxy::dry_run::Request;
 use crate::proxy::inbound::{self, Received};
 use crate::verifier::rules::{Rules, nearest};
 use crate::verifier::{Access, Audiences, AuthorityConfig, Check, Needs, RuleConfig};
-use input::{fields, read_token};
+use input::{fields, peer, read_token};
 use lines::{Lines, claims_of, equals_of, scopes_of};
 use shown::Shown;
 
@@ -39,19 +40,38 @@ running sidecar. Without a token nothing is fetched. For `limits` the request co
 one, because the counters of a running sidecar are not available. If no rule matches, the nearest
 one and the difference are printed.
 
+With `--to LISTENER` and `--from CLIENT` no token is needed and nothing is fetched: the issuer's own
+code makes the token that the client would get, and the listener's own code decides about it. The
+lines of both files that decide are named. Clients of the store are not read.
+
 Examples:
   m2m-sidecar explain --config sidecar.yaml --listener devices --path /devices/7
   m2m-sidecar token --config client.yaml --credential reporting |
     m2m-sidecar explain --config sidecar.yaml --listener devices --method DELETE --path /devices/7 \
-    --token-file -";
+    --token-file -
+  m2m-sidecar explain --config devices.yaml --issuer-config issuer.yaml --from reporting \
+    --to devices --method DELETE --path /devices/7";
 
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
     file: ConfigFile,
     /// The name of a listener of `inbound` or `decisions`
-    #[arg(long, value_name = "NAME")]
-    listener: String,
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "to",
+        conflicts_with = "to"
+    )]
+    listener: Option<String>,
+    /// The same, for the question whether the client `--from` may call it; no token is needed
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "from",
+        conflicts_with_all = ["headers", "token_file"]
+    )]
+    to: Option<String>,
     /// The request's method
     #[arg(long, value_name = "METHOD", default_value = "GET")]
     method: Method,
@@ -61,9 +81,20 @@ pub struct Options {
     /// A further header of the request, such as `Content-Length: 5000`; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// The address that the request comes from
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    from: IpAddr,
+    /// With `--to`, the id of the calling client. With `--listener`, the address that the request
+    /// comes from [default: 127.0.0.1]
+    #[arg(long, value_name = "CLIENT|ADDRESS")]
+    from: Option<String>,
+    /// With `--to`: the configuration of the client's issuer, if it is another file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "to")]
+    issuer_config: Option<PathBuf>,
+    /// With `--to`: an audience that the client asks for; may be repeated. Default: all it is
+    /// allowed
+    #[arg(long = "audience", value_name = "AUDIENCE", requires = "to")]
+    audiences: Vec<String>,
+    /// With `--to`: a scope that the client asks for; may be repeated. Default: all it is allowed
+    #[arg(long = "scope", value_name = "SCOPE", requires = "to")]
+    scopes: Vec<String>,
     /// A file with the access token that the request carries; `-` for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
@@ -75,17 +106,10 @@ pub struct Options {
 /// Evaluates the request and prints the decision with its reasons.
 pub fn explain(options: &Options) -> anyhow::Result<()> {
     let config = super::load(&options.file.config)?;
-    let deciding = config.decisions.iter().map(|it| &it.listener);
-    let mut listeners = config.inbound.iter().chain(deciding);
-    let names: Vec<_> = listeners.clone().map(|it| it.name.as_str()).collect();
-    let Some(listener) = listeners.find(|it| it.name == options.listener) else {
-        return Err(Ended::Usage(format!(
-            "no listener of `inbound` or `decisions` is named `{}`; known are: {}",
-            options.listener,
-            names.join(", ")
-        ))
-        .into());
-    };
+    if let Some(to) = &options.to {
+        return may_call::explain(options, &config, to);
+    }
+    let listener = find_listener(&config, options.listener.as_deref().unwrap_or_default())?;
     let token = options.token_file.as_deref().map(read_token).transpose()?;
     let asked = Explanation {
         config: &config,
@@ -94,21 +118,27 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
             method: options.method.as_str(),
             target: &options.path,
             fields: fields(&options.headers, token.as_ref())?,
-            peer: options.from,
+            peer: peer(options.from.as_deref())?,
         },
         token: token.as_ref(),
+        issued: None,
     };
-    let (lines, passes) = super::runtime()?.block_on(asked.explain())?;
-    if options.json {
-        super::print_json(&json!({ "passes": passes, "said": lines.members() }))?;
-    } else {
-        super::print(lines.text())?;
-    }
-    if passes {
-        Ok(())
-    } else {
-        Err(Ended::Refused.into())
-    }
+    asked.print(options.json, Lines::default())
+}
+
+/// The listener with a name.
+fn find_listener<'c>(config: &'c Config, name: &str) -> anyhow::Result<&'c inbound::Config> {
+    let deciding = config.decisions.iter().map(|it| &it.listener);
+    let mut listeners = config.inbound.iter().chain(deciding);
+    let names: Vec<_> = listeners.clone().map(|it| it.name.as_str()).collect();
+    let found = listeners.find(|it| it.name == name);
+    found.ok_or_else(|| {
+        Ended::Usage(format!(
+            "no listener of `inbound` or `decisions` is named `{name}`; known are: {}",
+            names.join(", ")
+        ))
+        .into()
+    })
 }
 
 /// A request to a listener.
@@ -117,11 +147,27 @@ struct Explanation<'a> {
     listener: &'a inbound::Config,
     request: Request<'a>,
     token: Option<&'a SecretString>,
+    /// The issuer of a token that was made for the question.
+    issued: Option<&'a WouldIssue>,
 }
 
 impl Explanation<'_> {
-    async fn explain(&self) -> anyhow::Result<(Lines, bool)> {
-        let mut lines = Lines::default();
+    /// Prints the decision and what led to it, after the lines so far.
+    fn print(&self, as_json: bool, lines: Lines) -> anyhow::Result<()> {
+        let (lines, passes) = super::runtime()?.block_on(self.explain(lines))?;
+        if as_json {
+            super::print_json(&json!({ "passes": passes, "said": lines.members() }))?;
+        } else {
+            super::print(lines.text())?;
+        }
+        if passes {
+            Ok(())
+        } else {
+            Err(Ended::Refused.into())
+        }
+    }
+
+    async fn explain(&self, mut lines: Lines) -> anyhow::Result<(Lines, bool)> {
         lines.listener(self.listener);
         lines.add(
             "request",
@@ -146,8 +192,11 @@ impl Explanation<'_> {
             .as_ref()
             .and_then(|shown| shown.text("iss"))
             .filter(|_| is_read);
-        let explained =
-            Explained::new(self.config, self.listener, issuer, Arc::new(SystemClock)).await?;
+        let clock = Arc::new(SystemClock);
+        let explained = match self.issued {
+            Some(issued) => Explained::of_issued(self.config, self.listener, issued, clock)?,
+            None => Explained::new(self.config, self.listener, issuer, clock).await?,
+        };
         let evaluation = explained.evaluate(&self.request).await?;
         if let (Some(shown), false) = (&shown, evaluation.outcome.checks.is_empty()) {
             lines.add("token", shown.summary());

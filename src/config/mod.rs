@@ -15,6 +15,7 @@ mod header;
 mod import_plgd;
 mod name;
 mod not_yet;
+mod places;
 mod problem;
 mod raw;
 mod resolve;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use environment::{Environment, process_environment};
 pub use import_plgd::import_plgd;
+pub use places::{Item, Places};
 pub use problem::{Problem, Problems};
 
 pub use crate::domain::settings::Readiness;

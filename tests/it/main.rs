@@ -40,6 +40,7 @@ mod listeners;
 mod long;
 mod loops;
 mod management;
+mod may_call;
 mod mistakes;
 mod opened_store;
 mod outage_model;

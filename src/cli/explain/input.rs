@@ -1,6 +1,7 @@
 //! The token and the header fields of the request that `explain` evaluates.
 
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use http::header::AUTHORIZATION;
@@ -29,6 +30,16 @@ pub(super) fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     Ok(SecretString::from(
         files::text(&bytes).map_err(unusable)?.trim(),
     ))
+}
+
+/// The address of `--from`.
+pub(super) fn peer(from: Option<&str>) -> anyhow::Result<IpAddr> {
+    let parsed = from.map_or(Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)), str::parse);
+    parsed.map_err(|_| {
+        let message = "with `--listener`, `--from` is an IP address; the id of a client needs \
+                       `--to LISTENER` instead";
+        Ended::Usage(message.to_owned()).into()
+    })
 }
 
 /// The header fields of the request: the requested ones and the token, with the scheme `DPoP` if

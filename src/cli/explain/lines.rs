@@ -53,11 +53,27 @@ const WIDTH: usize = 14;
 
 /// The output lines.
 #[derive(Default)]
-pub(super) struct Lines(String);
+pub(super) struct Lines {
+    text: String,
+    /// The file of the rules, where more than one file may be meant.
+    file: Option<String>,
+}
 
 impl Lines {
     pub fn text(&self) -> &str {
-        self.0.trim_end()
+        self.text.trim_end()
+    }
+
+    /// Names the file of the rules.
+    pub fn name_file(&mut self, file: String) {
+        self.file = Some(file);
+    }
+
+    fn place(&self, line: usize) -> String {
+        match &self.file {
+            Some(file) => format!("{file}:{line}"),
+            None => format!("on line {line}"),
+        }
     }
 
     /// The lines as pairs of subject and text. A continuation line repeats the subject.
@@ -86,8 +102,9 @@ impl Lines {
     }
 
     pub fn add(&mut self, what: &str, text: String) {
-        self.0.push_str(format!("{what:<WIDTH$} {text}").trim_end());
-        self.0.push('\n');
+        self.text
+            .push_str(format!("{what:<WIDTH$} {text}").trim_end());
+        self.text.push('\n');
     }
 
     pub fn rule(&mut self, rule: Option<(usize, &RuleConfig)>, count: usize) {
@@ -104,9 +121,9 @@ impl Lines {
         self.add(
             "rule",
             format!(
-                "{} of {count}, on line {}: {paths}{methods}{conditions}",
+                "{} of {count}, {}: {paths}{methods}{conditions}",
                 position + 1,
-                rule.line
+                self.place(rule.line)
             ),
         );
         match rule.mode {
@@ -140,9 +157,9 @@ impl Lines {
             .iter()
             .map(ToString::to_string)
             .collect();
-        let (place, line) = (nearest.rule + 1, rule.line);
+        let (place, line) = (nearest.rule + 1, self.place(rule.line));
         let text = format!(
-            "{place} of {count}, on line {line}: {}; {}",
+            "{place} of {count}, {line}: {}; {}",
             nearest.pattern,
             differences.join("; ")
         );
