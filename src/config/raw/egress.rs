@@ -53,8 +53,8 @@ pub(in crate::config) enum OwnEgressWord {
 pub(in crate::config) struct Proxy {
     /// The URL of the proxy, such as `http://proxy.example:3128`, without a password. With
     /// `passwordFile`, it names the user: `http://USER@proxy.example:3128`. The certificate of an
-    /// https proxy is verified by the platform's certificates and the `caFile` of the authority,
-    /// credential or upstream.
+    /// https proxy is verified by the platform's certificates, and by the `caFile` of the authority
+    /// or credential.
     pub url: ProxyUrl,
     /// Hosts that are reached without the proxy: `idp.example` or `.example` (with all names
     /// below), addresses, networks such as `10.0.0.0/8`, each perhaps with a port, or `*`. Networks
