@@ -4,6 +4,7 @@
 //! clock. The only I/O is reading the machine's clocks. No type depends on tokio, SQL or HTTP
 //! clients, so plain values can test each.
 
+pub mod actors;
 pub mod claims;
 pub mod client_certificate;
 pub mod clock;

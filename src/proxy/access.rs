@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::{answer, request_id};
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
-use crate::jose::verify::ClaimedToken;
+use crate::jose::verify::{ClaimedToken, Jws};
 use crate::telemetry::{Decision, RequestMetrics, Role};
 use crate::verifier::{TokenLocations, VerifiedToken, claimed_token};
 
@@ -127,6 +127,14 @@ impl Access {
         }
     }
 
+    /// Records the claims of the token that is sent in exchange for the caller's.
+    pub fn note_exchanged(&mut self, token: &str) {
+        if tracing::enabled!(target: "access", Level::INFO) {
+            let jws = Jws::parse(token).ok();
+            self.claimed = jws.map(|jws| jws.claimed_for_log(false));
+        }
+    }
+
     /// Records the fault that refused the request or made it fail.
     pub fn refuse(&mut self, fault: &Fault) {
         self.deny(fault.reason);
@@ -200,6 +208,7 @@ impl Access {
             aud = shown(audience),
             client_id = token.and_then(|token| token.client_id()),
             jti = token.and_then(|token| token.jti()).or(claimed_jti.as_deref()),
+            act = token.and_then(|token| token.actors()),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             tls = tls.map(|tls| tls.version.as_str()),
             certificate = shown(verified.map(|it| &it.subject)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::domain::actors;
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
 use crate::domain::issuer_name::IssuerName;
@@ -61,8 +62,8 @@ pub struct TokenFacts {
     issued_at: i64,
     token_id: Option<TokenId>,
     after_end: Option<EndMark>,
-    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], [`KEY`], [`CERTIFICATE`], then the
-    /// forwarded claims, then those that rules ask about, then the audiences.
+    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], [`KEY`], [`CERTIFICATE`],
+    /// [`ACTORS`], then the forwarded claims, then those that rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
     compared: u16,
@@ -95,10 +96,13 @@ const SUBJECT: usize = 2;
 const JTI: usize = 3;
 const KEY: usize = 4;
 const CERTIFICATE: usize = 5;
-const FORWARDED: usize = 6;
+const ACTORS: usize = 6;
+const FORWARDED: usize = 7;
 
 /// How much of a `jti` is kept for the access log, in bytes.
 const SHOWN_JTI: usize = 128;
+/// How much of the actors' names.
+const SHOWN_ACTORS: usize = 256;
 
 /// Separates the items of a list in one text. An item that contains it is not kept.
 const ITEM_END: char = '\0';
@@ -282,6 +286,13 @@ impl TokenFacts {
         std::str::from_utf8(self.texts.get(JTI)?).ok()
     }
 
+    /// The names of the actors (`act`) for the log, in the order in which they acted: escaped and
+    /// cut.
+    #[must_use]
+    pub fn actors(&self) -> Option<&str> {
+        std::str::from_utf8(self.texts.get(ACTORS)?).ok()
+    }
+
     /// The keys that the token is bound to.
     pub(super) fn binding(&self) -> Binding<'_> {
         let text = |place| std::str::from_utf8(self.texts.get(place)?).ok();
@@ -311,6 +322,9 @@ fn texts(
     let named = |name: &String| claims.find(name)?.as_str().filter(|text| !text.is_empty());
     let client_id = reading.client_id.iter().find_map(named);
     let subject = claims.string("sub").map_err(wrong)?;
+    // Only for the log: a rule reads the claim itself.
+    let actors = actors::of(claims).ok();
+    let actors = actors.and_then(|actors| actors::shown(&actors));
     let mut texts = vec![
         Some(scopes.to_string()),
         client_id.map(str::to_owned),
@@ -318,6 +332,7 @@ fn texts(
         jti.map(|jti| excerpt(jti.as_bytes(), SHOWN_JTI).into_owned()),
         binding.key.map(str::to_owned),
         binding.certificate.map(str::to_owned),
+        actors.map(|actors| excerpt(actors.as_bytes(), SHOWN_ACTORS).into_owned()),
     ];
     for name in reading.forwarded {
         // To the upstream an issuer has one spelling.
