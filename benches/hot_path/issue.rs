@@ -48,6 +48,7 @@ fn configured() -> Client {
         allowed_scopes: ScopeSet::parse("orders:read orders:write").expect("scopes"),
         insert_token_claims: Map::new(),
         allow_introspection: false,
+        exchange: None,
         bound_access_tokens: Default::default(),
         disabled: false,
         expires_at: None,

@@ -12,7 +12,6 @@ pub(super) const KEYS: &[&str] = &[
     "authorities.*.keyTokenFile",
     "authorities.*.maxTokenLifetime",
     "authorities.*.tenants",
-    "credentials.*.grant",
     "credentials.*.login",
     "credentials.*.sink",
     "credentials.*.throttle",
@@ -39,10 +38,7 @@ enum Values {
 const VALUES: &[(&str, Values)] = &[
     (
         "issuer.clients[].allowedGrantTypes[]",
-        Values::Are(&[
-            "urn:ietf:params:oauth:grant-type:jwt-bearer",
-            "urn:ietf:params:oauth:grant-type:token-exchange",
-        ]),
+        Values::Are(&["urn:ietf:params:oauth:grant-type:jwt-bearer"]),
     ),
     ("authorities.*.revocation", Values::Are(&["statusList"])),
     (

@@ -68,27 +68,70 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 §6. The client gets a refresh token with each access token.
     RefreshToken,
+    /// RFC 8693. The client exchanges the token of another party, and acts for it.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
 }
 
 impl GrantType {
     /// Every grant type, in the order metadata lists them.
-    pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::RefreshToken];
+    pub const ALL: [Self; 3] = [
+        Self::ClientCredentials,
+        Self::RefreshToken,
+        Self::TokenExchange,
+    ];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::RefreshToken => "refresh_token",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "client_credentials" => Some(Self::ClientCredentials),
-            "refresh_token" => Some(Self::RefreshToken),
-            _ => None,
+        Self::ALL.into_iter().find(|grant| grant.as_str() == text)
+    }
+}
+
+/// How the tokens of a credential are requested.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CredentialGrant {
+    /// One token of the client itself (RFC 6749 §4.4).
+    #[default]
+    ClientCredentials,
+    /// A token for each caller of the outbound listener (RFC 8693), in exchange for the bearer
+    /// token of its request.
+    TokenExchange,
+}
+
+/// The type of a token in an exchange (RFC 8693 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenTypeUri {
+    AccessToken,
+    Jwt,
+    IdToken,
+}
+
+impl TokenTypeUri {
+    const ALL: [Self; 3] = [Self::AccessToken, Self::Jwt, Self::IdToken];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
+            Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
         }
+    }
+
+    /// The type with this name, if it is one of these.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::domain::revoked::AFTER_END;
 
 /// Claims that only the issuer sets. A configured claim of one of these names is ignored, even
 /// where the issuer sets none: an inserted `scope` would widen a client without scopes.
-pub const RESERVED: [&str; 15] = [
+pub const RESERVED: [&str; 16] = [
     "iss",
     "sub",
     "aud",
@@ -16,6 +16,7 @@ pub const RESERVED: [&str; 15] = [
     "scope",
     "scp",
     "cnf",
+    "act",
     ORIGINAL_CLAIMS,
     OWNER_ISSUER,
     AFTER_END,

@@ -9,6 +9,7 @@ pub use super::client_auth::client_keys::{
     ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
 };
 use super::client_secret;
+use super::token_exchange::ExchangePolicy;
 use super::token_format::ByAudience;
 use crate::domain::client_certificate::{AlternativeName, ClientCertificate};
 use crate::domain::clock::UnixTime;
@@ -47,6 +48,8 @@ pub struct Client {
     pub insert_token_claims: Map<String, Value>,
     /// Whether it may introspect every token of this issuer, not only those made for it.
     pub allow_introspection: bool,
+    /// The tokens that it may exchange (RFC 8693); none without the grant.
+    pub exchange: Option<ExchangePolicy>,
     /// The keys that its access tokens are bound to.
     pub bound_access_tokens: BoundAccessTokens,
     /// A disabled client is refused as if it did not exist.

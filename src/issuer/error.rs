@@ -1,6 +1,7 @@
 //! The errors: why a request gets no token, and why an issuer does not start.
 
 use super::client_auth::fault::{AssertionFault, CertificateFault};
+use super::token_exchange::TokenFault;
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::excerpt::Excerpt;
 use crate::jose::dpop::InvalidProof;
@@ -126,14 +127,41 @@ pub enum TokenError {
     Busy,
     #[error("the keys of the client are not available")]
     ClientKeysUnavailable,
+    #[error("subject_token is missing")]
+    NoSubjectToken,
+    #[error("actor_token is missing: actor_token_type needs it")]
+    NoActorToken,
+    /// `subject_token_type` or `actor_token_type`.
+    #[error(
+        "{0} must be urn:ietf:params:oauth:token-type:access_token, \
+         urn:ietf:params:oauth:token-type:jwt or urn:ietf:params:oauth:token-type:id_token"
+    )]
+    TokenTypeUri(&'static str),
+    #[error(
+        "requested_token_type must be urn:ietf:params:oauth:token-type:access_token or \
+         urn:ietf:params:oauth:token-type:jwt"
+    )]
+    RequestedTokenType,
+    #[error("the subject token is not accepted: {0}")]
+    SubjectToken(TokenFault),
+    #[error("the actor token is not accepted: {0}")]
+    ActorToken(TokenFault),
+    #[error("the keys of the token's authority are not available: try again")]
+    AuthorityUnavailable,
     #[error("this client may not use this grant type")]
     UnauthorizedClient,
-    #[error("this grant type is not supported; supported are client_credentials and refresh_token")]
+    #[error(
+        "this grant type is not supported; supported are client_credentials, \
+         refresh_token and urn:ietf:params:oauth:grant-type:token-exchange"
+    )]
     UnsupportedGrantType,
     #[error("the scope `{0}` is malformed")]
     MalformedScope(Excerpt),
     #[error("the scope `{0}` is not allowed to this client")]
     InvalidScope(Excerpt),
+    /// The exchanged token of this issuer does not have the scope.
+    #[error("the scope `{0}` is not one of the subject token, and this client may not add it")]
+    ScopeOfSubject(Excerpt),
     #[error("the resource `{0}` is not an absolute URI without fragment")]
     MalformedTarget(Excerpt),
     #[error("the audience or resource `{0}` is not allowed to this client")]
@@ -192,6 +220,12 @@ impl TokenError {
             | Self::TokenName(_)
             | Self::NoRefreshToken
             | Self::LongToken
+            | Self::NoSubjectToken
+            | Self::NoActorToken
+            | Self::TokenTypeUri(_)
+            | Self::RequestedTokenType
+            | Self::SubjectToken(_)
+            | Self::ActorToken(_)
             | Self::NoToken => ErrorCode::InvalidRequest,
             Self::InvalidProof(_) | Self::ProofReused => ErrorCode::InvalidDpopProof,
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
@@ -202,13 +236,16 @@ impl TokenError {
             | Self::TooManyTokens { .. }
             | Self::Busy
             | Self::TooManyProofs
+            | Self::AuthorityUnavailable
             | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
             Self::InvalidClient { .. }
             | Self::InvalidAssertion(_)
             | Self::InvalidCertificate(_) => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
-            Self::MalformedScope(_) | Self::InvalidScope(_) => ErrorCode::InvalidScope,
+            Self::MalformedScope(_) | Self::InvalidScope(_) | Self::ScopeOfSubject(_) => {
+                ErrorCode::InvalidScope
+            }
             Self::MalformedTarget(_)
             | Self::InvalidTarget(_)
             | Self::NoTarget

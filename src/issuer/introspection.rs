@@ -104,7 +104,7 @@ impl Introspection {
         now: UnixTime,
     ) -> Introspected {
         let token = OwnToken::verify(text, &self.state.keys, &self.state.policy);
-        let Some(token) = token.filter(|token| self.is_valid(token, now)) else {
+        let Some(token) = token.filter(|token| token.is_valid(&self.state, now)) else {
             return Introspected::Inactive;
         };
         let client = caller.registration();
@@ -144,18 +144,6 @@ impl Introspection {
             answer.entry(name).or_insert_with(|| value.clone());
         }
         Introspected::Active(answer)
-    }
-
-    /// Whether a token has neither expired nor been revoked, and its client may still use it.
-    fn is_valid(&self, token: &OwnToken, now: UnixTime) -> bool {
-        let Some((issued, expires_at)) = token.issued().zip(token.expires_at()) else {
-            return false;
-        };
-        now < expires_at
-            && !self.state.revocations.now().current().covers(&issued, now)
-            && issued
-                .client_id
-                .is_some_and(|id| self.state.clients.is_usable(id, now))
     }
 
     async fn introspect_refresh_token(

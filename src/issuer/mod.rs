@@ -33,12 +33,14 @@ mod signing_keys;
 mod state;
 mod store_sync;
 mod token;
+pub mod token_exchange;
 pub mod token_format;
 mod token_parameters;
 mod uri;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use serde_json::Value;
 
 use self::authenticator::Authenticator;
@@ -77,7 +79,7 @@ pub use revocation::Revocation;
 pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
 pub use token::request::TokenRequest;
-pub use token::{TokenResponse, TokenService};
+pub use token::{ExchangedFor, TokenResponse, TokenService};
 
 pub use crate::domain::settings::{ListedClients, Profile};
 
@@ -131,6 +133,7 @@ impl Issuer {
             store,
             clock,
             proofs: ReplayMemory::default(),
+            verify_foreign: ArcSwapOption::empty(),
         };
         Ok(Arc::new(
             Self::compose(config, state, SyncState::read(revisions)).await,
@@ -287,6 +290,9 @@ impl Issuer {
     /// Sets the verification of trusted authorities' JWTs, which clients exchange for tokens of
     /// their owners. Until then they are refused.
     pub fn exchange_with(&self, verify: VerifyForeign) {
+        self.state
+            .verify_foreign
+            .store(Some(Arc::new(verify.clone())));
         self.client_auth.verify_foreign_with(verify);
     }
 

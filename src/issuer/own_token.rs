@@ -3,6 +3,7 @@
 use super::client_auth::AuthenticatedClient;
 use super::policy::Policy;
 use super::signing_keys::SigningKeys;
+use super::state::State;
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{AFTER_END, EndMark, Issued, TokenId};
@@ -50,6 +51,18 @@ impl OwnToken {
             at: UnixTime(self.claims.numeric_date("iat").ok()??),
             after_end: self.text(AFTER_END).and_then(EndMark::parse),
         })
+    }
+
+    /// Whether it has neither expired nor been revoked, and its client may still use it.
+    pub(super) fn is_valid(&self, state: &State, now: UnixTime) -> bool {
+        let Some((issued, expires_at)) = self.issued().zip(self.expires_at()) else {
+            return false;
+        };
+        now < expires_at
+            && !state.revocations.now().current().covers(&issued, now)
+            && issued
+                .client_id
+                .is_some_and(|id| state.clients.is_usable(id, now))
     }
 
     /// Whether its owner is the user whose JWT the caller exchanges; true for a caller without

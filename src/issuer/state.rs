@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
+use super::client_auth::exchange::VerifyForeign;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
 use super::policy::Policy;
@@ -22,4 +25,6 @@ pub(super) struct State {
     pub(super) clock: SharedClock,
     /// The DPoP proofs that were used.
     pub(super) proofs: ReplayMemory,
+    /// Verifies exchanged JWTs of trusted authorities.
+    pub(super) verify_foreign: ArcSwapOption<VerifyForeign>,
 }

@@ -54,6 +54,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
         allowed_scopes: ScopeSet::default(),
         insert_token_claims: Map::new(),
         allow_introspection: false,
+        exchange: None,
         bound_access_tokens: client::BoundAccessTokens::default(),
         disabled: false,
         expires_at: None,

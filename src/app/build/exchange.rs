@@ -10,7 +10,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::issuer::client::{Authentication, Client};
 use crate::issuer::{self, ForeignClaims, VerifyForeign};
-use crate::verifier::{BearerToken, TokenPolicy, TokenVerifier};
+use crate::verifier::{Authority, BearerToken, TokenPolicy, TokenVerifier};
 
 impl Build<'_> {
     /// Lets the issuer verify JWTs of these authorities from the start of this generation on.
@@ -27,7 +27,13 @@ impl Build<'_> {
 /// One verifier for each list of authorities that a client names. The issuer checks the audience of
 /// a JWT itself.
 fn verify(clients: &[Client], authorities: &Authorities, clock: &SharedClock) -> VerifyForeign {
-    let mut verifiers = HashMap::new();
+    let verifier =
+        |trusted| TokenVerifier::new(TokenPolicy::any_audience(), trusted, clock.clone());
+    // Token exchange verifies with one authority at a time, which the store may name.
+    let single = |(name, authority): (&String, &Arc<Authority>)| {
+        (vec![name.clone()], verifier(vec![authority.clone()]))
+    };
+    let mut verifiers: HashMap<_, _> = authorities.iter().map(single).collect();
     for client in clients {
         let Authentication::Exchange(issuer::client::Exchange {
             authorities: names, ..
@@ -39,8 +45,7 @@ fn verify(clients: &[Client], authorities: &Authorities, clock: &SharedClock) ->
             .iter()
             .filter_map(|name| authorities.get(name).cloned())
             .collect();
-        let verifier = TokenVerifier::new(TokenPolicy::any_audience(), trusted, clock.clone());
-        verifiers.insert(names.clone(), verifier);
+        verifiers.insert(names.clone(), verifier(trusted));
     }
     let verifiers = Arc::new(verifiers);
     Arc::new(move |names, jwt| {

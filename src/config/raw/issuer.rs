@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Algorithm, MaxConnections, ServerTls, default_keep_alive, seconds};
+use super::{Algorithm, MaxConnections, ServerTls, TokenExchange, default_keep_alive, seconds};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
@@ -200,6 +200,9 @@ pub(in crate::config) struct Client {
     #[serde(default = "default_grant_types")]
     #[schemars(length(min = 1))]
     pub allowed_grant_types: Vec<GrantType>,
+    /// The tokens that the client may exchange (RFC 8693), with the grant
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
+    pub exchange: Option<TokenExchange>,
     /// The audiences that the client may request. A request without an audience gets all of them.
     /// An empty list means the issuer's URL.
     #[serde(default)]

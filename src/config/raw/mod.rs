@@ -20,6 +20,7 @@ mod authority;
 mod cors;
 mod decisions;
 mod egress;
+mod exchange;
 mod inbound;
 mod issuer;
 mod outbound;
@@ -32,6 +33,7 @@ pub(super) use authority::Authority;
 pub(super) use cors::Cors;
 pub(super) use decisions::Decisions;
 pub(super) use egress::{EgressProxy, EgressWord, OwnEgressProxy, OwnEgressWord, Proxy};
+pub(super) use exchange::{ExchangedTokens, TokenExchange};
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,

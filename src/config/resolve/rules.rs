@@ -264,7 +264,7 @@ fn scopes(scopes: Vec<Scope>) -> Option<ScopeSet> {
     ScopeSet::from_tokens(scopes.iter().map(|scope| &scope.0)).ok()
 }
 
-fn claim_need((name, values): (ClaimName, raw::ClaimValues)) -> ClaimNeed {
+pub(super) fn claim_need((name, values): (ClaimName, raw::ClaimValues)) -> ClaimNeed {
     let text = |value: raw::Scalar| match value {
         raw::Scalar::Text(text) => text.0,
         raw::Scalar::Integer(number) => number.to_string(),

@@ -15,7 +15,7 @@ use crate::domain::printable::excerpt;
 use crate::domain::secret::ExposeSecret;
 use crate::endpoints::{JSON, NO_CACHE, NO_STORE, Peer, line, plain_error_answer, shown};
 use crate::issuer::{
-    Attempt, Issuer, ProfilePolicy, Refused, TokenError, TokenRequest, TokenResponse,
+    Attempt, ExchangedFor, Issuer, ProfilePolicy, Refused, TokenError, TokenRequest, TokenResponse,
 };
 
 /// The longest owner in an audit line, in bytes.
@@ -95,8 +95,8 @@ impl TokenEndpoint {
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };
-        let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.record(&outcome, owner.flatten().as_deref(), jti, refused, peer);
+        let issued = result.as_ref().ok();
+        self.record(&outcome, owner.flatten().as_deref(), issued, refused, peer);
         result
     }
 
@@ -105,21 +105,26 @@ impl TokenEndpoint {
         &self,
         outcome: &Outcome,
         owner: Option<&str>,
-        jti: Option<&str>,
+        issued: Option<&TokenResponse>,
         refused: Refused,
         peer: &Peer,
     ) {
+        let exchanged = issued.and_then(|issued| issued.exchanged.as_ref());
+        let text = |text: &str| excerpt(text.as_bytes(), LONGEST_OWNER).into_owned();
         tracing::info!(
             target: "audit",
             client_id = outcome.client_id.as_deref().or(refused.client_id.as_deref()),
-            owner = owner.map(|owner| excerpt(owner.as_bytes(), LONGEST_OWNER).into_owned()),
+            owner = owner.map(text),
+            subject = exchanged.map(|it| text(&it.subject)),
+            subject_jti = exchanged.and_then(|it| it.subject_jti.as_deref()).map(text),
+            act = exchanged.and_then(|it| it.actors.as_deref()),
             presented_id = refused.presented_id,
             grant_type = outcome.grant_type.map(GrantType::as_str),
             outcome = outcome.error.map_or("issued", ErrorCode::as_str),
             reason = Some(refused.reason).filter(|reason| !reason.is_empty()),
             refused_scope = refused.scope,
             refused_audience = refused.audience,
-            jti,
+            jti = issued.map(|issued| issued.jti.as_str()),
             peer = shown(peer),
             "token request"
         );
@@ -154,9 +159,12 @@ impl TokenEndpoint {
             scope: Option<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             refresh_token: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            issued_token_type: Option<&'static str>,
         }
         let expires_in = response.expires_in.map(|left| left.as_secs());
         let scope = Some(response.scope.to_string());
+        let exchanged: Option<&ExchangedFor> = response.exchanged.as_ref();
         let body = Body {
             access_token: response.access_token.expose_secret(),
             token_type: response.token_type,
@@ -167,6 +175,7 @@ impl TokenEndpoint {
                 .refresh_token
                 .as_ref()
                 .map(ExposeSecret::expose_secret),
+            issued_token_type: exchanged.map(|it| it.issued_token_type),
         };
         match serde_json::to_string(&body) {
             Ok(body) => ([JSON, NO_STORE, NO_CACHE], line(body)).into_response(),

@@ -9,6 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use crate::domain::clock::{UnixTime, rfc3339};
 use crate::domain::scope::ScopeSet;
 use crate::issuer::client::{Authentication, Client, ClientKeys, KeyPlace};
+use crate::issuer::token_exchange::ExchangePolicy;
 use crate::issuer::token_format::{AudienceSettings, ByAudience};
 use crate::store::StoreError;
 
@@ -71,6 +72,10 @@ pub struct ClientMetadata {
     #[serde(default)]
     #[schema(required)]
     pub allow_introspection: bool,
+    /// The tokens that it may exchange (RFC 8693). It needs the grant
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<ExchangePolicy>,
     /// `private_key_jwt` for a client with keys, `tls_client_auth` for one with the name of a
     /// certificate, and `self_signed_tls_client_auth` for one with the keys of self-signed
     /// certificates. These have no secret.
@@ -307,6 +312,7 @@ impl ClientMetadata {
             access_token_lifetime: client.access_token_lifetime.map(|it| it.as_secs()),
             claims: client.insert_token_claims.clone(),
             allow_introspection: client.allow_introspection,
+            exchange: client.exchange.clone(),
             disabled: client.disabled,
             expiry: client.expires_at,
             ..Self::default()

@@ -40,6 +40,7 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
         allowed_scopes: ScopeSet::parse(&metadata.scope).ok()?,
         insert_token_claims: metadata.claims,
         allow_introspection: metadata.allow_introspection,
+        exchange: metadata.exchange,
         bound_access_tokens: BoundAccessTokens {
             to_certificate: metadata.tls_client_certificate_bound_access_tokens,
             to_dpop_key: metadata.dpop_bound_access_tokens,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::grants::Granted;
+use super::grants::{Delegation, Granted};
+use crate::domain::actors;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{AFTER_END, EndMark};
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -54,7 +55,8 @@ pub(super) fn sign(
             _ => TokenError::Signing,
         })?;
     let size = access_token.expose_secret().len();
-    if record.original_claims.is_some() && size > policy.max_token_size {
+    let has_others = record.original_claims.is_some() || granted.delegation().is_some();
+    if has_others && size > policy.max_token_size {
         return Err(TokenError::LongToken);
     }
     Ok(Signed {
@@ -70,7 +72,10 @@ fn record(
     now: UnixTime,
 ) -> TokenRecord {
     let client = granted.client();
-    let identity = Identity::of(client, policy);
+    let identity = match granted.delegation() {
+        Some(delegation) => of_subject(delegation, policy),
+        None => Identity::of(client, policy),
+    };
     let copied = client.exchanged().map(Exchanged::copied);
     TokenRecord {
         jti: uuid::Uuid::new_v4().to_string(),
@@ -86,6 +91,17 @@ fn record(
         revoked_at: None,
         original_claims: copied.filter(|copied| !copied.is_empty()).cloned(),
         after_end,
+    }
+}
+
+/// The identity of the party for which a client acts.
+fn of_subject<'a>(delegation: &'a Delegation, policy: &Policy) -> Identity<'a> {
+    let subject = delegation.subject.as_str();
+    let is_owner = policy.owner_claim == "sub";
+    Identity {
+        subject,
+        owner: delegation.owner.as_deref().or(is_owner.then_some(subject)),
+        owner_issuer: delegation.owner_issuer.as_deref(),
     }
 }
 
@@ -126,15 +142,27 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     if let Some(keys) = granted.confirmation().claim() {
         set("cnf", keys);
     }
+    if let Some(act) = granted
+        .delegation()
+        .and_then(|it| actors::claim(&it.actors))
+    {
+        set("act", act);
+    }
     if let Some(mark) = record.after_end {
         set(AFTER_END, mark.to_string().into());
     }
     if let Some(original) = &record.original_claims {
         set(ORIGINAL_CLAIMS, original.clone().into());
     }
+    insert_others(&mut claims, granted, policy);
+    claims
+}
+
+/// Adds the claims that the operator inserts, and the name of the token.
+fn insert_others(claims: &mut Map<String, Value>, granted: &Granted, policy: &Policy) {
     // The rest never replaces a claim. The token's name comes last, so that a client can set
     // neither its owner nor a claim that the operator inserts.
-    for (name, value) in &client.registration().insert_token_claims {
+    for (name, value) in &granted.client().registration().insert_token_claims {
         if !policy.is_own_claim(name) {
             claims.entry(name).or_insert_with(|| value.clone());
         }
@@ -145,5 +173,4 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     {
         claims.entry("name").or_insert_with(|| name.into());
     }
-    claims
 }

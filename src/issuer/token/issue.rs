@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use super::TokenResponse;
 use super::access_token::sign;
-use super::grants::{Granted, Refresh};
+use super::grants::{Delegation, Granted, Refresh};
 use super::quota::check_quota;
+use super::{ExchangedFor, TokenResponse};
+use crate::domain::actors;
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::issuer::error::TokenError;
@@ -49,7 +50,17 @@ pub(in crate::issuer) async fn issue(
         scope: granted.scope().clone(),
         jti: signed.record.jti,
         refresh_token,
+        exchanged: granted.delegation().map(exchanged),
     })
+}
+
+fn exchanged(delegation: &Delegation) -> ExchangedFor {
+    ExchangedFor {
+        issued_token_type: delegation.issued.as_str(),
+        subject: delegation.subject.clone(),
+        subject_jti: delegation.subject_jti.clone(),
+        actors: actors::shown(&delegation.actors),
+    }
 }
 
 /// Stores what is kept of an access token, and gives its refresh token.

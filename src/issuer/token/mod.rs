@@ -151,4 +151,19 @@ pub struct TokenResponse {
     pub jti: String,
     /// For a client that may use one.
     pub refresh_token: Option<SecretString>,
+    /// Of a token exchange.
+    pub exchanged: Option<ExchangedFor>,
+}
+
+/// The token exchange that an access token comes from (RFC 8693).
+#[derive(Debug)]
+pub struct ExchangedFor {
+    /// The `issued_token_type` of the answer.
+    pub issued_token_type: &'static str,
+    /// The subject of both tokens, for the audit log.
+    pub subject: String,
+    /// The `jti` of the exchanged token, for the audit log.
+    pub subject_jti: Option<String>,
+    /// The actors in the order in which they acted, for the audit log.
+    pub actors: Option<String>,
 }

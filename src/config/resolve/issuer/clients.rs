@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{YEAR, check_lifetime, client_authentication};
+use super::{YEAR, check_lifetime, client_authentication, exchange};
 use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
@@ -61,7 +61,7 @@ fn check_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Client
 fn resolve_client(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
-    raw: raw::Client,
+    mut raw: raw::Client,
     context: &Context<'_>,
 ) -> Option<Client> {
     check_inserted_claims(
@@ -75,10 +75,9 @@ fn resolve_client(
     if let Some(lifetime) = raw.access_token_lifetime {
         check_lifetime(resolver, &lifetime_path, lifetime.0, YEAR, context.profile);
     }
-    if !raw
-        .allowed_grant_types
-        .contains(&GrantType::ClientCredentials)
-    {
+    let exchange = exchange::resolve(resolver, path, &mut raw);
+    let has = |grant| raw.allowed_grant_types.contains(&grant);
+    if has(GrantType::RefreshToken) && !has(GrantType::ClientCredentials) {
         let message = "without `client_credentials` the client never gets its first refresh token";
         resolver.warn(&path.key("allowedGrantTypes"), message);
     }
@@ -103,6 +102,7 @@ fn resolve_client(
             .ok()?,
         insert_token_claims: raw.insert_token_claims,
         allow_introspection: raw.allow_introspection,
+        exchange,
         bound_access_tokens: BoundAccessTokens {
             to_certificate: raw.certificate_bound_access_tokens,
             to_dpop_key: raw.dpop_bound_access_tokens,

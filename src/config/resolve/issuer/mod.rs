@@ -4,6 +4,7 @@ mod audiences;
 mod certificates;
 mod client_authentication;
 mod clients;
+mod exchange;
 mod signing;
 pub(super) mod users;
 

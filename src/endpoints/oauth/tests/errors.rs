@@ -206,7 +206,8 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "grant_type=password".into(),
             400,
             "unsupported_grant_type",
-            "this grant type is not supported; supported are client_credentials and refresh_token",
+            "this grant type is not supported; supported are client_credentials, refresh_token \
+             and urn:ietf:params:oauth:grant-type:token-exchange",
         ),
         (
             None,
@@ -214,7 +215,8 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "grant_type=authorization_code&code=x&client_id=bare".into(),
             400,
             "unsupported_grant_type",
-            "this grant type is not supported; supported are client_credentials and refresh_token",
+            "this grant type is not supported; supported are client_credentials, refresh_token \
+             and urn:ietf:params:oauth:grant-type:token-exchange",
         ),
         (
             Some(&good),

@@ -34,5 +34,6 @@ pub(super) fn terms(asked: &GrantRequest<'_>) -> Result<Terms, TokenError> {
         scope: allowed_scopes(scope, &client.allowed_scopes)?,
         token_name: request.token_name().map(str::to_owned),
         refresh: Refresh::first_of(client),
+        delegation: None,
     })
 }

@@ -5,9 +5,11 @@
 
 mod client_credentials;
 mod refresh_token;
+mod token_exchange;
 
+use crate::domain::actors::Actor;
 use crate::domain::clock::UnixTime;
-use crate::domain::oauth::GrantType;
+use crate::domain::oauth::{GrantType, TokenTypeUri};
 use crate::domain::scope::ScopeSet;
 use crate::issuer::client_auth::AuthenticatedClient;
 use crate::issuer::client_auth::exchange::Exchanged;
@@ -44,6 +46,27 @@ struct Terms {
     audiences: Vec<String>,
     token_name: Option<String>,
     refresh: Refresh,
+    /// Of a token exchange.
+    delegation: Option<Delegation>,
+}
+
+/// The party for which a client acts after a token exchange, and the actors.
+#[derive(Debug)]
+pub(in crate::issuer) struct Delegation {
+    /// The `sub` of the exchanged token.
+    pub(in crate::issuer) subject: String,
+    /// The owner that it names.
+    pub(in crate::issuer) owner: Option<String>,
+    /// The issuer of subject and owner, unless it is this one.
+    pub(in crate::issuer) owner_issuer: Option<String>,
+    /// The current one first.
+    pub(in crate::issuer) actors: Vec<Actor>,
+    /// The latest end of the new token; `None`: the exchanged one is endless.
+    pub(in crate::issuer) ends_by: Option<UnixTime>,
+    /// The `issued_token_type` of the answer.
+    pub(in crate::issuer) issued: TokenTypeUri,
+    /// The `jti` of the exchanged token, for the audit log.
+    pub(in crate::issuer) subject_jti: Option<String>,
 }
 
 /// How the refresh token that comes with an access token is kept.
@@ -107,9 +130,12 @@ pub(super) async fn grant(
     let terms = match grant_type {
         GrantType::ClientCredentials => client_credentials::terms(&asked),
         GrantType::RefreshToken => refresh_token::terms(&asked).await,
+        GrantType::TokenExchange => token_exchange::terms(&asked, state, now).await,
     }?;
     let format = policy.format(registration, &terms.audiences)?;
+    let ends_by = terms.delegation.as_ref().and_then(|it| it.ends_by);
     let expires_at = expires_at(&asked, &format, now)?;
+    let expires_at = [expires_at, ends_by].into_iter().flatten().min();
     let is_kept =
         policy.profile.keep_all || terms.token_name.is_some() || client.exchanged().is_some();
     Ok(Granted {
@@ -170,6 +196,11 @@ impl Granted {
     /// The name that the client gives the token.
     pub(in crate::issuer) fn token_name(&self) -> Option<&str> {
         self.terms.token_name.as_deref()
+    }
+
+    /// The party for which the client acts, after a token exchange.
+    pub(in crate::issuer) fn delegation(&self) -> Option<&Delegation> {
+        self.terms.delegation.as_ref()
     }
 
     pub(in crate::issuer) fn refresh(&self) -> &Refresh {

@@ -54,5 +54,6 @@ pub(super) async fn terms(asked: &GrantRequest<'_>) -> Result<Terms, TokenError>
             .map(str::to_owned)
             .or(before.token_name),
         refresh: Refresh::Replaces(Box::new(used)),
+        delegation: None,
     })
 }

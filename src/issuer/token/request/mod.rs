@@ -5,6 +5,7 @@
 //! later phases may compare lists.
 
 mod credentials;
+mod exchange;
 mod expiration;
 mod parameters;
 mod presented;
@@ -27,6 +28,7 @@ use crate::jose::dpop::{InvalidProof, sent_proof};
 pub(in crate::issuer) use self::credentials::{
     Candidate, Credentials, PresentedAssertion, SecretCredentials,
 };
+pub(in crate::issuer) use self::exchange::{ExchangeParameters, PresentedToken};
 pub(in crate::issuer) use self::parameters::Parameters;
 pub(in crate::issuer) use self::presented::Presented;
 
@@ -47,6 +49,8 @@ pub struct TokenRequest {
     is_of_plgd: bool,
     token_name: Option<String>,
     refresh_token: Option<SecretString>,
+    /// Only of a token exchange.
+    exchange: Option<ExchangeParameters>,
     /// The DPoP proof (RFC 9449 §5).
     proof: Option<SecretString>,
 }
@@ -120,7 +124,7 @@ impl TokenRequest {
 
     fn of(
         headers: &HeaderMap,
-        parameters: Parameters,
+        mut parameters: Parameters,
         profile: &ProfilePolicy,
     ) -> Result<Self, TokenError> {
         let Some(grant_type) = &parameters.grant_type else {
@@ -144,6 +148,9 @@ impl TokenRequest {
             Err(invalid) => return Err(TokenError::InvalidProof(invalid)),
         };
         parameters.check_binding(proof.is_some())?;
+        let exchange = (grant_type == GrantType::TokenExchange)
+            .then(|| ExchangeParameters::of(std::mem::take(&mut parameters.exchange)))
+            .transpose()?;
         let audiences = Audiences::parse(&parameters, profile)?;
         let expiration = parameters.expiration.as_deref();
         let expiration = expiration
@@ -162,6 +169,7 @@ impl TokenRequest {
                 .map(|name| parse_token_name(name, profile.limits.token_name))
                 .transpose()?,
             refresh_token: parameters.refresh_token,
+            exchange,
             proof,
         })
     }
@@ -222,6 +230,11 @@ impl TokenRequest {
     /// The DPoP proof.
     pub(in crate::issuer) fn proof(&self) -> Option<&SecretString> {
         self.proof.as_ref()
+    }
+
+    /// The parameters of a token exchange.
+    pub(in crate::issuer) fn exchange(&self) -> Option<&ExchangeParameters> {
+        self.exchange.as_ref()
     }
 
     pub(in crate::issuer) fn refresh_token(&self) -> Option<&SecretString> {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::TokenError;
+use super::exchange::ExchangeTexts;
 use crate::domain::secret::SecretString;
 use crate::issuer::excerpt::Excerpt;
 use crate::jose::dpop::SCHEME;
@@ -19,7 +20,7 @@ use crate::jose::dpop::SCHEME;
 const MAX_PARAMETERS: usize = 100;
 
 /// The known parameters.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 17] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -32,6 +33,11 @@ const KNOWN: [&str; 12] = [
     "token_name",
     "token",
     "refresh_token",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
 ];
 /// The audience in a form of plgd's clients, as its server names it.
 const AUD: &str = "aud";
@@ -63,6 +69,7 @@ pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) token_name: Option<String>,
     pub(in crate::issuer) token: Option<SecretString>,
     pub(in crate::issuer) refresh_token: Option<SecretString>,
+    pub(super) exchange: ExchangeTexts,
     token_type: Option<String>,
     seen: HashSet<String>,
     is_plgd_form: bool,
@@ -195,7 +202,7 @@ impl Parameters {
             "refresh_token" => self.refresh_token = Some(value.into()),
             "token_type" => self.token_type = Some(value),
             _ if is_aud => self.aud.push(value),
-            _ => {}
+            _ => self.exchange.add(&name, value),
         }
         if self.seen.contains(&name) && !repeatable {
             return Err(repeated(&name));
@@ -349,7 +356,6 @@ fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
 }
 
 /// Decodes `application/x-www-form-urlencoded` text; `None` if the result is not UTF-8.
-///
 /// Intermediate copies are wiped, because the text may be a secret.
 pub(super) fn form_decode(text: &[u8]) -> Option<String> {
     let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
