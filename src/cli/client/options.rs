@@ -122,6 +122,9 @@ pub(super) struct Metadata {
         default_missing_value = "true"
     )]
     pub(super) allow_introspection: Option<bool>,
+    /// The tokens that it may exchange (RFC 8693), as JSON; it needs that grant, too
+    #[arg(long, value_name = "JSON")]
+    pub(super) exchange: Option<String>,
     /// The time from which it is refused, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(super) expiry: Option<String>,
@@ -222,6 +225,9 @@ impl Metadata {
                 .map(|audience| (audience.clone(), settings.clone().into()));
             set("audience_settings", Value::Object(of_each.collect()));
         }
+        if let Some(exchange) = self.exchange()? {
+            set("exchange", exchange);
+        }
         if !self.claim.is_empty() {
             set("claims", Value::Object(self.claims()?));
         }
@@ -270,6 +276,15 @@ impl Metadata {
             settings.insert("scope_claims".to_owned(), self.scope_claim.clone().into());
         }
         (!settings.is_empty()).then_some(settings)
+    }
+
+    fn exchange(&self) -> anyhow::Result<Option<Value>> {
+        let read = |text: &String| {
+            let usage = || Ended::Usage("`--exchange`: it must be a JSON object".to_owned());
+            let value: Value = serde_json::from_str(text).map_err(|_| usage())?;
+            value.is_object().then_some(value).ok_or_else(usage)
+        };
+        Ok(self.exchange.as_ref().map(read).transpose()?)
     }
 
     fn claims(&self) -> anyhow::Result<Map<String, Value>> {

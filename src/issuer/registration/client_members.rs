@@ -312,5 +312,5 @@ impl Members<'_> {
 fn supported_grants() -> String {
     GrantType::ALL
         .map(|grant| format!("`{}`", grant.as_str()))
-        .join(" and ")
+        .join(", ")
 }

@@ -4,6 +4,7 @@
 mod audience_settings;
 mod certificate_members;
 mod client_members;
+mod exchange_members;
 mod foreign;
 mod members;
 mod metadata;

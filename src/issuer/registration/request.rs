@@ -9,14 +9,14 @@ use super::certificate_members::{
 };
 use super::members::{FieldProblem, MAX_TEXT, Members, READ_ONLY};
 use super::metadata::{ClientMetadata, ClientType};
-use super::{audience_settings, foreign};
+use super::{audience_settings, exchange_members, foreign};
 use crate::domain::clock::UnixTime;
 use crate::domain::name::is_client_id;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
 /// The members of a request that have an effect. `foreign` reads further ones.
-pub const MEMBERS: [&str; 27] = [
+pub const MEMBERS: [&str; 28] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -32,6 +32,7 @@ pub const MEMBERS: [&str; 27] = [
     "access_token_lifetime",
     "claims",
     "allow_introspection",
+    exchange_members::MEMBER,
     "disabled",
     "token_endpoint_auth_method",
     "jwks",
@@ -333,11 +334,13 @@ fn metadata(
     let access_token_lifetime = members.lifetime();
     let scopes = members.scope();
     let named = members.certificate_names();
+    let grant_types = members.grant_types();
     let method = members.auth_method(jwks.as_ref(), jwks_uri.as_deref(), &named);
     let metadata = ClientMetadata {
         client_type: ClientType::Confidential,
         client_name: members.text_or_empty("client_name", MAX_TEXT),
-        grant_types: members.grant_types(),
+        exchange: exchange_members::read(members, &grant_types, &audience, &scopes),
+        grant_types,
         response_types: members.response_types(),
         audience_settings: audience_settings::read(members, &audience),
         audience,

@@ -227,8 +227,7 @@ pub(super) fn why_no_grant(name: &str) -> &'static str {
         "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
             "the device grant needs a login"
         }
-        "urn:ietf:params:oauth:grant-type:jwt-bearer"
-        | "urn:ietf:params:oauth:grant-type:token-exchange" => "this grant is not supported yet",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer" => "this grant is not supported yet",
         _ => "a grant is not known here",
     }
 }

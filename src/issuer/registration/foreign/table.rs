@@ -162,7 +162,7 @@ pub(super) const OTHER_SERVERS: &[Row] = &[
         ],
     ),
     (
-        Nothing("token exchange is not supported yet"),
+        Nothing("token exchange has a member of its own, `exchange`"),
         &["token_exchange"],
     ),
     (Nothing("limits are not supported yet"), &["token_quota"]),
