@@ -108,7 +108,7 @@ pub mod telemetry {
 
 pub mod token_source {
     pub use crate::token_source::{
-        AudienceParameter, Authentication, Config, TokenEndpoint, TokenSource,
+        AudienceParameter, Authentication, Config, CredentialGrant, TokenEndpoint, TokenSource,
     };
 }
 

@@ -11,7 +11,7 @@ use m2m_sidecar::for_tests::domain::oauth::BasicEncoding;
 use m2m_sidecar::for_tests::domain::scope::ScopeSet;
 use m2m_sidecar::for_tests::http_client::FetchTimeouts;
 use m2m_sidecar::for_tests::token_source::{
-    AudienceParameter, Authentication, Config, TokenEndpoint, TokenSource,
+    AudienceParameter, Authentication, Config, CredentialGrant, TokenEndpoint, TokenSource,
 };
 use url::Url;
 
@@ -43,6 +43,7 @@ pub fn bench(criterion: &mut Criterion) {
     let config = Config {
         name: "bench".to_owned(),
         endpoint: TokenEndpoint::Url(endpoint),
+        grant: CredentialGrant::ClientCredentials,
         client_id: "bench".to_owned(),
         authentication: Authentication::SecretBasic {
             secret_file: secret_file.path().to_owned(),

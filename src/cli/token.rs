@@ -18,7 +18,7 @@ use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::provider;
-use crate::token_source;
+use crate::token_source::{self, CredentialGrant};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
@@ -167,6 +167,25 @@ fn jti_of(file: &Path) -> anyhow::Result<String> {
         .with_context(|| format!("{} contains no JWT with a `jti`", file.display()))
 }
 
+/// Whether a token of the credential can be printed.
+fn check_usable(credential: &token_source::Config, is_decoded: bool) -> anyhow::Result<()> {
+    let name = &credential.name;
+    if credential.grant == CredentialGrant::TokenExchange {
+        bail!(
+            "the tokens of credential `{name}` are exchanged for those of callers \
+             (`grant: tokenExchange`): send a request with a caller's token to the outbound \
+             listener"
+        );
+    }
+    if credential.dpop.is_some() && !is_decoded {
+        bail!(
+            "the tokens of credential `{name}` are bound by `dpop` to a key that stays in the \
+             sidecar: without a proof nothing accepts them. `--decode` shows their claims"
+        );
+    }
+    Ok(())
+}
+
 fn fetch(options: &Options) -> anyhow::Result<()> {
     let usage = |missing: &str| {
         Ended::Usage(format!(
@@ -197,12 +216,7 @@ fn fetch(options: &Options) -> anyhow::Result<()> {
             known()
         );
     };
-    if credential.dpop.is_some() && !options.decode {
-        bail!(
-            "the tokens of credential `{name}` are bound by `dpop` to a key that stays in the \
-             sidecar: without a proof nothing accepts them. `--decode` shows their claims"
-        );
-    }
+    check_usable(credential, options.decode)?;
     provider::install();
     let clock: SharedClock = Arc::new(SystemClock);
     let token = super::runtime()?

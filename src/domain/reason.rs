@@ -348,6 +348,12 @@ reasons! {
         "Run `m2m-sidecar token --config FILE --credential NAME` to see the cause. Usually the \
          client secret is wrong, a scope is not allowed, or the authority is down. \
          `m2m_token_fetch_total` counts these failures.",
+    /// The authority refuses the caller's token, which is to be exchanged.
+    ExchangeRefused = "exchange_refused" =>
+        "The caller must send a valid access token that is meant for this service. If it does, \
+         check the exchange policy of the credential's client at the authority: the accepted \
+         subjects and audiences, the scopes, and the number of actors. `detail` in the log line \
+         names the authority's error, and the audit log of an m2m-sidecar issuer the cause.",
     /// The upstream's name could not be resolved, or its connection was refused or broke.
     UpstreamUnreachable = "upstream_unreachable" =>
         "Check that the service runs and listens at `upstream`, as seen from the sidecar: in a \

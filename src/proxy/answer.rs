@@ -88,7 +88,8 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::SenderConstrained
         | R::TokenBinding
         | R::CertificateBinding
-        | R::ProofKey => challenge(401, "invalid_token"),
+        | R::ProofKey
+        | R::ExchangeRefused => challenge(401, "invalid_token"),
         R::ProofMissing | R::ProofInvalid | R::ProofReplayed => {
             challenge(401, "invalid_dpop_proof")
         }

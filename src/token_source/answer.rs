@@ -308,7 +308,8 @@ fn lifetime_by_claims(token: &str, requested_at: UnixTime) -> Result<Duration, F
     }
 }
 
-fn unverified_expiry(token: &str) -> Option<UnixTime> {
+/// The `exp` of a JWT. Nothing is verified.
+pub(super) fn unverified_expiry(token: &str) -> Option<UnixTime> {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())

@@ -64,6 +64,9 @@ pub enum FetchError {
     /// A file of the credential is missing or invalid.
     #[error("a file of the credential cannot be used")]
     Files,
+    /// Too many callers wait for a token.
+    #[error("too many callers wait for a token")]
+    Busy,
     /// The sidecar is stopping, or the background task is not running.
     #[error("token fetching has stopped")]
     Stopped,
@@ -90,7 +93,17 @@ impl FetchError {
             Self::Expired | Self::Late => "expired",
             Self::Request => "request",
             Self::Files => "files",
+            Self::Busy => "busy",
             Self::Stopped => "stopped",
+        }
+    }
+
+    /// The error code of the authority's answer, if it is a standard one.
+    #[must_use]
+    pub fn refused_with(self) -> Option<&'static str> {
+        match self {
+            Self::Refused { code, .. } => Some(code.as_str()),
+            _ => None,
         }
     }
 

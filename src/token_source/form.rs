@@ -2,17 +2,26 @@
 
 use super::authentication::Proof;
 use super::{AudienceParameter, Config};
-use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType};
+use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType, TokenTypeUri};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
-/// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined configured values.
+/// The form of RFC 6749 §4.4.2, or with a caller's token that of RFC 8693 §2.1. `scope` and
+/// `audiences` are the joined configured values.
 pub(super) fn form<'f>(
     config: &'f Config,
     proof: &'f Proof,
     assertion: Option<&'f SecretString>,
+    subject: Option<&'f SecretString>,
     (scope, audiences): (&'f str, &'f str),
 ) -> Vec<(&'f str, &'f str)> {
-    let mut form = vec![("grant_type", GrantType::ClientCredentials.as_str())];
+    let mut form = match subject {
+        None => vec![("grant_type", GrantType::ClientCredentials.as_str())],
+        Some(subject) => vec![
+            ("grant_type", GrantType::TokenExchange.as_str()),
+            ("subject_token", subject.expose_secret()),
+            ("subject_token_type", TokenTypeUri::AccessToken.as_str()),
+        ],
+    };
     if !matches!(proof, Proof::Basic(..)) {
         form.push(("client_id", &config.client_id));
     }

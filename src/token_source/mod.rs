@@ -3,7 +3,7 @@
 //! There is one [`TokenSource`] per credential. Only its background task ([`TokenSource::run`])
 //! requests tokens, so there is one request in flight. Callers read the current token without a
 //! lock. Without a token they wake the task and share its result. A refresh happens while the
-//! current token is used.
+//! current token is used. A credential of token exchange has a token for each caller instead.
 //!
 //! After a transient failure the task tries twice more, a second apart, then with longer and longer
 //! pauses, or once a second while callers need a token. In between callers get the known failure at
@@ -47,11 +47,12 @@ pub use self::access_token::AccessToken;
 pub use self::authentication::{
     Authentication, PrivateKeyJwt, UnusableFiles, check_client_certificate, is_jwt,
 };
-pub use self::error::FetchError;
+pub use self::error::{FetchError, TokenUnavailable};
 pub use self::kept_token::KeptAt;
 pub use self::proofs::Nonce;
 pub use self::rotation::RotationConfig;
-pub use self::source::TokenSource;
+pub use self::source::{NotExchanged, Subject, TokenSource};
+pub use crate::domain::oauth::CredentialGrant;
 pub use crate::domain::settings::AudienceParameter;
 
 /// The configuration of one credential.
@@ -59,6 +60,8 @@ pub use crate::domain::settings::AudienceParameter;
 pub struct Config {
     pub name: String,
     pub endpoint: TokenEndpoint,
+    /// How tokens are requested.
+    pub grant: CredentialGrant,
     /// The client id at the authority.
     pub client_id: String,
     pub authentication: Authentication,

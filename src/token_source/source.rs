@@ -1,5 +1,6 @@
 //! The token cell of one credential, as callers use it. [`task`] keeps it filled.
 
+mod callers;
 mod settle;
 mod task;
 #[cfg(test)]
@@ -14,6 +15,8 @@ use http::HeaderValue;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use self::callers::Callers;
+pub use self::callers::{NotExchanged, Subject};
 use super::access_token::{AccessToken, Grant, Moment};
 use super::authentication::Material;
 use super::error::{FetchError, TokenUnavailable};
@@ -22,7 +25,7 @@ use super::refused::{Refusals, Replacement};
 use super::rotation;
 use super::schedule;
 use super::token_client::Skew;
-use super::{Config, CredentialStatus, Observer};
+use super::{Config, CredentialGrant, CredentialStatus, Observer};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::secret::ExposeSecret;
 use crate::jose::dpop::NewProof;
@@ -60,6 +63,8 @@ struct Cell {
     skew: Skew,
     /// The key of the tokens, with DPoP.
     proof_key: Option<Arc<ProofKey>>,
+    /// The callers whose tokens are exchanged, if they are.
+    callers: Option<Callers>,
     status: ArcSwap<CredentialStatus>,
 }
 
@@ -94,6 +99,7 @@ impl TokenSource {
     pub fn new(config: Config, clock: SharedClock, observer: Observer) -> Self {
         Self(Arc::new(Cell {
             proof_key: ProofKey::of(&config),
+            callers: (config.grant == CredentialGrant::TokenExchange).then(Callers::new),
             config,
             clock,
             observer,

@@ -114,6 +114,7 @@ pub(super) fn config(authority: &Authority) -> Config {
     Config {
         name: "hub".into(),
         endpoint: TokenEndpoint::Url(authority.url("/token").parse().unwrap()),
+        grant: CredentialGrant::ClientCredentials,
         client_id: "legacy".into(),
         authentication: secret_basic(secret_file("hunter2")),
         ca_file: None,

@@ -146,25 +146,41 @@ impl<'a> TokenClient<'a> {
 
     /// One token request, after discovery if the endpoint is not known.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
-        let material = self.material.load_full();
         // Kept only if the endpoint answers as a token endpoint: otherwise it may have moved. A
         // cancelled request drops it too.
         let known = self.discovered.swap(None);
+        self.fetch_by(known, None).await
+    }
+
+    /// One exchange of a caller's token. Several may be under way.
+    pub async fn exchange(&self, subject: &SecretString) -> Result<Grant, Failure> {
+        self.fetch_by(self.discovered.load_full(), Some(subject))
+            .await
+    }
+
+    async fn fetch_by(
+        &self,
+        known: Option<Arc<Found>>,
+        subject: Option<&SecretString>,
+    ) -> Result<Grant, Failure> {
+        let material = self.material.load_full();
         let found = self.endpoint(&material, known).await?;
-        let fetched = self.fetch_from(&material, &found).await;
-        if !fetched
-            .as_ref()
-            .is_err_and(|failure| !matches!(failure.error, FetchError::Refused { .. }))
-        {
-            self.discovered.store(Some(found));
-        }
+        let fetched = self.fetch_from(&material, &found, subject).await;
+        let is_lost = |failure: &Failure| !matches!(failure.error, FetchError::Refused { .. });
+        let is_lost = fetched.as_ref().is_err_and(is_lost);
+        self.discovered.store((!is_lost).then_some(found));
         fetched
     }
 
-    async fn fetch_from(&self, material: &Material, found: &Found) -> Result<Grant, Failure> {
-        let mut asked = self.ask(material, found).await?;
+    async fn fetch_from(
+        &self,
+        material: &Material,
+        found: &Found,
+        subject: Option<&SecretString>,
+    ) -> Result<Grant, Failure> {
+        let mut asked = self.ask(material, found, subject).await?;
         if self.demands_nonce(&asked.answer) {
-            asked = self.ask(material, found).await?;
+            asked = self.ask(material, found, subject).await?;
         }
         let Asked {
             requested,
@@ -180,7 +196,8 @@ impl<'a> TokenClient<'a> {
             lifetime,
             deviations,
         } = answer::parse(&answer, at, kind).map_err(|failure| {
-            let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
+            let mut sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
+            sent.extend(subject.cloned());
             let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
             failure.answered(&found.token_endpoint, &answer, &sent)
         })?;
@@ -207,7 +224,12 @@ impl<'a> TokenClient<'a> {
     }
 
     /// One request with a new assertion and a new proof.
-    async fn ask(&self, material: &Material, found: &Found) -> Result<Asked, Failure> {
+    async fn ask(
+        &self,
+        material: &Material,
+        found: &Found,
+        subject: Option<&SecretString>,
+    ) -> Result<Asked, Failure> {
         let requested = Moment {
             monotonic: Instant::now(),
             wall: self.clock.now(),
@@ -215,7 +237,12 @@ impl<'a> TokenClient<'a> {
         let assertion = self.assertion(&material.proof, found).await?;
         let basic = self.basic(&material.proof)?;
         let answer = self
-            .request(material, found, basic.as_ref(), assertion.as_ref())
+            .request(
+                material,
+                found,
+                basic.as_ref(),
+                (assertion.as_ref(), subject),
+            )
             .await?;
         Ok(Asked {
             requested,
@@ -248,7 +275,7 @@ impl<'a> TokenClient<'a> {
         material: &Material,
         found: &Found,
         basic: Option<&HeaderValue>,
-        assertion: Option<&SecretString>,
+        (assertion, subject): (Option<&SecretString>, Option<&SecretString>),
     ) -> Result<HttpAnswer, Failure> {
         let mut headers = accept_json();
         if let Some(basic) = basic {
@@ -265,6 +292,7 @@ impl<'a> TokenClient<'a> {
             self.config,
             &material.proof,
             assertion,
+            subject,
             (&scope, &audiences),
         );
         let answer = material

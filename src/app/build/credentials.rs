@@ -8,7 +8,7 @@ use super::Build;
 use crate::config::Readiness;
 use crate::domain::clock::SharedClock;
 use crate::telemetry::Metrics;
-use crate::token_source::{self, Event, TokenSource};
+use crate::token_source::{self, CredentialGrant, Event, TokenSource};
 
 pub(super) type Credentials = HashMap<String, TokenSource>;
 
@@ -18,8 +18,9 @@ impl Build<'_> {
         let mut credentials = HashMap::new();
         for each in &self.config.credentials {
             // Readiness that waits for the first request could wait without end.
+            let is_exchanging = each.grant == CredentialGrant::TokenExchange;
             let key = token_source::Config {
-                prefetch: each.prefetch || prefetch,
+                prefetch: (each.prefetch || prefetch) && !is_exchanging,
                 ..each.clone()
             };
             let part = self.before.credentials.find(&key);

@@ -66,7 +66,7 @@ impl Conditions {
             let without = self
                 .credentials
                 .values()
-                .filter(|source| source.current().is_none());
+                .filter(|source| source.current().is_none() && !source.is_exchanging());
             missing.extend(named("credentials", without.map(TokenSource::name)));
         }
         missing

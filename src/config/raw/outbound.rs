@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, FetchTimeouts, InCookie, MaxConnections, OwnEgressProxy, ServerTls, Timeouts,
-    UpstreamTls, default_keep_alive, seconds, yes,
+    Algorithm, Audiences, FetchTimeouts, InCookie, MaxConnections, OwnEgressProxy, ServerTls,
+    Timeouts, UpstreamTls, default_keep_alive, seconds, yes,
 };
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::header::{HeaderMark, HeaderPrefix, TokenHeader};
@@ -16,6 +16,7 @@ use crate::config::name::{
     ServerName, StatusAndError, WebOriginText,
 };
 use crate::config::value::{FilePath, GoDuration, Percent};
+use crate::domain::oauth::CredentialGrant;
 use crate::domain::settings::{AudienceParameter, OutboundSettings};
 
 /// The settings to acquire access tokens for another service.
@@ -29,6 +30,10 @@ pub(in crate::config) struct Credential {
     /// The client id of this sidecar at the authority.
     #[serde(rename = "clientID")]
     pub client_id: ClientId,
+    /// How tokens are requested. With `tokenExchange`, each caller's own bearer token is replaced
+    /// by one that the authority gives in exchange for it.
+    #[serde(default)]
+    pub grant: CredentialGrant,
     /// The authentication method at the token endpoint.
     #[serde(default)]
     pub auth_method: AuthMethod,
@@ -362,6 +367,9 @@ pub(in crate::config) struct LocalApi {
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,
+    /// The accepted audiences of tokens at `/introspect`, as for `inbound`. Default: the endpoint
+    /// is not served.
+    pub audiences: Option<Audiences>,
     /// The limits on client connections.
     #[serde(default)]
     pub max_connections: MaxConnections,

@@ -1,4 +1,5 @@
-//! Outbound listeners whose tokens are bound to a key: by DPoP, or to a client certificate.
+//! Outbound listeners whose tokens are bound to a key, by DPoP or to a client certificate, or are
+//! exchanged for those of callers.
 
 use http::header::AUTHORIZATION;
 
@@ -7,7 +8,7 @@ use crate::config::tree::KeyPath;
 use crate::files::{self, MAX_PUBLIC};
 use crate::proxy::outbound::{self, Kind, Target};
 use crate::proxy::tls::PairFiles;
-use crate::token_source::{self, Authentication};
+use crate::token_source::{self, Authentication, CredentialGrant};
 
 /// Checks that each listener can use the tokens of its credentials.
 pub(super) fn check(
@@ -30,6 +31,9 @@ pub(super) fn check(
             };
             if credential.dpop.is_some() {
                 check_dpop(resolver, &path, listener);
+            }
+            if credential.grant == CredentialGrant::TokenExchange {
+                check_exchange(resolver, &path, listener);
             }
             if let Authentication::Certificate { cert_file, .. } = &credential.authentication
                 && !shows(target, cert_file)
@@ -61,6 +65,22 @@ fn check_dpop(resolver: &mut Resolver<'_>, path: &KeyPath, listener: &outbound::
         ("header", attach.header != AUTHORIZATION),
         ("prefix", is_prefixed),
         ("upstreamAuthorization", attach.websocket_cookie.is_some()),
+    ] {
+        if is_wrong {
+            resolver.error(&path.key(key), MESSAGE);
+        }
+    }
+}
+
+/// The caller's token is replaced where it stands, and never passes.
+fn check_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, listener: &outbound::Config) {
+    const MESSAGE: &str = "remove this key: with `grant: tokenExchange` the new token replaces the \
+                           caller's in `Authorization`";
+    let attach = &listener.attach;
+    for (key, is_wrong) in [
+        ("header", attach.header != AUTHORIZATION),
+        ("upstreamAuthorization", attach.websocket_cookie.is_some()),
+        ("overwrite", !listener.settings.overwrite),
     ] {
         if is_wrong {
             resolver.error(&path.key(key), MESSAGE);

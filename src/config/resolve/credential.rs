@@ -14,8 +14,8 @@ use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
 use crate::jose::Algorithm;
 use crate::token_source::{
-    self, AudienceParameter, Authentication, KeptAt, PrivateKeyJwt, RotationConfig, TokenEndpoint,
-    check_client_certificate,
+    self, AudienceParameter, Authentication, CredentialGrant, KeptAt, PrivateKeyJwt,
+    RotationConfig, TokenEndpoint, check_client_certificate,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -32,6 +32,7 @@ pub(super) fn resolve(
 ) -> Option<token_source::Config> {
     check_keys(resolver, path, &raw);
     check_parameters(resolver, path, &raw);
+    check_grant(resolver, path, &raw);
     let endpoint = endpoint(resolver, path, &raw);
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
@@ -58,6 +59,7 @@ pub(super) fn resolve(
     Some(token_source::Config {
         name: name.to_owned(),
         endpoint: endpoint?,
+        grant: raw.grant,
         client_id: raw.client_id.into(),
         authentication: authentication?,
         ca_file: raw.ca_file.map(|file| file.0),
@@ -229,6 +231,33 @@ fn check_parameters(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Cred
         let message = "`audiences` already sets this parameter, because of `audienceParameter: \
                        aud`";
         resolver.error(&path.key("extraParameters").key("aud"), message);
+    }
+}
+
+/// A credential of token exchange has no token of its own.
+fn check_grant(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
+    if raw.grant != CredentialGrant::TokenExchange {
+        return;
+    }
+    for (key, is_set) in [("prefetch", raw.prefetch), ("keepToken", raw.keep_token)] {
+        if is_set {
+            let message = "remove this key: with `grant: tokenExchange` there is no token before a \
+                           caller sends its own";
+            resolver.error(&path.key(key), message);
+        }
+    }
+    let of_exchange = [
+        "grant_type",
+        "subject_token",
+        "subject_token_type",
+        "actor_token",
+        "actor_token_type",
+    ];
+    for name in raw.extra_parameters.keys() {
+        if of_exchange.contains(&name.0.as_str()) {
+            let message = "the exchange sets this parameter itself";
+            resolver.error(&path.key("extraParameters").key(&name.0), message);
+        }
     }
 }
 

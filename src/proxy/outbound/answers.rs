@@ -75,12 +75,21 @@ impl Outbound {
         if state.replayed {
             return Ok(Answered::Send);
         }
+        let subject = state.subject.as_ref();
         if !can_be_sent_again {
-            source.note_refusal(refused);
+            if subject.is_none() {
+                source.note_refusal(refused);
+            }
             return Ok(Answered::Send);
         }
+        let replacement = async {
+            match subject {
+                Some(subject) => source.replacement_for(subject, refused).await,
+                None => source.replacement(refused).await,
+            }
+        };
         let token = tokio::select! {
-            token = source.replacement(refused) => token,
+            token = replacement => token,
             () = client.departed() => return Err(Reason::ClientGone),
         };
         let Some(token) = token else {

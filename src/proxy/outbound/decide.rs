@@ -10,12 +10,14 @@ use super::reverse::Called;
 use super::{Credential, Destination, Mode, Outbound, Refused, Route, State, proof};
 use crate::domain::cookies;
 use crate::domain::reason::Reason;
+use crate::domain::secret::ExposeSecret;
 use crate::domain::websocket;
 use crate::proxy::access::Access;
 use crate::proxy::client::Client;
 use crate::proxy::fault::Fault;
 use crate::proxy::head;
-use crate::token_source::{AccessToken, TokenSource};
+use crate::token_source::{AccessToken, NotExchanged, Subject, TokenSource};
+use crate::verifier::BearerToken;
 
 impl Outbound {
     /// Checks the destination, and only then requests the token.
@@ -43,7 +45,10 @@ impl Outbound {
         }
         let credential = match &route {
             Route::Elsewhere(_) => Credential::Withheld,
-            Route::To(index, _) => self.credential(client, request, *index, state).await?,
+            Route::To(index, _) => {
+                let state = (&mut *state, &mut *access);
+                self.credential(client, request, *index, state).await?
+            }
         };
         access.allow(match credential {
             Credential::Attached(..) => Reason::TokenAttached,
@@ -99,8 +104,13 @@ impl Outbound {
         client: &mut Client<'_>,
         request: &RequestHeader,
         index: usize,
-        state: &mut State,
-    ) -> Result<Credential, Reason> {
+        (state, access): (&mut State, &mut Access),
+    ) -> Result<Credential, Refused> {
+        if self.destination(index)?.credential.is_exchanging() {
+            return self
+                .exchanged(client, request, index, (state, access))
+                .await;
+        }
         let attach = &self.attach;
         let own = match self.cookie(state) {
             Some(name) => cookies::values(&request.headers, name).next(),
@@ -114,18 +124,48 @@ impl Outbound {
         }
         let source = &self.destination(index)?.credential;
         if let Some(token) = source.current() {
-            return self.attached(source, token);
+            return Ok(self.attached(source, token)?);
         }
         // A caller that disconnects cancels its wait for a token.
         let token = tokio::select! {
             token = source.token() => token,
-            () = client.departed() => return Err(Reason::ClientGone),
+            () = client.departed() => return Err(Reason::ClientGone.into()),
         };
         let token = token.map_err(|unavailable| {
             state.retry_after = Some(unavailable.retry_after_secs());
             Reason::TokenUnavailable
         })?;
-        self.attached(source, token)
+        Ok(self.attached(source, token)?)
+    }
+
+    /// The token that the authority gives in exchange for the caller's.
+    async fn exchanged(
+        &self,
+        client: &mut Client<'_>,
+        request: &RequestHeader,
+        index: usize,
+        (state, access): (&mut State, &mut Access),
+    ) -> Result<Credential, Refused> {
+        let source = &self.destination(index)?.credential;
+        let bearer = BearerToken::extract(&request.headers);
+        let bearer = bearer.map_err(|refusal| refusal.reason)?;
+        let subject = Subject::new(bearer.text());
+        let token = tokio::select! {
+            token = source.token_for(&subject) => token,
+            () = client.departed() => return Err(Reason::ClientGone.into()),
+        };
+        let token = token.map_err(|not_exchanged| match not_exchanged {
+            NotExchanged::Refused(error) => {
+                Fault::because(Reason::ExchangeRefused, error.to_string())
+            }
+            NotExchanged::Unavailable(unavailable) => {
+                state.retry_after = Some(unavailable.retry_after_secs());
+                Reason::TokenUnavailable.into()
+            }
+        })?;
+        access.note_exchanged(token.secret().expose_secret());
+        state.subject = Some(subject);
+        Ok(self.attached(source, token)?)
     }
 
     pub(super) fn attached(

@@ -44,7 +44,7 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::OutboundSettings;
 use crate::domain::websocket::PROTOCOL;
 use crate::telemetry::RequestMetrics;
-use crate::token_source::{AccessToken, Nonce, TokenSource};
+use crate::token_source::{AccessToken, Nonce, Subject, TokenSource};
 
 /// A running target.
 #[derive(Clone)]
@@ -88,6 +88,8 @@ pub struct State {
     route: Option<Route>,
     /// The use of the token header; set when the request may be forwarded.
     credential: Option<Credential>,
+    /// The caller's token, if it was exchanged.
+    subject: Option<Subject>,
     /// Whether the request asks for a WebSocket.
     is_websocket: bool,
     /// Whether the request was repeated with another token.

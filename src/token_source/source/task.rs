@@ -59,6 +59,12 @@ impl TokenSource {
         let kept = self.take_kept(material.identity).await;
         let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
         let client = client.proving(self.proof_key());
+        if let Some(callers) = &cell.callers {
+            let changed = || self.change(&client, &watched);
+            self.serve_callers(callers, &client, shutdown, changed)
+                .await;
+            return self.settle_failure(FetchError::Stopped, Instant::now() + STOPPED_FOR);
+        }
         let fetch = || async {
             // The wait is part of the try. The semaphore is never closed.
             let _permit = self.fetch_permit().acquire().await;
