@@ -84,6 +84,8 @@ pub struct Config {
     pub outbound: Vec<outbound::Config>,
     /// The listener of the API that gives tokens to programs on this machine.
     pub local_api: Option<OwnListener>,
+    /// The accepted audiences of tokens at its introspection; `None`: it has none.
+    pub local_audiences: Option<verifier::Audiences>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod decisions;
 mod descriptors;
 mod exchange;
 mod inbound;
+mod introspection;
 mod issuer;
 mod listeners;
 mod outbound;
@@ -126,7 +127,7 @@ impl Build<'_> {
         self.inbound(issuer, &authorities, &callers);
         self.decisions(&authorities);
         self.outbound(&credentials);
-        self.local_api(&credentials);
+        self.local_api(&authorities, &credentials);
         self.admin(issuer, &authorities, &credentials);
         self.readiness(issuer, authorities, credentials);
         self.probes();

@@ -9,7 +9,7 @@ use super::authorities::Authorities;
 use super::credentials::Credentials;
 use super::issuer::OpenIssuer;
 use super::listeners::{ListenerId, Planned, Service};
-use super::{Build, readiness, status};
+use super::{Build, introspection, readiness, status};
 use crate::app::{ADMIN, ISSUER, LOCAL_API, PROBES};
 use crate::domain::listen::Listen;
 use crate::domain::oauth::GrantType;
@@ -50,9 +50,13 @@ impl Build<'_> {
         self.own_listener(id, listen, clients, router, &role.trusted_proxies);
     }
 
-    pub(super) fn local_api(&mut self, credentials: &Credentials) {
+    pub(super) fn local_api(&mut self, authorities: &Authorities, credentials: &Credentials) {
         if let Some(api) = &self.config.local_api {
-            let router = endpoints::local_api::router(credentials.values().cloned());
+            let audiences = self.config.local_audiences.as_ref();
+            let introspect =
+                audiences.map(|it| introspection::introspect(it, authorities, &self.process.clock));
+            let sources = credentials.values().cloned();
+            let router = endpoints::local_api::router(sources, introspect);
             self.plain_listener(Role::LocalApi, LOCAL_API, api.listen.clone(), router);
         }
     }

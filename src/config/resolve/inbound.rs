@@ -208,7 +208,11 @@ fn check_authorities(
     }
 }
 
-fn audiences(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Audiences) -> Audiences {
+pub(super) fn audiences(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Audiences,
+) -> Audiences {
     match raw {
         raw::Audiences::Any(_) => Audiences::Any,
         raw::Audiences::OneOf(audiences) => {

@@ -78,7 +78,10 @@ pub(super) fn resolve(
     });
     issuer::check_certificates(&mut resolver, issuer.as_ref(), &inbound);
     let local_api = resolver.entry("localApi", outbound::resolve_local_api);
-    outbound::check_local_api(&mut resolver, local_api.is_some(), &credentials);
+    let (local_api, local_audiences) = local_api.unzip();
+    let local_audiences = local_audiences.flatten();
+    let served = (local_api.is_some(), local_audiences.is_some());
+    outbound::check_local_api(&mut resolver, served, &credentials);
     let outbound = resolver.items("outbound", outbound::resolve);
     bound_tokens::check(&mut resolver, &outbound, &credentials);
     let log: raw::Log = resolver.top("log").unwrap_or_default();
@@ -108,6 +111,7 @@ pub(super) fn resolve(
         credentials,
         outbound,
         local_api,
+        local_audiences,
         state_dir,
         fixed_files: resolver.fixed_files,
     }

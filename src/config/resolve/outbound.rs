@@ -11,6 +11,7 @@ use crate::domain::pattern::Pattern;
 use crate::http_client::Egress;
 use crate::proxy::outbound::{self, ForwardTarget, Target, TokenRefusal};
 use crate::token_source;
+use crate::verifier::Audiences;
 
 /// Resolves an item of `outbound`.
 pub(super) fn resolve(
@@ -251,7 +252,7 @@ pub(super) fn resolve_local_api(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: raw::LocalApi,
-) -> Option<OwnListener> {
+) -> Option<(OwnListener, Option<Audiences>)> {
     if !raw.listen.0.is_local() {
         resolver.error(
             &path.key("listen"),
@@ -259,17 +260,25 @@ pub(super) fn resolve_local_api(
         );
     }
     let max_connections = resolver.max_connections(path, raw.max_connections);
-    Some(OwnListener {
+    let audiences = raw.audiences;
+    let audiences =
+        audiences.map(|it| super::inbound::audiences(resolver, &path.key("audiences"), it));
+    if audiences.is_some() && resolver.names("authorities").is_empty() {
+        let message = "it needs `authorities`: those whose tokens are verified";
+        resolver.error(&path.key("audiences"), message);
+    }
+    let listener = OwnListener {
         listen: raw.listen.0.private(),
         max_connections,
         tls: resolver.server_tls(path, raw.tls),
-    })
+    };
+    Some((listener, audiences))
 }
 
 /// Warns if either `localApi` or its credentials are missing.
 pub(super) fn check_local_api(
     resolver: &mut Resolver<'_>,
-    is_served: bool,
+    (is_served, introspects): (bool, bool),
     credentials: &[token_source::Config],
 ) {
     match credentials.iter().find(|credential| credential.local_api) {
@@ -279,7 +288,7 @@ pub(super) fn check_local_api(
                 .key("localApi");
             resolver.warn(&path, "it has no effect without the section `localApi`");
         }
-        None if is_served => {
+        None if is_served && !introspects => {
             let message = "it gives out no tokens: no credential has `localApi: true`";
             resolver.warn(&KeyPath::root("localApi"), message);
         }

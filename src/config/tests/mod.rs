@@ -5,6 +5,7 @@ mod certificates;
 mod contradictions;
 mod decisions;
 mod egress;
+mod exchange;
 mod outbound;
 mod refused;
 mod rules;

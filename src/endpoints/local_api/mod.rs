@@ -1,8 +1,15 @@
 //! `GET /token/{credential}`: tokens for programs on this machine that attach them themselves.
+//! `POST /exchange` gives a token in exchange for that of a caller, and `POST /introspect` verifies
+//! one. The paths and bodies of NAIS Texas (`/api/v1/token`, `/api/v1/token/exchange`,
+//! `/api/v1/introspect`) work too.
 //!
 //! Every program that reaches the listener gets a token, so it listens on loopback only. Web pages
 //! reach loopback too, and a service may be tricked into fetching a URL there. Neither can set the
 //! required header, and neither uses one of the allowed host names.
+
+mod exchange;
+mod introspect;
+mod parameters;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,32 +19,57 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, HOST, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
+pub use self::introspect::Introspect;
 use super::{JSON, NO_CACHE, NO_STORE, error_answer, line, method_not_allowed};
 use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::token_source::{AccessToken, TokenSource};
+use crate::token_source::{AccessToken, TokenSource, TokenUnavailable};
 
 /// The header that programs must send, with the value 1.
 const MARK: &str = "x-m2m-sidecar";
 
-type Sources = Arc<HashMap<String, TokenSource>>;
+type Sources = HashMap<String, TokenSource>;
+
+/// The parts behind the endpoints.
+#[derive(Clone)]
+struct Api {
+    sources: Arc<Sources>,
+    /// Those that exchange the tokens of callers.
+    exchanging: Arc<Sources>,
+    introspect: Option<Introspect>,
+}
 
 /// The router, for the credentials with `localApi: true`.
-pub fn router(sources: impl IntoIterator<Item = TokenSource>) -> Router {
+pub fn router(
+    sources: impl IntoIterator<Item = TokenSource>,
+    introspect: Option<Introspect>,
+) -> Router {
     let allowed = sources
         .into_iter()
         .filter(|source| source.config().local_api);
     let by_name = allowed.map(|source| (source.name().to_owned(), source));
+    let (exchanging, sources): (Sources, Sources) =
+        by_name.partition(|(_, source)| source.is_exchanging());
+    let api = Api {
+        sources: Arc::new(sources),
+        exchanging: Arc::new(exchanging),
+        introspect,
+    };
     Router::new()
         .route("/token/{credential}", get(token))
+        .route("/exchange", post(exchange::exchange))
+        .route("/introspect", post(introspect::introspect))
+        .route("/api/v1/token", post(exchange::token))
+        .route("/api/v1/token/exchange", post(exchange::exchange))
+        .route("/api/v1/introspect", post(introspect::introspect))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_credential)
-        .with_state(Arc::new(by_name.collect::<HashMap<_, _>>()))
+        .with_state(api)
         .layer(from_fn(guard))
 }
 
@@ -77,36 +109,38 @@ fn check(headers: &HeaderMap) -> Result<(), &'static str> {
 /// upstream refused the previous token: the program gets another one if an outbound listener would
 /// fetch one.
 async fn token(
-    State(sources): State<Sources>,
+    State(api): State<Api>,
     Path(credential): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(source) = sources.get(&credential) else {
+    let Some(source) = api.sources.get(&credential) else {
         return no_such_credential().await;
     };
+    token_of(source, is_refused(&headers)).await
+}
+
+/// The token of a credential. `is_refused`: the upstream refused the previous one.
+async fn token_of(source: &TokenSource, is_refused: bool) -> Response {
     match source.token().await {
         Ok(token) => {
-            let token = if is_refused(&headers) {
+            let token = if is_refused {
                 source.replacement(&token).await.unwrap_or(token)
             } else {
                 token
             };
             answer(&token, source.usable_for(&token))
         }
-        Err(unavailable) => {
-            let text = "no access token is available; the sidecar's log and `/status` say why";
-            let mut answer = error_answer(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "temporarily_unavailable",
-                text,
-            );
-            answer.headers_mut().insert(
-                RETRY_AFTER,
-                HeaderValue::from(unavailable.retry_after_secs()),
-            );
-            answer
-        }
+        Err(reason) => unavailable(&reason),
     }
+}
+
+fn unavailable(reason: &TokenUnavailable) -> Response {
+    let text = "no access token is available; the sidecar's log and `/status` say why";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut answer = error_answer(status, "temporarily_unavailable", text);
+    let seconds = HeaderValue::from(reason.retry_after_secs());
+    answer.headers_mut().insert(RETRY_AFTER, seconds);
+    answer
 }
 
 fn is_refused(headers: &HeaderMap) -> bool {
