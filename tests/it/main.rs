@@ -60,6 +60,7 @@ mod streams;
 mod support;
 mod tidy;
 mod tls;
+mod token_exchange;
 mod token_requests;
 mod tokens;
 mod unix_sockets;

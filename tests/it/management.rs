@@ -3,6 +3,7 @@
 mod clock;
 mod clock_ahead;
 mod commands;
+mod exchange;
 mod expiry;
 mod foreign;
 mod guards;

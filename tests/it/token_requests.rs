@@ -122,7 +122,7 @@ async fn a_grant_that_there_is_not_is_named_before_anything_else() {
     for grant in [
         "authorization_code",
         "password",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "urn:ietf:params:oauth:grant-type:saml2-bearer",
         "urn:ietf:params:oauth:grant-type:device_code",
         "Client_Credentials",
     ] {
@@ -133,8 +133,8 @@ async fn a_grant_that_there_is_not_is_named_before_anything_else() {
         ] {
             let form = [&[("grant_type", grant)], more].concat();
             let answer = post_form(address, "/oauth/token", &form, &[]).await;
-            let text = "this grant type is not supported; supported are client_credentials and \
-                refresh_token";
+            let text = "this grant type is not supported; supported are client_credentials, \
+                refresh_token and urn:ietf:params:oauth:grant-type:token-exchange";
             assert_eq!(
                 refusal(&answer),
                 (400, "unsupported_grant_type".to_owned(), text.to_owned()),
