@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{AudienceParameter, Authentication, Config, TokenEndpoint};
+use super::{AudienceParameter, Authentication, Config, CredentialGrant, TokenEndpoint};
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
 use crate::http_client::FetchTimeouts;

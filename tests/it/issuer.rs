@@ -438,7 +438,11 @@ async fn metadata_and_keys_are_true_and_the_key_outlives_a_restart() {
         );
         assert_eq!(
             metadata["grant_types_supported"],
-            serde_json::json!(["client_credentials", "refresh_token"])
+            serde_json::json!([
+                "client_credentials",
+                "refresh_token",
+                "urn:ietf:params:oauth:grant-type:token-exchange"
+            ])
         );
     }
     let keys = get(address, "/.well-known/jwks.json", &[]).await;

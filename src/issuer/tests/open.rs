@@ -153,7 +153,11 @@ async fn metadata_names_exactly_what_works() {
             "introspection_endpoint_auth_methods_supported": auth_methods,
             "introspection_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "revocation_list_uri": "https://issuer.example/m2m/oauth/revocations",
-            "grant_types_supported": ["client_credentials", "refresh_token"],
+            "grant_types_supported": [
+                "client_credentials",
+                "refresh_token",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ],
             "token_endpoint_auth_methods_supported": auth_methods,
             "token_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "dpop_signing_alg_values_supported": every_algorithm,
