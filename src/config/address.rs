@@ -13,6 +13,7 @@ pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::{SCHEME, http_url};
 use crate::domain::listen::{Listen, UnixSocket};
 use crate::domain::no_proxy::Straight;
+use crate::domain::tunnel_host::TunnelHost;
 use crate::http_client::EgressProxy;
 
 /// The longest path of a socket that the system takes, without its NUL.
@@ -59,7 +60,7 @@ impl FromStr for ListenAddress {
 /// The longest path of a listening socket: it is made under a longer name.
 const MAX_LISTENING_PATH: usize = 100;
 
-/// Reads `/path`, `,mode=0660` and `,owner=user:group`.
+/// Reads `/path`, `,mode=0660`, `,owner=user:group` and `,allowedUids=user:user`.
 fn unix_socket(text: &str) -> Result<UnixSocket, WrongForm> {
     let mut parts = text.split(',');
     let path = parts.next().unwrap_or_default();
@@ -76,6 +77,7 @@ fn unix_socket(text: &str) -> Result<UnixSocket, WrongForm> {
         mode: None,
         user: None,
         group: None,
+        allowed_users: Vec::new(),
     };
     for part in parts {
         match part.split_once('=') {
@@ -85,8 +87,16 @@ fn unix_socket(text: &str) -> Result<UnixSocket, WrongForm> {
                 let some = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
                 (socket.user, socket.group) = (some(user), some(group));
             }
+            Some(("allowedUids", users)) => {
+                socket.allowed_users = users.split(':').map(str::to_owned).collect();
+                require(
+                    socket.allowed_users.iter().all(|user| !user.is_empty()),
+                    "`allowedUids` must be numbers or names of users with `:` between them",
+                )?;
+            }
             _ => {
-                let form = "behind the path only `,mode=0660` and `,owner=user:group` may follow";
+                let form = "behind the path only `,mode=0660`, `,owner=user:group` and \
+                            `,allowedUids=user:user` may follow";
                 return Err(WrongForm(form));
             }
         }
@@ -284,6 +294,24 @@ text_value!(
 );
 
 impl FromStr for HostPatternText {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        text.parse().map(Self)
+    }
+}
+
+/// The hosts of tunnels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TunnelText(pub TunnelHost);
+
+text_value!(
+    TunnelText,
+    "tunnel-host",
+    "a host such as `api.example`, `*.example:8443` or `10.1.2.3:443`"
+);
+
+impl FromStr for TunnelText {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {

@@ -2,7 +2,7 @@
 
 use super::address::{
     HostPatternText, HttpUrl, IssuerUrl, ListenAddress, Network, ProxyUrl, StraightText,
-    UpstreamUrl,
+    TunnelText, UpstreamUrl,
 };
 use super::header::{
     CorsHeader, FieldName, HeaderMark, HeaderPattern, HeaderPrefix, HeaderText, IdentityHeader,
@@ -81,6 +81,7 @@ const ALL: &[Format] = &[
     of::<StraightText>(),
     of::<Timestamp>(),
     of::<TokenHeader>(),
+    of::<TunnelText>(),
     of::<UpstreamHeader>(),
     of::<UpstreamUrl>(),
     of::<WebOriginText>(),

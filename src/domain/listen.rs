@@ -24,6 +24,9 @@ pub struct UnixSocket {
     pub user: Option<String>,
     /// A name or number; `None`: the group of the process.
     pub group: Option<String>,
+    /// The names or numbers of the users whose processes may connect; empty: all that the
+    /// permission bits admit.
+    pub allowed_users: Vec<String>,
 }
 
 impl Listen {

@@ -36,5 +36,6 @@ pub mod revoked;
 pub mod scope;
 pub mod secret;
 pub mod settings;
+pub mod tunnel_host;
 pub mod web_origin;
 pub mod websocket;

@@ -59,6 +59,31 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Addresses in private networks at which clouds answer their virtual machines.
+const CLOUDS_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+const CLOUDS_V6: &[Ipv6Net] = &[v6(0xfd00, 0xec2, 32), v6(0xfd20, 0xce, 32)];
+const PRIVATE_V4: &[Ipv4Net] = &[
+    v4(10, 0, 0, 8),
+    v4(100, 64, 0, 10),
+    v4(172, 16, 0, 12),
+    v4(192, 168, 0, 16),
+];
+const PRIVATE_V6: Ipv6Net = v6(0xfc00, 0, 7);
+
+/// Whether an address belongs to another machine of a private network (RFC 1918, RFC 4193, RFC
+/// 6598). Addresses at which clouds answer their virtual machines do not count.
+#[must_use]
+pub fn is_in_private_network(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address != CLOUDS_V4 && PRIVATE_V4.iter().any(|net| net.contains(&address))
+        }
+        IpAddr::V6(address) => {
+            PRIVATE_V6.contains(&address) && !CLOUDS_V6.iter().any(|net| net.contains(&address))
+        }
+    }
+}
+
 /// Whether two private addresses are in the same kind of network: this machine, link-local (where
 /// clouds answer their virtual machines), or a private network.
 #[must_use]

@@ -2,6 +2,7 @@ use super::*;
 
 fn at(path: PathBuf) -> UnixSocket {
     UnixSocket {
+        allowed_users: Vec::new(),
         path,
         mode: None,
         user: None,

@@ -71,6 +71,8 @@ fn a_socket_in_the_file_system_may_have_a_mode_and_an_owner() {
         "unix:/a,mode=1777",
         "unix:/a,mode=60",
         "unix:/a,group=web",
+        "unix:/a,allowedUids=",
+        "unix:/a,allowedUids=1000:",
         "unix:/a,",
         &long,
     ] {

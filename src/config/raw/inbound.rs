@@ -29,8 +29,8 @@ pub(in crate::config) struct Inbound {
     /// The name of the listener, used as the `realm` of challenges and as a metrics label.
     pub name: Name,
     /// The address to listen on. Port 0 takes a free port. `localhost:PORT` means 127.0.0.1 and
-    /// ::1. `unix:/path` is a socket in the file system; `,mode=0660` and `,owner=user:group` may
-    /// follow. Its clients count as 127.0.0.1.
+    /// ::1. `unix:/path` is a socket in the file system; `,mode=0660`,
+    /// `,owner=user:group` and `,allowedUids=user:user` may follow. Its clients count as 127.0.0.1.
     pub listen: ListenAddress,
     /// TLS of the listener. Default: plain HTTP.
     pub tls: Option<ServerTls>,

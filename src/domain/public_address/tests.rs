@@ -104,3 +104,39 @@ fn the_inside_has_three_parts() {
         assert!(!same(one, other) && !same(other, one), "{one} {other}");
     }
 }
+
+#[test]
+fn private_networks_are_neither_this_machine_nor_the_cloud_around_it() {
+    let is = |text: &str| is_in_private_network(text.parse().unwrap());
+    for text in [
+        "10.0.0.1",
+        "172.31.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "fd12::1",
+        "::ffff:10.0.0.1",
+    ] {
+        assert!(is(text), "{text}");
+    }
+    for text in [
+        "127.0.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "100.100.100.200",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "8.8.8.8",
+        "::1",
+        "::",
+        "fe80::1",
+        "ff02::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::a00:1",
+        "2001:4860::1",
+    ] {
+        assert!(!is(text), "{text}");
+    }
+}
