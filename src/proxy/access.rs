@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use super::client::Client;
+use super::connection::Way;
 use super::fault::Fault;
 use super::{answer, request_id};
 use crate::domain::printable::excerpt;
@@ -196,6 +197,7 @@ impl Access {
             via = via.map(tracing::field::display),
             uid = process.map(|it| it.user),
             pid = process.and_then(|it| it.process),
+            to = original_destination(client).map(tracing::field::display),
             method = method.get(..32).unwrap_or(method),
             path = excerpt(path.as_bytes(), LONGEST_PATH).as_ref(),
             status,
@@ -287,6 +289,14 @@ impl Access {
             .split(|byte| matches!(byte, b'?' | b'#' | b'@'))
             .next();
         Some(excerpt(origin.unwrap_or_default(), LONGEST_TEXT))
+    }
+}
+
+/// The address that the client of a redirected connection called.
+fn original_destination(client: &Client<'_>) -> Option<SocketAddr> {
+    match client.way() {
+        Way::Redirected(to) => Some(*to),
+        Way::Direct | Way::Tunnel(_) => None,
     }
 }
 

@@ -103,7 +103,9 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::RevocationUnavailable
         | R::ProofMemory
         | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
-        R::AmbiguousPath | R::OriginalRequest | R::MalformedRequest => row(400, "invalid_request"),
+        R::AmbiguousPath | R::OriginalRequest | R::MalformedRequest | R::Encrypted => {
+            row(400, "invalid_request")
+        }
         R::Host | R::CrossSite | R::Destination | R::AskingPeer => row(403, "access_denied"),
         R::Loop => row(508, "loop_detected"),
         R::Method | R::Tunnel => row(405, "method_not_allowed"),
@@ -124,6 +126,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::TokenAttached
         | R::TokenRenewed
         | R::PassedThrough
+        | R::TunnelOpened
         | R::ClientGone
         | R::ClientStalled => return None,
     })
@@ -360,6 +363,7 @@ impl<'a> Answer<'a> {
         matches!(
             self.reason,
             R::MalformedRequest
+                | R::Encrypted
                 | R::AmbiguousPath
                 | R::HeadTooLarge
                 | R::HeadTimeout

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::connection::{ClientError, ClientTimeouts, Connection, Framing, LocalPeer};
+use super::connection::{ClientError, ClientTimeouts, Connection, Framing, LocalPeer, Way};
 use super::deadlines::Deadlines;
 use super::framing::Unread;
 use super::http2;
@@ -60,6 +60,12 @@ impl Client<'_> {
     #[must_use]
     pub fn process(&self) -> Option<LocalPeer> {
         either!(self, it => it.process)
+    }
+
+    /// The way on which the request arrived.
+    #[must_use]
+    pub fn way(&self) -> &Way {
+        either!(self, it => it.way())
     }
 
     /// The forms of errors for this client.

@@ -14,9 +14,11 @@ mod closing;
 mod date;
 mod departure;
 mod heads;
+mod peers;
 mod reading;
 mod stream;
 mod tunnel;
+mod way;
 mod writing;
 
 use std::net::SocketAddr;
@@ -38,7 +40,9 @@ use self::closing::Closing;
 pub(super) use self::date::value as date_value;
 use self::departure::Reset;
 pub use self::heads::Next;
+pub use self::peers::Peers;
 pub use self::stream::ClientStream;
+pub use self::way::Way;
 pub use self::writing::Framing;
 use super::deadlines::{Deadlines, Wait};
 use super::fault::Fault;
@@ -72,6 +76,7 @@ pub struct Connection {
     pub tls: Option<Arc<TlsPeer>>,
     /// The process at the other end of a socket in the file system.
     pub process: Option<LocalPeer>,
+    way: Way,
     clients: Arc<Clients>,
     settings: Arc<ClientSettings>,
     /// The fields of a response after which the connection stays open.
@@ -197,6 +202,8 @@ impl Connection {
     ) -> Self {
         let settings = clients.settings();
         let began = Instant::now();
+        let mut heads = HeadReader::new(settings.error_forms.clone(), settings.max_head);
+        heads.permit_tunnels(settings.tunnels);
         let mut deadlines = Deadlines::default();
         deadlines.start_at(Wait::Request, began + FIRST_BYTE_TIMEOUT);
         Self {
@@ -205,7 +212,8 @@ impl Connection {
             local,
             tls: None,
             process: None,
-            heads: HeadReader::new(settings.error_forms.clone(), settings.max_head),
+            way: Way::Direct,
+            heads,
             clients,
             keep_alive: announced(settings.timeouts.keep_alive),
             settings,

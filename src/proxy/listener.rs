@@ -6,6 +6,7 @@
 
 mod accepting;
 mod opening;
+mod original;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +27,8 @@ use self::accepting::{Accepting, Ends};
 use self::opening::Accepted;
 use super::answer;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::{ClientSettings, Clients, Full};
+use super::connection::{ClientSettings, Clients, Full, Way};
+use super::own::is_this_machine;
 use super::relay::{self, Policy};
 use super::switch::Switch;
 use super::tls::Turns;
@@ -228,6 +230,7 @@ struct Reported {
     accept_error: AtomicBool,
     closed_idle: AtomicBool,
     refused: AtomicBool,
+    peer: AtomicBool,
     handshake: AtomicBool,
 }
 
@@ -258,6 +261,16 @@ impl<P: Policy> Accept<P> {
     /// Serves a new connection in its own task as soon as a seat is free, or refuses it.
     async fn admit(&self, stream: TcpStream, ends: Ends) {
         let peer = ends.peer;
+        let settings = self.clients.settings();
+        let original = settings
+            .redirected
+            .then(|| original::destination(&stream, ends.local));
+        let way = original.flatten().map_or(Way::Direct, Way::Redirected);
+        // A redirected connection keeps the address of the machine as its source.
+        let is_own = || way != Way::Direct && is_this_machine(peer.ip().to_canonical());
+        if !settings.peers.permit((peer, ends.local), ends.process) && !is_own() {
+            return self.refuse_peer(&ends);
+        }
         let on_dismissed = || {
             self.metrics.connection_closed(ClosedConnection::MadeRoom);
             if is_first(&self.reported.closed_idle) {
@@ -277,6 +290,7 @@ impl<P: Policy> Accept<P> {
         let accepted = Accepted {
             stream,
             ends,
+            way,
             clients: self.clients.clone(),
             seat,
             ending: self.ending.clone(),
@@ -322,6 +336,29 @@ impl<P: Policy> Accept<P> {
                  are refused with 503; \
                  `m2m_connections_closed_total` counts them from now on"
             );
+        }
+    }
+
+    /// Closes a connection of a peer that may not connect. It gets no response.
+    fn refuse_peer(&self, ends: &Ends) {
+        self.metrics
+            .connection_closed(ClosedConnection::RefusedPeer);
+        let listener = self.metrics.listener();
+        let why = match ends.process {
+            Some(_) => "the user of the process is not in `allowedUids` of the listener's address",
+            None => "other machines need `allowRemote: true`, and `localApi` serves none",
+        };
+        let (peer, uid) = (ends.peer.ip(), ends.process.map(|it| it.user));
+        if is_first(&self.reported.peer) {
+            tracing::warn!(
+                listener,
+                %peer,
+                uid,
+                "a connection was refused: {why}; `m2m_connections_closed_total` counts them, and \
+                 level debug logs each"
+            );
+        } else {
+            tracing::debug!(listener, %peer, uid, "a connection was refused: {why}");
         }
     }
 

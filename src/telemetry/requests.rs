@@ -53,6 +53,8 @@ pub enum ClosedConnection {
     Refused,
     /// New, while its address was at its limit and no connection was idle.
     RefusedAddress,
+    /// New, from a peer that may not connect.
+    RefusedPeer,
 }
 
 impl ClosedConnection {
@@ -62,6 +64,7 @@ impl ClosedConnection {
             Self::Silent => "silent",
             Self::Refused => "refused",
             Self::RefusedAddress => "refused_address",
+            Self::RefusedPeer => "refused_peer",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Listeners on sockets in the file system: permissions, files that are left, peers, commands.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use tokio::net::UnixStream;
@@ -196,4 +196,38 @@ async fn the_commands_find_a_socket_in_the_configuration_and_need_no_token() {
     }
     assert!(!sidecar.path("state/admin-token").exists());
     sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_processes_of_allowed_users_may_connect() {
+    let upstream = Upstream::start();
+    let mark = logs::mark();
+    let own = Path::new("/proc/self").metadata().expect("procfs").uid();
+    let others = format!(",allowedUids=daemon:{}", own + 1);
+    let mut sidecar = builder().start(&yaml(&upstream.url(), &others)).await;
+    let stream = UnixStream::connect(sidecar.path("api")).await;
+    let mut connection = Connection::over(stream.expect("a listener"));
+    connection.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(connection.is_ended().await, "it gets no answer");
+    let line = logs::wait_for_line(mark, &["WARN", "listener=\"api\"", "allowedUids"]).await;
+    assert!(line.contains(&format!("uid={own}")), "{line}");
+    assert!(upstream.received().is_empty());
+    let counted = "m2m_connections_closed_total{role=\"inbound\",listener=\"api\",\
+        reason=\"refused_peer\"} 1";
+    let metrics = ask(&sidecar.path("probes"), "/metrics", "").await.text();
+    assert!(metrics.contains(counted), "{metrics}");
+    let with_own = format!(",allowedUids=daemon:{own}");
+    let allowed = yaml(&upstream.url(), &with_own);
+    sidecar.replace(&allowed).await.expect("it is valid");
+    let answer = ask(&sidecar.path("api"), "/x", "").await;
+    assert_eq!(answer.status, 200);
+    let unknown = yaml(&upstream.url(), ",allowedUids=no-such-user-here");
+    let error = sidecar
+        .replace(&unknown)
+        .await
+        .expect_err("no user has the name");
+    let expected = "api: /etc/passwd has no user `no-such-user-here`";
+    assert!(error.contains(expected), "{error}");
+    let answer = ask(&sidecar.path("api"), "/x", "").await;
+    assert_eq!(answer.status, 200);
 }

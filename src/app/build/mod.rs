@@ -28,6 +28,7 @@ mod upstreams;
 mod watched;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 pub(super) use authorities::introspection_client;
@@ -37,11 +38,12 @@ pub(super) use listeners::{ListenerId, Planned, Service};
 pub(super) use parts::Parts;
 
 use self::descriptors::Shares;
-use super::error::{StartError, StartErrors};
+use super::error::{StartError, StartErrors, unusable};
 use super::part::Part;
 use super::process::Process;
 use crate::config::{Config, Shutdown};
 use crate::endpoints::probes;
+use crate::files::accounts;
 use crate::proxy::connection::{ClientSettings, ClientTimeouts};
 use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::switch::Switch;
@@ -134,6 +136,7 @@ impl Build<'_> {
         for (part, proxy) in self.config.ways_out() {
             self.at_start(move || tracing::info!(part, proxy, "requests go through a proxy"));
         }
+        self.allowed_users();
         if let Some(shortage) = self.shares.shortage() {
             self.at_start(move || shortage.warn());
         }
@@ -167,6 +170,21 @@ impl Build<'_> {
             capacity: self.shares.of(id),
             tls: self.tls.get(id).cloned(),
             ..ClientSettings::default()
+        }
+    }
+
+    /// Restricts the listeners on sockets in the file system to the configured users.
+    fn allowed_users(&mut self) {
+        for listener in &mut self.listeners {
+            let names = listener.listen.unix().map(|socket| &socket.allowed_users);
+            let Some(names) = names.filter(|names| !names.is_empty()) else {
+                continue;
+            };
+            let users: io::Result<Vec<_>> = names.iter().map(|it| accounts::user(it)).collect();
+            match users {
+                Ok(users) => listener.clients.peers.users = Some(users.into()),
+                Err(error) => self.errors.push(unusable(&listener.id.name)(error)),
+            }
         }
     }
 

@@ -115,7 +115,8 @@ impl Build<'_> {
 
     fn plain_listener(&mut self, role: Role, name: &str, listen: Listen, router: Router) {
         let id = ListenerId::new(role, name);
-        let clients = self.clients(&id, ClientTimeouts::default());
+        let mut clients = self.clients(&id, ClientTimeouts::default());
+        clients.peers.remote = role != Role::LocalApi;
         self.own_listener(id, listen, clients, router, &[]);
     }
 

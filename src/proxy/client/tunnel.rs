@@ -31,6 +31,13 @@ impl Client<'_> {
         }
     }
 
+    /// Opens the tunnel that an HTTP/1.1 request asks for: the sidecar serves the requests inside.
+    pub fn open_tunnel(&mut self, authority: &str) {
+        if let Self::Http1(connection) = self {
+            connection.open_tunnel(authority);
+        }
+    }
+
     /// The bytes of the other protocol that have been read already.
     pub fn take_received(&mut self) -> Bytes {
         match self {

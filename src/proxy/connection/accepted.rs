@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::{Admitted, ClientSettings, ClientStream, Clients, Connection};
+use super::{Admitted, ClientSettings, ClientStream, Clients, Connection, Way};
 use crate::proxy::tls::TlsPeer;
 
 /// The process at the other end of a socket in the file system.
@@ -27,6 +27,7 @@ pub struct Accepted {
     pub local: SocketAddr,
     pub tls: Option<Arc<TlsPeer>>,
     pub process: Option<LocalPeer>,
+    pub way: Way,
     pub clients: Arc<Clients>,
     pub settings: Arc<ClientSettings>,
     pub seat: Admitted,
@@ -46,6 +47,7 @@ impl Connection {
             local: self.local,
             tls: self.tls,
             process: self.process,
+            way: self.way,
             clients: self.clients,
             settings: self.settings,
             seat: self.seat,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::admission::{Admission, Admitted, Capacity, Full};
+use super::peers::Peers;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 use crate::proxy::fault::Fault;
@@ -56,6 +57,12 @@ pub struct ClientSettings {
     pub error_forms: ErrorForms,
     /// TLS for new connections; `None`: they are plain.
     pub tls: Option<Arc<ServerTls>>,
+    /// The peers that may connect.
+    pub peers: Peers,
+    /// Whether CONNECT is a request that the service decides about.
+    pub tunnels: bool,
+    /// Whether the original destinations of redirected connections count.
+    pub redirected: bool,
 }
 
 impl Default for ClientSettings {
@@ -66,6 +73,9 @@ impl Default for ClientSettings {
             max_head: MAX_HEAD,
             error_forms: ErrorForms::default(),
             tls: None,
+            peers: Peers::default(),
+            tunnels: false,
+            redirected: false,
         }
     }
 }

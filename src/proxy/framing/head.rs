@@ -14,6 +14,9 @@ use crate::proxy::fault::{Fault, Place};
 /// The longest method. The longest registered method has 17 letters.
 const MAX_METHOD: usize = 32;
 
+const CONNECT: &[u8] = b"CONNECT";
+
+const CONNECT_BODY: &str = "a CONNECT request has a body; it must have none";
 const LINE_END: &str = "a line does not end in CR LF";
 const WORDS: &str =
     "the request line is not a method, a target and a version with one space between them";
@@ -54,7 +57,10 @@ pub(super) struct ParsedHead {
 /// The normal form differs in two ways: target bytes that a URI cannot hold are percent-encoded,
 /// and `Host` is the authority of an absolute target (RFC 9112 §3.2.2), whatever the client sent
 /// there.
-pub(super) fn parse(raw: &Bytes, fields: usize) -> Result<ParsedHead, Fault> {
+///
+/// CONNECT is refused unless `tunnels`. Its normal form is a request for `/`, whose `Host` is the
+/// target.
+pub(super) fn parse(raw: &Bytes, fields: usize, tunnels: bool) -> Result<ParsedHead, Fault> {
     let head = raw.strip_prefix(b"\r\n").unwrap_or(raw);
     let mut begin = 0;
     let mut lines = memchr::memchr_iter(b'\n', head).map(|end| {
@@ -67,8 +73,14 @@ pub(super) fn parse(raw: &Bytes, fields: usize) -> Result<ParsedHead, Fault> {
         .unwrap_or(Ok(&[]))
         .map_err(|fault| fault.at(Place::Line(1)))?;
     let (method, raw_target, version) =
-        request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
-    let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
+        request_line(line, tunnels).map_err(|fault| fault.at(Place::Line(1)))?;
+    let is_connect = method == CONNECT;
+    let target = if is_connect {
+        Target::of_connect(raw_target)
+    } else {
+        Target::parse(raw_target)
+    };
+    let target = target.map_err(|fault| fault.of_target(raw_target))?;
     let (is_normal, written) = written_form(&target)?;
     let length = head.len() - raw_target.len() + written;
     let of_target = |fault: Fault| fault.of_target(raw_target);
@@ -107,6 +119,9 @@ pub(super) fn parse(raw: &Bytes, fields: usize) -> Result<ParsedHead, Fault> {
         }
     }
     let body = framing.body(version).map_err(of_target)?;
+    if is_connect && !body.is_ended() {
+        return Err(of_target(Fault::malformed(CONNECT_BODY)));
+    }
     Ok(ParsedHead {
         request,
         body,
@@ -129,7 +144,7 @@ pub(super) fn strip_line_end(line: &[u8]) -> Result<&[u8], Fault> {
 }
 
 /// Splits `method SP request-target SP HTTP-version` (RFC 9112 §3). The target is checked later.
-fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
+fn request_line(line: &[u8], tunnels: bool) -> Result<(&[u8], &[u8], Version), Fault> {
     let malformed = |rule| Err(Fault::malformed(rule));
     let Some(end) = memchr::memchr(b' ', line) else {
         return malformed(WORDS);
@@ -138,7 +153,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
         line.get(..end).unwrap_or_default(),
         line.get(end + 1..).unwrap_or_default(),
     );
-    if method == b"CONNECT" {
+    if method == CONNECT && !tunnels {
         return Err(Reason::Tunnel.into());
     }
     if method == b"PRI" {

@@ -58,6 +58,10 @@ pub struct HeadReader {
     /// How many line ends they hold.
     lines: usize,
     forms: ErrorForms,
+    /// Whether CONNECT is read.
+    tunnels: bool,
+    /// Why no client may begin TLS here, if the reason is not that it is a plain port.
+    no_tls: Option<String>,
     /// The error form for the head that was read or refused last.
     form: ErrorForm,
 }
@@ -72,7 +76,19 @@ impl HeadReader {
             lines: 0,
             form: forms.of_no_request(),
             forms,
+            tunnels: false,
+            no_tls: None,
         }
+    }
+
+    /// Reads CONNECT too (RFC 9110 §9.3.6). Its target is the `Host` of a request for `/`.
+    pub fn permit_tunnels(&mut self, permit: bool) {
+        self.tunnels = permit;
+    }
+
+    /// Refuses the beginning of TLS for this reason from now on.
+    pub fn refuse_tls(&mut self, why: String) {
+        self.no_tls = Some(why);
     }
 
     /// The error form for the client of the current or last head.
@@ -103,15 +119,19 @@ impl HeadReader {
     ///
     /// # Errors
     /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`],
-    /// [`Reason::Tunnel`] or, for a target with a fragment, [`Reason::AmbiguousPath`]. The
-    /// connection must be closed then: the start of the next request is unknown.
+    /// [`Reason::Tunnel`], [`Reason::Encrypted`] or, for a target with a fragment,
+    /// [`Reason::AmbiguousPath`]. The connection must be closed then: the start of the next request
+    /// is unknown.
     pub fn read(&mut self, received: &mut BytesMut) -> Result<Option<Head>, Fault> {
         if received.len() == self.searched {
             return Ok(None);
         }
         self.form = self.forms.of_head(received);
         if received.first() == Some(&TLS_HANDSHAKE) {
-            return Err(Fault::malformed(TLS));
+            return Err(match &self.no_tls {
+                Some(why) => Fault::because(Reason::Encrypted, why.clone()),
+                None => Fault::malformed(TLS),
+            });
         }
         let Some(end) = end_of_head(received, self.searched, &mut self.lines)? else {
             self.searched = received.len();
@@ -127,7 +147,7 @@ impl HeadReader {
             return Err(self.too_large());
         }
         let raw = received.split_to(end).freeze();
-        let head = head::parse(&raw, fields)?;
+        let head = head::parse(&raw, fields, self.tunnels)?;
         if head.length > self.max_head {
             return Err(self.too_large());
         }
@@ -150,7 +170,7 @@ impl HeadReader {
 /// Parses a head again that has been parsed before.
 #[must_use]
 pub fn parse_again(raw: &Bytes) -> Option<RequestHeader> {
-    head::parse(raw, 0).ok().map(|head| head.request)
+    head::parse(raw, 0, true).ok().map(|head| head.request)
 }
 
 /// Finds the end of a head: its first empty line. One empty line before the head is skipped (RFC

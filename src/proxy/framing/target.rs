@@ -11,6 +11,9 @@ const FORM: &str = "the target is neither a path nor an http URL; begin it with 
 const AUTHORITY: &str =
     "the authority of the target is not a host name or address with an optional port";
 
+const CONNECT_TARGET: &str =
+    "the target of CONNECT is not a host name or address with a port, such as hub.example:443";
+
 /// A parsed target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
@@ -72,6 +75,23 @@ impl<'a> Target<'a> {
             raw,
             authority: Some(authority),
             path: begin + end,
+        })
+    }
+
+    /// Parses the target of CONNECT: host and port.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedRequest`].
+    pub fn of_connect(raw: &'a [u8]) -> Result<Self, Fault> {
+        let port = raw.iter().rposition(|byte| *byte == b':');
+        let has_port = port.is_some_and(|at| !raw.get(at..).unwrap_or_default().contains(&b']'));
+        if !has_port || !super::host::is_host(raw) {
+            return Err(Fault::malformed(CONNECT_TARGET));
+        }
+        Ok(Self {
+            raw: b"/",
+            authority: Some(raw),
+            path: 0,
         })
     }
 
@@ -173,6 +193,32 @@ mod tests {
         ] {
             let fault = Target::parse(raw).unwrap_err();
             assert!(fault.detail().unwrap().starts_with(rule), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn connect_names_a_host_and_a_port() {
+        for raw in ["hub.example:443", "[::1]:8443", "192.0.2.1:80"] {
+            let target = Target::of_connect(raw.as_bytes()).unwrap();
+            assert_eq!(target.authority, Some(raw.as_bytes()));
+            assert_eq!(target.written(), b"/");
+        }
+        for raw in [
+            "",
+            "/",
+            "*",
+            "hub.example",
+            "hub.example:",
+            "[::1]",
+            ":443",
+            "http://hub.example:443",
+            "hub.example:443/",
+            "u@hub.example:443",
+            "hub.example:x",
+            "a b:443",
+            "hub.example:443#",
+        ] {
+            assert!(Target::of_connect(raw.as_bytes()).is_err(), "{raw}");
         }
     }
 

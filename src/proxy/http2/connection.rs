@@ -85,6 +85,7 @@ impl Connection {
             local,
             tls,
             process,
+            way,
             clients,
             settings,
             seat,
@@ -113,7 +114,7 @@ impl Connection {
             pings,
             shared: Arc::new(Shared::new(
                 (peer, local),
-                (tls, process),
+                (tls, process, way),
                 settings,
                 watch,
                 (clients, ending.clone()),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::frames::Watch;
-use crate::proxy::connection::{ClientSettings, Clients, InProgress, LocalPeer};
+use crate::proxy::connection::{ClientSettings, Clients, InProgress, LocalPeer, Way};
 use crate::proxy::tls::TlsPeer;
 
 /// The state that the streams of a connection share.
@@ -16,6 +16,7 @@ pub(super) struct Shared {
     pub local: SocketAddr,
     pub tls: Option<Arc<TlsPeer>>,
     pub process: Option<LocalPeer>,
+    pub way: Way,
     pub settings: Arc<ClientSettings>,
     pub watch: Arc<Watch>,
     /// Cancelled when the listener ends.
@@ -31,7 +32,7 @@ impl Shared {
     /// The state of a connection between these addresses.
     pub fn new(
         (peer, local): (SocketAddr, SocketAddr),
-        (tls, process): (Option<Arc<TlsPeer>>, Option<LocalPeer>),
+        (tls, process, way): (Option<Arc<TlsPeer>>, Option<LocalPeer>, Way),
         settings: Arc<ClientSettings>,
         watch: Arc<Watch>,
         (clients, ending): (Arc<Clients>, CancellationToken),
@@ -41,6 +42,7 @@ impl Shared {
             local,
             tls,
             process,
+            way,
             settings,
             watch,
             ending,

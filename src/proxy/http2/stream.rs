@@ -17,7 +17,7 @@ use super::sending::Sending;
 use super::shared::Shared;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
-use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress, LocalPeer};
+use crate::proxy::connection::{ClientError, ClientTimeouts, Framing, InProgress, LocalPeer, Way};
 use crate::proxy::deadlines::{Deadlines, Wait};
 use crate::proxy::fault::Fault;
 use crate::proxy::framing::Unread;
@@ -94,6 +94,12 @@ impl Stream {
             head_size: head.size,
             shared,
         }
+    }
+
+    /// The way on which the connection arrived.
+    #[must_use]
+    pub fn way(&self) -> &Way {
+        &self.shared.way
     }
 
     #[must_use]

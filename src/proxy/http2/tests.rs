@@ -30,6 +30,7 @@ async fn accepted(ending: &CancellationToken) -> (Accepted, DuplexStream) {
         local: peer,
         tls: None,
         process: None,
+        way: crate::proxy::connection::Way::Direct,
         settings: clients.settings(),
         clients,
         seat,

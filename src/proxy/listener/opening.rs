@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::accepting::Ends;
 use super::{Reported, is_first};
 use crate::proxy::access;
-use crate::proxy::connection::{Admitted, Clients, Connection, FIRST_BYTE_TIMEOUT, late};
+use crate::proxy::connection::{Admitted, Clients, Connection, FIRST_BYTE_TIMEOUT, Way, late};
 use crate::proxy::fault::Fault;
 use crate::proxy::tls::{self, Failure, First, ServerTls, TlsClient, TlsPeer, Turns};
 use crate::telemetry::{ClosedConnection, RequestMetrics};
@@ -19,6 +19,7 @@ use crate::telemetry::{ClosedConnection, RequestMetrics};
 pub(super) struct Accepted {
     pub stream: TcpStream,
     pub ends: Ends,
+    pub way: Way,
     pub clients: Arc<Clients>,
     pub seat: Admitted,
     /// Cancelled when the listener ends.
@@ -47,6 +48,7 @@ impl Accepted {
         let stream = Box::new(self.stream);
         Connection::new(stream, (peer, local), self.clients, self.seat, self.ending)
             .of_process(process)
+            .on(self.way)
     }
 
     /// A connection over TLS; `None` if the handshake fails, which is counted and logged.
@@ -94,6 +96,7 @@ impl Accepted {
         let Self {
             stream,
             ends,
+            way,
             clients,
             seat,
             ending,
@@ -114,7 +117,7 @@ impl Accepted {
             seat,
             ending,
         );
-        Ok(connection.of_process(ends.process).over_tls(peer))
+        Ok(connection.of_process(ends.process).on(way).over_tls(peer))
     }
 
     /// Waits until another connection needs the seat, or the listener ends.

@@ -3,7 +3,7 @@
 use super::*;
 
 fn parsed(head: &str) -> Result<ParsedHead, Fault> {
-    parse(&Bytes::copy_from_slice(head.as_bytes()), 4)
+    parse(&Bytes::copy_from_slice(head.as_bytes()), 4, false)
 }
 
 /// The head in its normal form.
