@@ -97,6 +97,9 @@ impl<P: Policy> Exchange<'_, P> {
         match self.policy.decide(client, head, state, access).await {
             Decision::Forward => {}
             Decision::Answered => return Ok(()),
+            Decision::Tunnel(response) => {
+                return self.open_tunnel(client, pool, response).boxed().await;
+            }
             Decision::Failed(fault) => return Err(fault.into()),
         }
         let keeps = match self.policy.repeats() {

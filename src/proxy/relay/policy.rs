@@ -160,6 +160,8 @@ pub enum Decision {
     Forward,
     /// It has been answered.
     Answered,
+    /// The client gets this response, and then a tunnel to the upstream for any bytes.
+    Tunnel(ResponseHeader),
     /// It fails.
     Failed(Fault),
 }

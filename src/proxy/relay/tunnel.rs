@@ -23,6 +23,8 @@ use crate::proxy::upstream::{SwitchedStream, UpstreamConnection, UpstreamError};
 
 /// How long a WebSocket may take to end a frame and to take the close frame.
 const LAST_FRAME: Duration = Duration::from_secs(1);
+/// How long a tunnel of another protocol may carry no byte when its listener ends.
+const LAST_IDLE: Duration = Duration::from_secs(1);
 /// How many reads of each side precede the turn of other connections.
 const MOST_ROUNDS: usize = 16;
 
@@ -156,10 +158,18 @@ impl Tunnel<'_, '_> {
     }
 
     /// Begins to end a WebSocket: the client still gets the rest of a frame, then a close frame.
-    /// Returns whether the tunnel is one.
+    /// At the end of the listener a tunnel of another protocol ends as soon as it is idle. Returns
+    /// whether the tunnel goes on so long.
     fn begin_end(&mut self, end: End) -> bool {
         if !self.to_client.is_websocket() {
-            return false;
+            if matches!(end, End::Stream(_)) {
+                return false;
+            }
+            self.end = Some(end);
+            self.limits.idle = Some(LAST_IDLE);
+            self.client.deadlines().stop(Wait::Tunnel);
+            self.client.deadlines().start(Wait::Tunnel, LAST_IDLE);
+            return true;
         }
         self.end = Some(end);
         self.to_client.end_after_frame(end.frame(None));

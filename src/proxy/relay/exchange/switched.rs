@@ -1,5 +1,7 @@
 //! A request after which the connections carry another protocol.
 
+use std::sync::Arc;
+
 use pingora::http::ResponseHeader;
 
 use super::super::frames::Frames;
@@ -9,10 +11,11 @@ use super::super::{Broken, Policy, response};
 use super::{Exchange, Outcome};
 use crate::domain::reason::Reason;
 use crate::proxy::client::Client;
-use crate::proxy::upstream::UpstreamConnection;
+use crate::proxy::connection::ClientError;
+use crate::proxy::upstream::{Pool, UpstreamConnection};
 
 const IDLE_TUNNEL: &str = "the tunnel carried no byte for too long";
-const LISTENER_ENDED: &str = "the listener ended, so the WebSocket was closed";
+const LISTENER_ENDED: &str = "the listener ended, so the tunnel was closed";
 
 impl<P: Policy> Exchange<'_, P> {
     /// Puts the head of a `101` response into the client's send buffer.
@@ -28,6 +31,26 @@ impl<P: Policy> Exchange<'_, P> {
         upgrade::announce(&mut response, asked).map_err(|_| Reason::Internal)?;
         client.write_switch(response);
         Ok(Outcome::Switched)
+    }
+
+    /// Connects to the upstream, answers with this head, and passes on bytes until the end.
+    pub(super) async fn open_tunnel(
+        &mut self,
+        client: &mut Client<'_>,
+        pool: &Arc<Pool>,
+        response: ResponseHeader,
+    ) -> Result<(), Broken> {
+        self.access.upstream_begins();
+        // A kept connection may have carried requests.
+        self.tries.require_new_connection();
+        let upstream = tokio::select! {
+            biased;
+            connected = self.policy.connect(pool, &mut self.tries, &mut self.state) => connected?,
+            () = client.departed() => return Err(ClientError::Gone.into()),
+        };
+        self.access.upstream_answered();
+        client.write_switch(response);
+        self.tunnel(client, upstream).await
     }
 
     /// Passes on the bytes of the other protocol until its end.
@@ -48,7 +71,7 @@ impl<P: Policy> Exchange<'_, P> {
         let end = async {
             tokio::select! {
                 reason = self.policy.stream_ends(&self.state, request) => End::Stream(reason),
-                () = listener_ends.cancelled(), if is_websocket => End::Listener,
+                () = listener_ends.cancelled() => End::Listener,
             }
         };
         let frames = is_websocket.then(Frames::default);
