@@ -18,6 +18,7 @@ use super::{ConfigFile, Ended};
 use crate::app::Running;
 use crate::app::explain::reachable;
 use crate::config::Config;
+use crate::proxy::outbound::Kind;
 use crate::{app, telemetry};
 
 /// Shown below the options.
@@ -54,7 +55,8 @@ pub struct Options {
     /// Set a variable of the command to the URL of an outbound listener; repeatable
     #[arg(long, value_name = "NAME=LISTENER", value_parser = variable)]
     set_url: Vec<Variable>,
-    /// Set the command's `http_proxy` and `HTTP_PROXY` to an outbound listener
+    /// Set the command's `http_proxy` and `HTTP_PROXY` to an outbound listener; those of https too
+    /// if it has `tunnels`
     #[arg(long, value_name = "LISTENER")]
     set_proxy: Option<String>,
     /// The command and its arguments
@@ -87,7 +89,7 @@ fn variable(text: &str) -> Result<Variable, String> {
 /// Runs the command beside the sidecar.
 pub fn exec(options: &Options) -> anyhow::Result<()> {
     let config = super::load(&options.file.config)?;
-    let variables = options.variables();
+    let variables = options.variables(&config);
     let schemes = schemes(&config, &variables)?;
     let _log = telemetry::start_logging(config.log);
     let runtime = super::runtime()?;
@@ -116,10 +118,14 @@ pub fn exec(options: &Options) -> anyhow::Result<()> {
 
 impl Options {
     /// The variables that are set to the URLs of listeners.
-    fn variables(&self) -> Vec<Variable> {
+    fn variables(&self, config: &Config) -> Vec<Variable> {
         let proxy = self.set_proxy.iter().flat_map(|listener| {
-            ["http_proxy", "HTTP_PROXY"].map(|name| Variable {
-                name: name.to_owned(),
+            let names: &[&str] = match opens_tunnels(config, listener) {
+                true => &["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"],
+                false => &["http_proxy", "HTTP_PROXY"],
+            };
+            names.iter().map(|name| Variable {
+                name: (*name).to_owned(),
                 listener: listener.clone(),
             })
         });
@@ -176,6 +182,13 @@ impl Options {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether a listener opens tunnels to other hosts than targets, so that it serves `https://` URLs.
+fn opens_tunnels(config: &Config, listener: &str) -> bool {
+    let found = config.outbound.iter().find(|it| it.name == listener);
+    let is_open = |kind: &Kind| matches!(kind, Kind::Forward(it) if !it.tunnels.is_empty());
+    found.is_some_and(|listener| is_open(&listener.kind))
 }
 
 /// The scheme of each variable's URL.

@@ -25,7 +25,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].registry",
     "issuer.plans",
     "outbound[].throttle",
-    "outbound[].transparent",
 ];
 
 /// The unsupported values of a key.

@@ -1,12 +1,12 @@
 //! Destinations of a forward proxy for requests without a token: any public address of the URL's
-//! host.
+//! host. The operator can permit tunnels to others.
 //!
 //! Addresses of this machine and of private networks are refused: a program that is tricked into
 //! sending a request there could otherwise reach, through the sidecar, services that only the
 //! sidecar can reach. The checked address is the one that is connected to, so a later change of the
 //! name's resolution has no effect.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use pingora::upstreams::peer::HttpPeer;
@@ -16,8 +16,9 @@ use super::own::{OwnAddresses, is_this_machine};
 use super::upstream::connection::UpstreamConnection;
 use super::upstream::pool::{Pool, PoolKey};
 use super::upstream::{self, Timeouts, Tries, Unconnected};
-use crate::domain::public_address::is_public;
+use crate::domain::public_address::{is_in_private_network, is_public};
 use crate::domain::reason::Reason;
+use crate::domain::tunnel_host::Reach;
 
 pub struct Anywhere {
     template: HttpPeer,
@@ -46,6 +47,7 @@ impl Anywhere {
         &self,
         host: &Host,
         port: u16,
+        reach: Reach,
         protected: &[SocketAddr],
     ) -> Result<Vec<SocketAddr>, Reason> {
         let found = match host {
@@ -62,12 +64,26 @@ impl Anywhere {
                 }
             }
         };
-        self.permitted(found, protected)
+        self.permitted(found, reach, protected)
+    }
+
+    /// The original destination of a redirected connection, if requests may go there: to this
+    /// machine and its link they may not.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn original(
+        &self,
+        to: SocketAddr,
+        protected: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>, Reason> {
+        self.permitted(vec![to], Reach::PrivateNetworks, protected)
     }
 
     fn permitted(
         &self,
         found: Vec<SocketAddr>,
+        reach: Reach,
         protected: &[SocketAddr],
     ) -> Result<Vec<SocketAddr>, Reason> {
         if found.is_empty() {
@@ -76,11 +92,16 @@ impl Anywhere {
         if found.iter().all(|address| self.own.contain(*address)) {
             return Err(Reason::Loop);
         }
-        // A public address may belong to this machine.
+        let is_reached = |ip: IpAddr| match reach {
+            Reach::Listed => true,
+            // A public or private address may belong to this machine.
+            Reach::PrivateNetworks => {
+                (is_public(ip) || is_in_private_network(ip)) && !is_this_machine(ip)
+            }
+            Reach::Public => is_public(ip) && !is_this_machine(ip),
+        };
         let may_go = |address: &SocketAddr| {
-            is_public(address.ip())
-                && !is_this_machine(address.ip())
-                && !protected.contains(address)
+            is_reached(address.ip()) && !self.own.contain(*address) && !protected.contains(address)
         };
         let allowed: Vec<_> = found.into_iter().filter(may_go).collect();
         if allowed.is_empty() {
@@ -157,7 +178,7 @@ mod tests {
         let anywhere = anywhere();
         let of = async |host: &str, port| {
             anywhere
-                .resolve(&Host::parse(host).unwrap(), port, &[])
+                .resolve(&Host::parse(host).unwrap(), port, Reach::Public, &[])
                 .await
         };
         assert_eq!(
@@ -184,7 +205,12 @@ mod tests {
         );
         let protected = ["1.1.1.1:80".parse().unwrap()];
         let of = anywhere
-            .resolve(&Host::parse("1.1.1.1").unwrap(), 80, &protected)
+            .resolve(
+                &Host::parse("1.1.1.1").unwrap(),
+                80,
+                Reach::Public,
+                &protected,
+            )
             .await;
         assert_eq!(of, Err(Reason::Destination), "its own rules hold for it");
         // One private address among public ones is left out.
@@ -192,8 +218,35 @@ mod tests {
             .map(|address| address.parse().unwrap())
             .to_vec();
         assert_eq!(
-            anywhere.permitted(mixed, &[]),
+            anywhere.permitted(mixed, Reach::Public, &[]),
             Ok(vec!["1.1.1.1:80".parse().unwrap()])
         );
+    }
+
+    #[test]
+    fn a_listed_name_reaches_private_networks_and_only_a_listed_address_this_machine() {
+        let anywhere = anywhere();
+        let reaches = |reach, address: &str| {
+            let found = vec![address.parse().unwrap()];
+            anywhere.permitted(found, reach, &[]).is_ok()
+        };
+        for (address, private, listed) in [
+            ("1.1.1.1:443", true, true),
+            ("10.255.255.254:443", true, true),
+            ("127.0.0.1:443", false, true),
+            ("[::1]:443", false, true),
+            ("0.0.0.0:443", false, true),
+            ("169.254.169.254:80", false, true),
+            ("[::ffff:127.0.0.1]:443", false, true),
+            // The listener's own address.
+            ("8.8.8.8:3128", false, false),
+        ] {
+            assert_eq!(
+                reaches(Reach::PrivateNetworks, address),
+                private,
+                "{address}"
+            );
+            assert_eq!(reaches(Reach::Listed, address), listed, "{address}");
+        }
     }
 }

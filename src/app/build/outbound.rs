@@ -8,6 +8,7 @@ use super::credentials::Credentials;
 use super::listeners::{ListenerId, Planned, Service};
 use crate::app::error::unusable;
 use crate::proxy::anywhere::Anywhere;
+use crate::proxy::connection::{ClientSettings, Peers};
 use crate::proxy::outbound::{self, Destination, Kind, Outbound};
 use crate::proxy::own::OwnAddresses;
 use crate::telemetry::Role;
@@ -46,8 +47,8 @@ impl Build<'_> {
         // All of them first: every reason is noted.
         let destinations: Vec<_> = found.collect();
         let destinations = destinations.into_iter().collect::<Option<Vec<_>>>()?;
-        let elsewhere = match &listener.kind {
-            Kind::Forward(forward) if forward.pass_through => {
+        let anywhere = match &listener.kind {
+            Kind::Forward(forward) if forward.pass_through || !forward.tunnels.is_empty() => {
                 let own = OwnAddresses::new(own.iter().copied());
                 let own = Arc::new(own.and_bound(self.process.outbound.clone()));
                 Some(Arc::new(Anywhere::new(forward.timeouts, own)))
@@ -56,11 +57,19 @@ impl Build<'_> {
         };
         let metrics = self.metrics(&id);
         let observed = (metrics.clone(), self.mark(&id));
-        let service = Outbound::new(listener, destinations, elsewhere, observed);
+        let service = Outbound::new(listener, destinations, anywhere, observed);
         Some(Planned {
             listen: listener.listen.clone(),
             metrics,
-            clients: self.clients(&id, listener.client_timeouts),
+            clients: ClientSettings {
+                peers: Peers {
+                    remote: listener.allow_remote,
+                    ..Peers::default()
+                },
+                tunnels: matches!(&listener.kind, Kind::Forward(it) if !it.transparent),
+                redirected: matches!(&listener.kind, Kind::Forward(it) if it.transparent),
+                ..self.clients(&id, listener.client_timeouts)
+            },
             service: Service::Outbound(self.switch(service)),
             id,
         })

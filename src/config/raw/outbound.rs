@@ -9,7 +9,7 @@ use super::{
     Algorithm, Audiences, FetchTimeouts, InCookie, MaxConnections, OwnEgressProxy, ServerTls,
     Timeouts, UpstreamTls, default_keep_alive, seconds, yes,
 };
-use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
+use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, TunnelText, UpstreamUrl};
 use crate::config::header::{HeaderMark, HeaderPrefix, TokenHeader};
 use crate::config::name::{
     Audience, ClientId, ExtraParameter, HostValue, KeyId, Name, PathPattern, Resource, Scope,
@@ -206,6 +206,13 @@ pub(in crate::config) struct Outbound {
     /// A forward proxy, for programs that support only `HTTP_PROXY`. Requests for its targets get a
     /// token.
     pub forward_proxy: Option<ForwardProxy>,
+    /// Whether the listener takes connections that iptables or nftables redirects to it, so that
+    /// the program needs no setting. It needs `forwardProxy`: a request gets the token of the
+    /// target whose `host` is its `Host`, if that host has the original destination as an address,
+    /// on the same port. Other requests are refused, or with `other: passThrough` sent on to the
+    /// original destination without a token. Connections that were not redirected are refused.
+    #[serde(default)]
+    pub transparent: bool,
     /// The header that carries the token.
     #[serde(default = "default_header")]
     pub header: TokenHeader,
@@ -319,6 +326,14 @@ pub(in crate::config) struct ForwardProxy {
     /// The treatment of requests for other targets.
     #[serde(default)]
     pub other: Other,
+    /// The hosts to which programs may open tunnels (CONNECT), for programs that also set
+    /// `https_proxy`: `api.example` (port 443), `*.example:8443`, `10.1.2.3:443`. The sidecar sees
+    /// nothing inside such a tunnel and attaches no token. A name reaches only public addresses
+    /// after `*.`, and private networks too if it is listed itself; an address of this machine or
+    /// of its link is reached only if it is listed itself. Tunnels to a target need no entry: the
+    /// sidecar serves HTTP/1.1 in them, with a token.
+    #[serde(default)]
+    pub tunnels: Vec<TunnelText>,
 }
 
 /// The URL that a program calls, and the upstream that gets the request.

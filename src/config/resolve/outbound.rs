@@ -8,6 +8,7 @@ use crate::config::tree::KeyPath;
 use crate::config::{OwnListener, address, raw};
 use crate::domain::host::{host_name, is_beyond_dns};
 use crate::domain::pattern::Pattern;
+use crate::domain::tunnel_host::{TunnelHost, canonical};
 use crate::http_client::Egress;
 use crate::proxy::outbound::{self, ForwardTarget, Target, TokenRefusal};
 use crate::token_source;
@@ -20,6 +21,9 @@ pub(super) fn resolve(
     mut raw: raw::Outbound,
 ) -> Option<outbound::Config> {
     check_exposure(resolver, path, &raw);
+    if raw.transparent {
+        check_transparent(resolver, path, &raw);
+    }
     let egress = resolver.listener_egress(path, raw.egress_proxy.take());
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts);
     let pages = pages(&mut raw);
@@ -41,10 +45,11 @@ pub(super) fn resolve(
     let max_connections = resolver.max_connections(path, raw.max_connections);
     let websocket_idle = websocket::idle(resolver, path, raw.ws_idle);
     let (settings, name) = (raw.settings, raw.name.0.clone());
-    let listen = raw.listen.0.clone();
+    let (listen, allow_remote) = (raw.listen.0.clone(), raw.allow_remote);
     let kind = kind(resolver, path, raw)?;
     Some(outbound::Config {
         listen,
+        allow_remote,
         tls,
         client_timeouts,
         max_connections,
@@ -144,11 +149,13 @@ fn kind(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Outbound) -> Opti
                 }
             }
             let path = path.key("forwardProxy");
+            let timeouts = raw.upstream_timeouts;
+            let transparent = raw.transparent;
             Some(forward_proxy(
                 resolver,
                 &path,
                 forward,
-                raw.upstream_timeouts,
+                (timeouts, transparent),
             ))
         }
         (Some(_), _, _) => {
@@ -214,7 +221,7 @@ fn forward_proxy(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: raw::ForwardProxy,
-    timeouts: raw::Timeouts,
+    (timeouts, transparent): (raw::Timeouts, bool),
 ) -> outbound::Kind {
     let mut targets = Vec::new();
     for (index, raw) in raw.targets.into_iter().enumerate() {
@@ -240,11 +247,60 @@ fn forward_proxy(
             });
         }
     }
+    let tunnels = tunnels(resolver, &path.key("tunnels"), raw.tunnels, &targets);
     outbound::Kind::Forward(outbound::ForwardConfig {
+        tunnels,
+        transparent,
         targets,
         pass_through: raw.other == raw::Other::PassThrough,
         timeouts: timeouts.into(),
     })
+}
+
+/// Checks a listener for redirected connections.
+fn check_transparent(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Outbound) {
+    if raw.forward_proxy.is_none() {
+        let message = "it needs `forwardProxy`, whose targets name the destinations";
+        resolver.error(&path.key("transparent"), message);
+    }
+    if raw.listen.0.unix().is_some() {
+        let message = "the system redirects connections to an address and port only: listen on \
+                       `localhost:15001`, for example, or remove `transparent`";
+        resolver.error(&path.key("listen"), message);
+    }
+    if raw.tls.is_some() {
+        let message = "remove this key: a redirected program does not call this listener, so it \
+                       expects no TLS of it";
+        resolver.error(&path.key("tls"), message);
+    }
+    let forward = raw.forward_proxy.as_ref();
+    if forward.is_some_and(|forward| !forward.tunnels.is_empty()) {
+        let message = "remove this key: no program uses a transparent listener as its proxy";
+        resolver.error(&path.key("forwardProxy").key("tunnels"), message);
+    }
+}
+
+/// The hosts of tunnels. A target is none of them.
+fn tunnels(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: Vec<address::TunnelText>,
+    targets: &[ForwardTarget],
+) -> Vec<TunnelHost> {
+    for (index, address::TunnelText(tunnel)) in raw.iter().enumerate() {
+        let is_target = |target: &ForwardTarget| {
+            canonical(&target.host).is_some_and(|host| tunnel.is(&host, target.port))
+        };
+        if targets.iter().any(is_target) {
+            let message = format!(
+                "remove {tunnel}: it is a target, so the sidecar serves HTTP inside tunnels to it"
+            );
+            resolver.error(&path.index(index), message);
+        }
+    }
+    raw.into_iter()
+        .map(|address::TunnelText(tunnel)| tunnel)
+        .collect()
 }
 
 /// Resolves `localApi`.

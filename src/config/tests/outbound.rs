@@ -289,6 +289,14 @@ fn a_forward_proxy_has_targets() {
     assert_eq!((target.host.as_str(), target.port), ("hub.example", 8080));
     assert_eq!(target.paths.as_ref().unwrap().len(), 1);
     assert!(target.target.upstream.tls);
+    assert!(forward.tunnels.is_empty() && !forward.transparent);
+    let tunnels = " }\n      tunnels: [hub.example, \"*.example:8443\"]\n    transparent: false";
+    let tunnels = super::config(&self::forward(tunnels));
+    let Kind::Forward(tunnels) = &tunnels.outbound[0].kind else {
+        panic!()
+    };
+    let shown: Vec<_> = tunnels.tunnels.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["hub.example:443", "*.example:8443"]);
     let config = super::config(&self::forward(" }"));
     let Kind::Forward(forward) = &config.outbound[0].kind else {
         panic!()
@@ -331,6 +339,31 @@ fn contradictory_keys_are_refused() {
             forward(" }\n    mapLocation: true"),
             "outbound[0].mapLocation",
             "remove this key",
+        ),
+        (
+            forward(" }\n      tunnels: [\"hub.example:80\"]"),
+            "outbound[0].forwardProxy.tunnels[0]",
+            "remove hub.example:80: it is a target",
+        ),
+        (
+            forward(" }\n      tunnels: [\"*\"]"),
+            "outbound[0].forwardProxy.tunnels[0]",
+            "`*.` before a host",
+        ),
+        (
+            forward(" }\n      tunnels: [a.example]\n    transparent: true"),
+            "outbound[0].forwardProxy.tunnels",
+            "remove this key",
+        ),
+        (
+            forward(" }\n    transparent: true\n    tls: { certFile: a, keyFile: b }"),
+            "outbound[0].tls",
+            "expects no TLS",
+        ),
+        (
+            small_with("outbound", "    transparent: true\n"),
+            "outbound[0].transparent",
+            "needs `forwardProxy`",
         ),
         (
             forward(", port: 0 }"),

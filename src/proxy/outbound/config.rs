@@ -8,6 +8,7 @@ use super::pages::Pages;
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
 use crate::domain::settings::OutboundSettings;
+use crate::domain::tunnel_host::TunnelHost;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::tls;
 use crate::proxy::upstream::{self, Timeouts};
@@ -19,6 +20,8 @@ pub struct Config {
     pub name: String,
     /// The listening address; port 0 takes a free port.
     pub listen: Listen,
+    /// Whether other machines may connect.
+    pub allow_remote: bool,
     pub tls: Option<tls::Config>,
     pub client_timeouts: ClientTimeouts,
     pub max_connections: MaxConnections,
@@ -65,6 +68,10 @@ pub struct ReverseConfig {
 pub struct ForwardConfig {
     /// The destinations with tokens; the first match decides.
     pub targets: Vec<ForwardTarget>,
+    /// The hosts to which tunnels without a token may be opened.
+    pub tunnels: Vec<TunnelHost>,
+    /// Whether it takes connections that the system redirected, instead of those to itself.
+    pub transparent: bool,
     /// Whether other requests pass without a token instead of being refused.
     pub pass_through: bool,
     /// Timeouts of requests without a token.

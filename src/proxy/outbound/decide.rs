@@ -11,13 +11,18 @@ use super::{Credential, Destination, Mode, Outbound, Refused, Route, State, proo
 use crate::domain::cookies;
 use crate::domain::reason::Reason;
 use crate::domain::secret::ExposeSecret;
+use crate::domain::tunnel_host::Reach;
 use crate::domain::websocket;
 use crate::proxy::access::Access;
 use crate::proxy::client::Client;
+use crate::proxy::connection::Way;
 use crate::proxy::fault::Fault;
 use crate::proxy::head;
 use crate::token_source::{AccessToken, NotExchanged, Subject, TokenSource};
 use crate::verifier::BearerToken;
+
+const NOT_REDIRECTED: &str = "This listener is transparent: it takes connections that iptables or \
+    nftables redirects to it, and no calls of its own address.";
 
 impl Outbound {
     /// Checks the destination, and only then requests the token.
@@ -33,7 +38,7 @@ impl Outbound {
             return Err(Reason::Method.into());
         }
         head::target(request)?;
-        let route = self.route(request, client.local()).await?;
+        let route = self.route(request, client.local(), client.way()).await?;
         self.mark.check(&request.headers)?;
         state.is_websocket = websocket::asks(&request.headers);
         if state.is_websocket {
@@ -69,6 +74,7 @@ impl Outbound {
         &self,
         request: &RequestHeader,
         local: SocketAddr,
+        way: &Way,
     ) -> Result<Route, Refused> {
         self.pages.check(&request.headers)?;
         match &self.mode {
@@ -81,19 +87,31 @@ impl Outbound {
                 reverse.check(request, &called, local)?;
                 Ok(Route::To(0, None))
             }
-            Mode::Forward { targets, elsewhere } => {
-                match super::forward::route(targets, elsewhere.is_some(), request)? {
-                    Routed::Target(index, path) => Ok(Route::To(index, path)),
-                    Routed::Elsewhere(host, port) => match elsewhere {
-                        Some(anywhere) => {
-                            let protected: Vec<_> =
-                                targets.iter().filter_map(Urls::address).collect();
-                            Ok(Route::Elsewhere(
-                                anywhere.resolve(&host, port, &protected).await?,
-                            ))
-                        }
-                        None => Err(Reason::Destination.into()),
-                    },
+            Mode::Forward(forward) => {
+                let targets = &forward.targets;
+                let original = match way {
+                    Way::Redirected(to) => Some(*to),
+                    Way::Direct | Way::Tunnel(_) if forward.is_transparent => {
+                        return Err(Refused::because(Reason::Destination, NOT_REDIRECTED));
+                    }
+                    Way::Direct | Way::Tunnel(_) => None,
+                };
+                let passes = forward.passes || original.is_some();
+                match (
+                    super::forward::route(targets, passes, request, way)?,
+                    original,
+                ) {
+                    (Routed::Target(index, path), Some(to)) => {
+                        forward.redirected_to_target(index, path, to).await
+                    }
+                    (Routed::Elsewhere(..), Some(to)) => forward.redirected_elsewhere(to),
+                    (Routed::Target(index, path), None) => Ok(Route::To(index, path)),
+                    (Routed::Elsewhere(host, port), None) => {
+                        let anywhere = forward.anywhere.as_ref().ok_or(Reason::Destination)?;
+                        let protected: Vec<_> = targets.iter().filter_map(Urls::address).collect();
+                        let found = anywhere.resolve(&host, port, Reach::Public, &protected);
+                        Ok(Route::Elsewhere(found.await?))
+                    }
                 }
             }
         }

@@ -10,24 +10,28 @@ mod decide;
 mod forward;
 mod forwarding;
 mod links;
+mod names;
 mod pages;
 mod proof;
+mod redirected;
 mod refused;
 mod replay;
 mod reverse;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 pub use self::config::{
     Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target, TokenRefusal,
 };
-use self::forward::Urls;
+use self::forward::{Forward, Urls};
+use self::names::Names;
 pub use self::pages::{Pages, RequiredHeader};
 use self::refused::Refused;
 use self::reverse::Reverse;
@@ -45,6 +49,9 @@ use crate::domain::settings::OutboundSettings;
 use crate::domain::websocket::PROTOCOL;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::{AccessToken, Nonce, Subject, TokenSource};
+
+/// How long a tunnel without a token may carry no byte: as long as common proxies permit.
+const TUNNEL_IDLE: Duration = Duration::from_hours(1);
 
 /// A running target.
 #[derive(Clone)]
@@ -71,10 +78,7 @@ pub struct Outbound {
 
 enum Mode {
     Reverse(Reverse),
-    Forward {
-        targets: Vec<Urls>,
-        elsewhere: Option<Arc<Anywhere>>,
-    },
+    Forward(Forward),
 }
 
 /// The state of a request.
@@ -130,7 +134,7 @@ impl Outbound {
     pub fn new(
         config: &Config,
         destinations: Vec<Destination>,
-        elsewhere: Option<Arc<Anywhere>>,
+        anywhere: Option<Arc<Anywhere>>,
         (metrics, mark): (Arc<RequestMetrics>, Arc<LoopMark>),
     ) -> Self {
         let mode = match &config.kind {
@@ -139,10 +143,14 @@ impl Outbound {
                 hosts: reverse.hosts.clone(),
                 map_location: reverse.map_location,
             }),
-            Kind::Forward(forward) => Mode::Forward {
+            Kind::Forward(forward) => Mode::Forward(Forward {
                 targets: forward.targets.iter().map(Urls::of).collect(),
-                elsewhere,
-            },
+                tunnels: forward.tunnels.clone(),
+                passes: forward.pass_through,
+                is_transparent: forward.transparent,
+                names: Names::default(),
+                anywhere,
+            }),
         };
         Self {
             name: config.name.clone(),
@@ -154,6 +162,14 @@ impl Outbound {
             websocket_idle: config.websocket_idle,
             mark,
             metrics,
+        }
+    }
+
+    /// Connects to destinations without a token; `None` if there are none.
+    fn anywhere(&self) -> Option<&Anywhere> {
+        match &self.mode {
+            Mode::Forward(forward) => forward.anywhere.as_deref(),
+            Mode::Reverse(_) => None,
         }
     }
 
@@ -182,9 +198,17 @@ impl Policy for Outbound {
     ) -> Decision {
         state.called = called(request, client);
         state.is_tls = client.tls().is_some();
-        let decided = self.evaluate(client, request, state, access).await;
-        let Err(Refused { fault, text }) = decided else {
-            return Decision::Forward;
+        let decided = if request.method == Method::CONNECT {
+            self.decide_tunnel(client, request, state, access)
+                .boxed()
+                .await
+        } else {
+            let evaluated = self.evaluate(client, request, state, access).await;
+            evaluated.map(|()| Decision::Forward)
+        };
+        let Refused { fault, text } = match decided {
+            Ok(decision) => return decision,
+            Err(refused) => refused,
         };
         if fault.reason == Reason::ClientGone {
             return Decision::Failed(fault);
@@ -214,19 +238,16 @@ impl Policy for Outbound {
         tries: &mut Tries,
         state: &mut State,
     ) -> Result<UpstreamConnection, Unconnected> {
-        match (&state.route, &self.mode) {
-            (Some(Route::To(index, _)), _) => match self.destination(*index) {
+        match &state.route {
+            Some(Route::To(index, _)) => match self.destination(*index) {
                 Ok(to) => to.upstream.connect(pool, tries).await,
                 Err(reason) => Err(Unconnected::Refused(reason)),
             },
-            (
-                Some(Route::Elsewhere(addresses)),
-                Mode::Forward {
-                    elsewhere: Some(anywhere),
-                    ..
-                },
-            ) => anywhere.connect(pool, addresses, tries).await,
-            _ => Err(Unconnected::Refused(Reason::Internal)),
+            Some(Route::Elsewhere(addresses)) => match self.anywhere() {
+                Some(anywhere) => anywhere.connect(pool, addresses, tries).await,
+                None => Err(Unconnected::Refused(Reason::Internal)),
+            },
+            None => Err(Unconnected::Refused(Reason::Internal)),
         }
     }
 
@@ -242,16 +263,10 @@ impl Policy for Outbound {
     }
 
     fn waits(&self, state: &State) -> Waits {
-        let timeouts = match (self.upstream_of(state), &self.mode) {
+        let timeouts = match (self.upstream_of(state), self.anywhere()) {
             (Some(upstream), _) => upstream.timeouts(),
-            (
-                None,
-                Mode::Forward {
-                    elsewhere: Some(anywhere),
-                    ..
-                },
-            ) => anywhere.timeouts(),
-            _ => return Waits::default(),
+            (None, Some(anywhere)) => anywhere.timeouts(),
+            (None, None) => return Waits::default(),
         };
         Waits {
             read: Some(timeouts.read),
@@ -303,8 +318,12 @@ impl Policy for Outbound {
         state.is_websocket && protocol.eq_ignore_ascii_case(PROTOCOL)
     }
 
-    fn tunnel_idle(&self, _: &State) -> Option<Duration> {
-        self.websocket_idle
+    fn tunnel_idle(&self, state: &State) -> Option<Duration> {
+        if state.is_websocket {
+            self.websocket_idle
+        } else {
+            Some(TUNNEL_IDLE)
+        }
     }
 
     async fn broke(

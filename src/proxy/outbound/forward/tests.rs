@@ -36,7 +36,8 @@ fn targets() -> Vec<Urls> {
 
 fn routed(url: &str, pass_through: bool) -> Result<Routed, Reason> {
     let host = url.split('/').nth(2).unwrap_or_default();
-    route(&targets(), pass_through, &request(url, host)).map_err(|refused| refused.fault.reason)
+    let request = request(url, host);
+    route(&targets(), pass_through, &request, &Way::Direct).map_err(|refused| refused.fault.reason)
 }
 
 #[test]
@@ -100,4 +101,80 @@ fn elsewhere_is_where_no_target_is_and_never_round_a_list() {
         Err(Reason::Destination)
     );
     assert_eq!(routed("/x", true), Err(Reason::Destination));
+}
+
+#[test]
+fn inside_a_tunnel_requests_name_its_host_and_port_only() {
+    let targets = targets();
+    let inside = |tunnel: &str, target: &str, host: &str| {
+        let way = Way::Tunnel(tunnel.into());
+        let routed = route(&targets, true, &request(target, host), &way);
+        routed.map_err(|refused| refused.fault.reason)
+    };
+    let api = || Ok(Routed::Target(0, Some("/api".to_owned())));
+    for (tunnel, target, host) in [
+        ("hub.example:80", "/api", "hub.example"),
+        ("hub.example:80", "/api", "HUB.example.:80"),
+        ("Hub.Example.:80", "http://hub.example/api", "hub.example"),
+    ] {
+        assert_eq!(inside(tunnel, target, host), api(), "{target} {host}");
+    }
+    // The port of the tunnel is the default inside.
+    let of_port = inside("192.0.2.1:8080", "/x", "192.0.2.1");
+    assert_eq!(of_port, Ok(Routed::Target(2, None)));
+    for (tunnel, target, host) in [
+        ("hub.example:80", "/admin", "hub.example"),
+        ("hub.example:80", "/api", "other.example"),
+        ("hub.example:80", "/api", "hub.example:8080"),
+        (
+            "hub.example:80",
+            "http://other.example/api",
+            "other.example",
+        ),
+        ("hub.example:80", "https://hub.example/api", "hub.example"),
+    ] {
+        let refused = inside(tunnel, target, host);
+        assert_eq!(refused, Err(Reason::Destination), "{target} {host}");
+    }
+    // HTTP/1.0 without a Host.
+    let mut old = request("/api", "hub.example");
+    old.remove_header("host");
+    let way = Way::Tunnel("hub.example:80".into());
+    let routed = route(&targets, false, &old, &way);
+    assert_eq!(routed.map_err(|refused| refused.fault.reason), api());
+}
+
+#[test]
+fn a_redirected_request_names_a_host_with_the_port_of_its_destination() {
+    let targets = targets();
+    let redirected = |to: &str, target: &str, host: &str| {
+        let way = Way::Redirected(to.parse().unwrap());
+        let routed = route(&targets, true, &request(target, host), &way);
+        routed.map_err(|refused| refused.fault.reason)
+    };
+    let api = || Ok(Routed::Target(0, Some("/api".to_owned())));
+    assert_eq!(redirected("203.0.113.9:80", "/api", "hub.example"), api());
+    assert_eq!(
+        redirected("203.0.113.9:80", "/api", "hub.example:80"),
+        api()
+    );
+    let by_address = redirected("192.0.2.1:8080", "/x", "192.0.2.1");
+    assert_eq!(by_address, Ok(Routed::Target(2, None)));
+    let elsewhere = Ok(Routed::Elsewhere(Host::parse("a.example").unwrap(), 81));
+    assert_eq!(redirected("203.0.113.9:81", "/x", "a.example"), elsewhere);
+    for (to, target, host) in [
+        ("203.0.113.9:80", "/admin", "hub.example"),
+        ("203.0.113.9:8080", "/api", "hub.example:80"),
+        ("203.0.113.9:80", "http://hub.example/api", "hub.example"),
+    ] {
+        let refused = redirected(to, target, host);
+        assert_eq!(refused, Err(Reason::Destination), "{to} {target} {host}");
+    }
+    // HTTP/1.0 without a Host names its destination.
+    let mut old = request("/x", "a");
+    old.remove_header("host");
+    let way = Way::Redirected("192.0.2.1:8080".parse().unwrap());
+    let routed = route(&targets, false, &old, &way);
+    let routed = routed.map_err(|refused| refused.fault.reason);
+    assert_eq!(routed, Ok(Routed::Target(2, None)));
 }
