@@ -26,7 +26,7 @@ fi
 
 venv=target/examples/lint-venv
 scripts/python-venv "$venv" -r tests/examples/requirements.txt
-"$venv/bin/kubernetes-validate" --strict --quiet examples/kubernetes/*.yaml
+"$venv/bin/kubernetes-validate" --strict --quiet examples/kubernetes/*.yaml examples/transparent/kubernetes.yaml
 echo "kubernetes: ok"
 
 if command -v shellcheck >/dev/null; then

@@ -11,6 +11,7 @@ use crate::commands::{ended, sidecar, text};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::Behave;
 use crate::support::logs;
+use crate::support::network::isolated;
 use crate::support::upstream::Upstream;
 
 const SECRET: &str = "secret-of-the-command";
@@ -138,7 +139,9 @@ async fn the_command_runs_when_the_sidecar_is_ready_and_calls_it() {
     assert_eq!(urls, [urls[0]; 3]);
     let received = upstream.received();
     assert_eq!(received[0].bearer(), Some(authority.issued()[0].as_str()));
-    let (code, out, _) = run(&config, &[], &["sh", "-c", "echo \"[$http_proxy$HUB]\""]);
+    let mut unchanged = exec(&config, &[], &["sh", "-c", "echo \"[$http_proxy$HUB]\""]);
+    let unchanged = unchanged.env_remove("http_proxy").output();
+    let (code, out, _) = ended(&unchanged.expect("the binary runs"));
     assert_eq!((code, out.trim_end()), (Some(0), "[]"));
     logs::assert_no_leaks(mark);
 }
@@ -247,4 +250,71 @@ sys.exit(5 if os.getppid() == 1 else 'its parent is not process 1')
     let output = command.output().expect("unshare");
     let (code, _, err) = ended(&output);
     assert_eq!(code, Some(5), "{err}");
+}
+
+/// Other machines are refused where the system redirects their connections to loopback: then the
+/// address of the listener does not protect it.
+#[cfg(target_os = "linux")] // It needs namespaces.
+#[test]
+fn a_peer_with_another_address_than_loopback_is_refused_without_allow_remote() {
+    const COMMAND: &str = "import os, socket, sys
+port = int(os.environ['HUB'].rsplit(':', 1)[1])
+def ask(source):
+    peer = socket.create_connection(('127.0.0.1', port), source_address=(source, 0))
+    try:
+        peer.sendall(b'TRACE / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')
+        return peer.recv(12)
+    except ConnectionError: return b''
+print(ask('127.0.0.2'), ask('192.0.2.1'))
+";
+    let path = "PATH=$PATH:/usr/sbin:/sbin";
+    let setup = format!("{path} ip addr add 192.0.2.1/32 dev lo || exit 77; exec \"$@\"");
+    let run = |config: &str| {
+        let mut command = isolated("sh");
+        command.args(["-c", &setup, "sh", env!("CARGO_BIN_EXE_m2m-sidecar")]);
+        command.args(["exec", "--config", config, "--set-url", "HUB=hub", "--"]);
+        command.args(["python3", "-c", COMMAND]);
+        ended(&command.output().expect("a shell"))
+    };
+    let (_dir, config) = without_authority("");
+    let (code, out, err) = run(&config);
+    if code == Some(77) {
+        eprintln!("skipped: this machine allows no network namespace");
+        return;
+    }
+    assert_eq!(out.trim(), "b'HTTP/1.1 405' b''", "{err}");
+    assert!(
+        err.contains("allowRemote") && err.contains("192.0.2.1"),
+        "{err}"
+    );
+    let yaml = std::fs::read_to_string(&config).expect("a file");
+    let yaml = yaml.replace(
+        "credential: hub }]",
+        "credential: hub, allowRemote: true }]",
+    );
+    std::fs::write(&config, yaml).expect("a writable directory");
+    let (_, out, err) = run(&config);
+    assert_eq!(out.trim(), "b'HTTP/1.1 405' b'HTTP/1.1 405'", "{err}");
+}
+
+#[test]
+fn https_goes_to_a_proxy_with_tunnels_only() {
+    let (dir, config) = without_authority("");
+    let yaml = std::fs::read_to_string(&config).expect("a file");
+    let one = "upstream: \"http://127.0.0.1:9\", credential: hub";
+    let target = "{ host: hub.example, upstream: \"http://127.0.0.1:9\", credential: hub }";
+    for (tunnels, expected) in [("", false), (", tunnels: [api.example]", true)] {
+        let forward = format!("forwardProxy: {{ targets: [{target}]{tunnels} }}");
+        let file = dir.path().join("forward.yaml");
+        std::fs::write(&file, yaml.replace(one, &forward)).expect("a writable directory");
+        let file = file.display().to_string();
+        let script = "echo \"$http_proxy $HTTP_PROXY\"; echo \"$https_proxy$HTTPS_PROXY\"";
+        let mut command = exec(&file, &["--set-proxy", "hub"], &["sh", "-c", script]);
+        command.env_remove("https_proxy").env_remove("HTTPS_PROXY");
+        let (code, out, err) = ended(&command.output().expect("the binary runs"));
+        assert_eq!(code, Some(0), "{err}");
+        let lines: Vec<_> = out.lines().collect();
+        assert!(lines[0].contains(" http://127.0.0.1:"), "{out}");
+        assert_eq!(!lines[1].is_empty(), expected, "{out}");
+    }
 }

@@ -63,6 +63,8 @@ mod tls;
 mod token_exchange;
 mod token_requests;
 mod tokens;
+#[cfg(target_os = "linux")] // It needs namespaces.
+mod transparent;
 mod unix_sockets;
 mod upstreams;
 mod websocket;

@@ -15,6 +15,7 @@ mod replays;
 mod rotation;
 mod swallowed;
 mod timeouts;
+mod tunnels;
 
 use std::sync::Arc;
 use std::time::Duration;
