@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The sidecar as a client of an independent authority: oidc-provider issues, the sidecar authenticates and attaches the
-# token, and jose verifies it at the upstream. Usage: outbound.sh [basic] [post] [key]; without arguments all of them.
+# token, and jose verifies it at the upstream. Node's HTTP libraries call it through a tunnel too.
+# Usage: outbound.sh [basic] [post] [key]; without arguments all of them.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./tools.sh
@@ -30,7 +31,7 @@ for proof in right wrong; do
 done
 "$python" public_jwk.py "$data/right/signer.pem" >"$data/right/signer-jwks.json"
 key_id=$("$python" -c 'import json, sys; print(json.load(sys.stdin)["keys"][0]["kid"])' <"$data/right/signer-jwks.json")
-read -r authority upstream probes ports < <(free_ports $((3 + 2 * $#)))
+read -r authority upstream probes proxy ports < <(free_ports $((4 + 2 * $#)))
 export M2M_AUTHORITY=http://127.0.0.1:$authority M2M_UPSTREAM=http://127.0.0.1:$upstream
 export M2M_AUDIENCE=https://devices.example M2M_CLIENTS=$data/right
 
@@ -80,6 +81,11 @@ for name in "$@"; do
   - { name: $proof-$name, listen: 127.0.0.1:$port, upstream: '$M2M_UPSTREAM', credential: $proof-$name }"
   done
 done
+# For libraries that open a tunnel through their proxy for every URL.
+outbound+="
+  - name: proxy
+    listen: 127.0.0.1:$proxy
+    forwardProxy: { targets: [{ host: devices.example, upstream: '$M2M_UPSTREAM', credential: 'right-$1' }] }"
 config=$data/sidecar.yaml
 cat >"$config" <<YAML
 stateDir: $data
@@ -112,3 +118,12 @@ for name in "$@"; do
     fail "$name, wrong: the authority refused no request"
   echo "oidc-provider: accepted $method"
 done
+
+describe "$1" right
+expected="{\"client_id\":\"$client\",\"scope\":\"$scopes\"}"
+said=$(node "$tools/tunnels.mjs" "http://127.0.0.1:$proxy" http://devices.example/devices) || fail "tunnels.mjs: $said"
+for library in undici https-proxy-agent hpagent; do
+  grep -qxF "$library 200 $expected" <<<"$said" || fail "no token in the tunnel of $library: $said"
+done
+grep -qx 'https refused' <<<"$said" || fail "https in a tunnel: $said"
+echo "tunnels: undici, https-proxy-agent and hpagent get a token"
