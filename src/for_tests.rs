@@ -49,7 +49,7 @@ pub mod endpoints {
 }
 
 pub mod http_client {
-    pub use crate::http_client::{Failed, FetchTimeouts, HttpAnswer, HttpError};
+    pub use crate::http_client::{Egress, Failed, FetchTimeouts, HttpAnswer, HttpError};
 }
 
 pub mod issuer {

@@ -98,7 +98,7 @@ fn config(algorithm: Algorithm) -> Config {
         secret_files: SecretFiles::default(),
         client_jwks_hosts: Vec::new(),
         client_jwks_ca: None,
-        egress: m2m_sidecar::http_client::Egress::default(),
+        egress: m2m_sidecar::for_tests::http_client::Egress::default(),
         max_assertion_lifetime: Duration::from_secs(3600),
         user_issuers: Vec::new(),
         respelt_issuers: Vec::new(),

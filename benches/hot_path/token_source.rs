@@ -50,7 +50,7 @@ pub fn bench(criterion: &mut Criterion) {
             encoding: BasicEncoding::Form,
         },
         ca_file: None,
-        egress: m2m_sidecar::http_client::Egress::default(),
+        egress: m2m_sidecar::for_tests::http_client::Egress::default(),
         timeouts: FetchTimeouts {
             connect: Duration::from_secs(3),
             total: Duration::from_secs(15),

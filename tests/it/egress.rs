@@ -223,3 +223,80 @@ async fn the_fault_of_a_proxy_is_told_from_one_of_the_authority() {
     .await;
     sidecar.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_https_proxy_is_verified_by_the_ca_file_and_gets_no_client_certificate() {
+    let authority = Authority::start_with("", Some(TestTls::for_names(&["idp.example"])));
+    authority.register_client("legacy", SECRET);
+    let tls = TestTls::for_names(&["localhost"]);
+    let proxy_ca = tls.ca_pem.clone();
+    let routes = [("idp.example", authority.address())];
+    let world = World {
+        proxy: EgressProxy::start_with(Some(tls), &routes),
+        upstream: Upstream::start(),
+        authority,
+    };
+    world.proxy.demand("ann", PASSWORD);
+    let port = world.proxy.address().port();
+    let top = format!(
+        "egressProxy: {{ url: \"https://ann@localhost:{port}\", \
+         passwordFile: \"@DIR@/password\" }}"
+    );
+    let yaml = world.yaml(&top, "");
+    let mark = logs::mark();
+    let sidecar = world.files().start(&yaml).await;
+    assert_eq!(get(sidecar.address("hub"), "/b", &[]).await.status, 503);
+    let shown = format!("the proxy https://localhost:{port}");
+    logs::wait_for_line(mark, &["credential=\"hub\"", &shown]).await;
+    assert!(
+        world.proxy.asked().is_empty(),
+        "no password without a verified proxy"
+    );
+    sidecar.stop().await;
+    let both = format!("{}{proxy_ca}", world.authority.ca_pem());
+    let sidecar = world.files().file("ca.pem", both).start(&yaml).await;
+    assert_eq!(get(sidecar.address("hub"), "/b", &[]).await.status, 200);
+    assert!(world.proxy.was_asked("CONNECT idp.example:443 HTTP/1.1"));
+    sidecar.stop().await;
+}
+
+#[test]
+fn check_names_the_proxy_of_each_part() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).expect("a writable directory");
+        path.display().to_string()
+    };
+    let secret = file("secret", SECRET);
+    let yaml = format!(
+        "authorities: {{ idp: {{ issuer: https://idp.example }} }}\ncredentials:\n  \
+         hub: {{ tokenUrl: https://idp.example/token, clientID: a, clientSecretFile: {secret}, \
+         egressProxy: {{ url: \"https://other.example\" }} }}\n"
+    );
+    let config = file("c.yaml", &yaml);
+    logs::remember_secret(PASSWORD);
+    let check = |arguments: &[&str]| {
+        let arguments = [&["check", "--config", &config], arguments].concat();
+        let mut command = crate::commands::sidecar(&arguments);
+        let value = format!("http://ann:{PASSWORD}@proxy.example:3128");
+        command
+            .env("HTTPS_PROXY", value)
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy");
+        crate::commands::ended(&command.output().expect("the binary runs")).1
+    };
+    let said = check(&[]);
+    assert!(
+        said.contains("authority idp: through the proxy http://proxy.example:3128"),
+        "{said}"
+    );
+    assert!(
+        said.contains("credential hub: through the proxy https://other.example"),
+        "{said}"
+    );
+    let said: Value = serde_json::from_str(&check(&["--json"])).expect("JSON");
+    let proxies = &said["egressProxies"];
+    assert_eq!(proxies["authority idp"], "http://proxy.example:3128");
+    assert_eq!(proxies["credential hub"], "https://other.example");
+}

@@ -58,8 +58,8 @@ pub(in crate::config) struct Proxy {
     pub url: ProxyUrl,
     /// Hosts that are reached without the proxy: `idp.example` or `.example` (with all names
     /// below), addresses, networks such as `10.0.0.0/8`, each perhaps with a port, or `*`. Networks
-    /// mean addresses in URLs; names are not resolved for them. `localhost`, loopback and link-local
-    /// addresses never use a proxy.
+    /// mean addresses in URLs; names are not resolved for them. `localhost`, loopback and
+    /// link-local addresses never use a proxy.
     #[serde(default)]
     pub no_proxy: Vec<StraightText>,
     /// A file with the password of the URL's user (Basic, RFC 7617): one line. It is read for each

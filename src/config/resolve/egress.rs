@@ -105,12 +105,10 @@ fn of_environment(resolver: &mut Resolver<'_>, environment: Environment<'_>) -> 
 
 /// The first of these variables that is set and not empty.
 fn first(environment: Environment<'_>, names: &[&'static str]) -> Option<(&'static str, String)> {
-    let found = names
+    let mut found = names
         .iter()
         .filter_map(|name| Some((*name, environment(name)?)));
-    found
-        .into_iter()
-        .find(|(_, value)| !value.trim().is_empty())
+    found.find(|(_, value)| !value.trim().is_empty())
 }
 
 /// The proxy of a variable; none if it is this sidecar's own listener, which would send requests
