@@ -5,6 +5,7 @@
 //! clients, so plain values can test each.
 
 pub mod actors;
+pub mod claim_pattern;
 pub mod claims;
 pub mod client_certificate;
 pub mod clock;
@@ -36,6 +37,7 @@ pub mod revoked;
 pub mod scope;
 pub mod secret;
 pub mod settings;
+pub mod spiffe;
 pub mod tunnel_host;
 pub mod web_origin;
 pub mod websocket;
