@@ -12,6 +12,7 @@ use crate::domain::secret::{ExposeSecret, LineEnd, SecretString};
 use crate::files::{self, MAX_PUBLIC, MAX_SECRET, ReadError, read};
 use crate::issuer::client::{InvalidClientKeys, MAX_CLIENT_KEYS, read_key_set};
 use crate::jose::Algorithm;
+use crate::jose::bundle::bundle_of;
 use crate::jose::key_set::{InvalidKeySet, KeySet};
 use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::token_source::is_jwt;
@@ -82,9 +83,13 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
     }
 }
 
-/// The key set in a file (RFC 7517 §5).
-pub(super) fn read_authority_keys(path: &Path) -> Result<KeySet, FileError> {
-    KeySet::parse(&read(path, MAX_PUBLIC)?).map_err(FileError::NotKeySet)
+/// The key set in a file (RFC 7517 §5), or a SPIFFE trust domain's part of it.
+pub(super) fn read_authority_keys(
+    path: &Path,
+    trust_domain: Option<&str>,
+) -> Result<KeySet, FileError> {
+    let document = read(path, MAX_PUBLIC)?;
+    KeySet::parse(&bundle_of(&document, trust_domain)).map_err(FileError::NotKeySet)
 }
 
 /// Checks a client's public keys.
@@ -163,7 +168,7 @@ mod tests {
         let key = SigningKey::generate(Algorithm::ES256).unwrap().public_jwk();
         let good = serde_json::json!({ "keys": [key] }).to_string();
         assert_eq!(
-            read_authority_keys(file(good.as_bytes()).path())
+            read_authority_keys(file(good.as_bytes()).path(), None)
                 .unwrap()
                 .len(),
             1
@@ -177,7 +182,7 @@ mod tests {
             r#"{"keys":[]}"#,
             r#"{"keys":[{"kty":"oct"}]}"#,
         ] {
-            let refused = read_authority_keys(file(bad.as_bytes()).path());
+            let refused = read_authority_keys(file(bad.as_bytes()).path(), None);
             assert!(matches!(refused, Err(FileError::NotKeySet(_))), "{bad}");
         }
     }

@@ -5,6 +5,7 @@
 //! proves that a client holds a key. The cryptography is aws-lc-rs, through the jsonwebtoken
 //! provider of [`provider`].
 
+pub mod bundle;
 pub mod dpop;
 pub mod kept_record;
 mod kept_set;

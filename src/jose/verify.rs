@@ -201,6 +201,13 @@ impl<'a> Jws<'a> {
         self.claimed_issuer.as_deref()
     }
 
+    /// The `sub` of the unverified payload: use it only to choose whose keys to try.
+    #[must_use]
+    pub fn claimed_subject(&self) -> Option<String> {
+        let [subject] = outline(&self.compact.payload, ["sub"]).ok()?;
+        subject.into_text()
+    }
+
     /// Claims of the unverified payload, for the access log only. `aud` may be a list, so reading
     /// it costs more.
     #[must_use]

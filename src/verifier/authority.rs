@@ -1,14 +1,15 @@
 //! A trusted issuer: its keys and the rules for its tokens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
 use url::Url;
 
+use super::choice::is_svid_type;
 use super::discovery::{Get, Remote};
+use super::key_token::KeyToken;
 use super::revocation::{self, IntrospectionClient, Revocation};
 use super::{AuthorityConfig, KeySource, Profile, key_file};
 use crate::domain::clock::SharedClock;
@@ -16,6 +17,7 @@ use crate::domain::issuer_name::IssuerName;
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
+use crate::domain::spiffe;
 use crate::http_client::{Egress, FetchTimeouts, HttpClient, HttpOptions};
 use crate::jose::Algorithm;
 use crate::jose::key_set::KeySet;
@@ -40,9 +42,12 @@ pub struct Authority {
     pub(super) profile: Profile,
     pub(super) max_token_size: usize,
     name: String,
+    /// The trust domain, if it is one of SPIFFE.
+    trust_domain: Option<String>,
     keys: Arc<LiveKeys>,
     revocation: Arc<Revocation>,
     source: KeySource,
+    key_token_file: Option<PathBuf>,
     ca_pem: Option<Vec<u8>>,
     timeouts: FetchTimeouts,
     egress: Egress,
@@ -122,9 +127,11 @@ impl Authority {
             profile: config.profile,
             max_token_size: config.max_token_size,
             name: config.name,
+            trust_domain: spiffe::trust_domain(&config.issuer).map(str::to_owned),
             keys,
             revocation: Arc::new(revocation),
             source: config.keys,
+            key_token_file: config.key_token_file,
             ca_pem: config.ca_pem,
             timeouts: config.timeouts,
             egress: config.egress,
@@ -146,6 +153,17 @@ impl Authority {
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {
         self.proxy.as_deref()
+    }
+
+    /// Its trust domain, if it is one of SPIFFE: its tokens name it in `sub`.
+    #[must_use]
+    pub(super) fn trust_domain(&self) -> Option<&str> {
+        self.trust_domain.as_deref()
+    }
+
+    /// Whether it issues tokens of this type, which is one of an access token or a JWT-SVID.
+    pub(super) fn accepts_type(&self, jws: &Jws<'_>) -> bool {
+        self.trust_domain.is_some() || !is_svid_type(jws)
     }
 
     /// Its keys.
@@ -174,12 +192,12 @@ impl Authority {
     /// [`UnusableCertificates`].
     pub fn source(&self, state_dir: &Path) -> Result<Option<Source>, UnusableCertificates> {
         if let KeySource::File(file) = &self.source {
-            return Ok(Some(key_file::source(file)));
+            return Ok(Some(key_file::source(file, self.trust_domain())));
         }
         let client = self.client(MAX_DOCUMENT)?;
-        let get: Get = Arc::new(move |url| {
+        let get: Get = Arc::new(move |url, fields| {
             let client = client.clone();
-            Box::pin(async move { client.get(&url, HeaderMap::new()).await })
+            Box::pin(async move { client.get(&url, fields).await })
         });
         Ok(self.remote_source(get, state_dir))
     }
@@ -215,11 +233,16 @@ impl Authority {
             KeySource::Discovery => (None, "discovery".to_owned()),
         };
         let (clock, issuer) = (self.clock.clone(), self.issuer.clone());
+        let issuer_url = Url::parse(issuer.written()).ok();
+        let endpoint = jwks_uri.as_ref().or(issuer_url.as_ref());
+        let token = self.key_token_file.as_deref().zip(endpoint);
+        let token = token.map(|(file, endpoint)| KeyToken::new(file, endpoint));
         let remote = Arc::new(Remote {
             get,
             clock,
             issuer,
             jwks_uri,
+            token: token.clone(),
         });
         let identity = format!("{} {source}", self.issuer.name());
         Some(Source {
@@ -227,7 +250,10 @@ impl Authority {
                 let remote = remote.clone();
                 Box::pin(async move { remote.fetch().await })
             }),
-            changed: Arc::new(|| Box::pin(std::future::pending())),
+            changed: Arc::new(move || match token.clone() {
+                Some(token) => Box::pin(token.changed()),
+                None => Box::pin(std::future::pending()),
+            }),
             kept_at: Some(KeptAt::new(state_dir, "jwks", identity)),
         })
     }

@@ -204,6 +204,8 @@ pub struct AuthorityConfig {
     pub issuer: String,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// A file with a bearer token for the request of its keys.
+    pub key_token_file: Option<PathBuf>,
     /// Certificates (PEM) that are trusted for its URLs in addition to the platform's.
     pub ca_pem: Option<Vec<u8>>,
     /// Limits of fetches of its metadata, keys and revocation list.
@@ -236,6 +238,7 @@ impl AuthorityConfig {
             name: name.to_owned(),
             issuer: issuer.to_owned(),
             keys,
+            key_token_file: None,
             ca_pem: None,
             timeouts: FetchTimeouts {
                 connect: Duration::from_secs(3),

@@ -11,20 +11,25 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
+use super::key_token::{self, KeyToken};
 use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::clock::SharedClock;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::issuer_url::metadata_urls;
+use crate::domain::secret::ExposeSecret;
 use crate::http_client::{Failed, HttpAnswer, place};
+use crate::jose::bundle::refresh_hint;
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched};
 
 /// How much of a foreign text the log shows.
 const SHOWN: usize = 100;
 
-/// Sends a GET request.
+/// Sends a GET request with these header fields.
 pub type Get = Arc<
-    dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>> + Send + Sync,
+    dyn Fn(Url, HeaderMap) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>>
+        + Send
+        + Sync,
 >;
 
 /// A remote key set.
@@ -34,6 +39,7 @@ pub(super) struct Remote {
     pub issuer: IssuerName,
     /// `None`: discovery.
     pub jwks_uri: Option<Url>,
+    pub token: Option<Arc<KeyToken>>,
 }
 
 /// Why a document was not fetched.
@@ -57,7 +63,7 @@ impl From<Failure> for FetchError {
 }
 
 impl Failure {
-    fn status(url: &Url, answer: &HttpAnswer) -> Self {
+    fn status(url: &Url, answer: &HttpAnswer, sent: &[&str]) -> Self {
         let (status, place) = (answer.status, place(url));
         let number = status.as_u16();
         Self::Status(
@@ -71,7 +77,7 @@ impl Failure {
                 let more = answer
                     .hint(url)
                     .map(str::to_owned)
-                    .or_else(|| answer.said(url, &[]));
+                    .or_else(|| answer.said(url, sent));
                 let more = more.map_or(String::new(), |more| format!(": {more}"));
                 format!("{place}: the authority answered with status {number}{more}")
             },
@@ -194,7 +200,7 @@ impl Remote {
             Failure::Document(format!("the authority's key set is not usable: {error}").into())
         })?;
         Ok(Fetched {
-            max_age: max_age(&answer.headers),
+            max_age: max_age(&answer.headers).or_else(|| refresh_hint(&answer.body)),
             clock_skew: answer.clock_skew(asked, self.clock.now()),
             keys,
             metadata,
@@ -203,12 +209,18 @@ impl Remote {
     }
 
     async fn get(&self, url: Url) -> Result<HttpAnswer, Failure> {
-        let answer = (self.get)(url.clone()).await.map_err(Failure::NoAnswer)?;
+        let token = match &self.token {
+            Some(token) => token.token_for(&url).await.map_err(Failure::Document)?,
+            None => None,
+        };
+        let fields = key_token::fields(token.as_ref()).map_err(Failure::Document)?;
+        let answer = (self.get)(url.clone(), fields).await;
+        let answer = answer.map_err(Failure::NoAnswer)?;
         if answer.status == StatusCode::OK {
-            Ok(answer)
-        } else {
-            Err(Failure::status(&url, &answer))
+            return Ok(answer);
         }
+        let sent: Vec<&str> = token.iter().map(ExposeSecret::expose_secret).collect();
+        Err(Failure::status(&url, &answer, &sent))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::files::{MAX_PUBLIC, ReadError, Watched, read};
+use crate::jose::bundle::bundle_of;
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched, Source};
 
@@ -13,14 +14,17 @@ const LIFETIME: Duration = Duration::from_secs(60);
 
 struct KeyFile {
     path: PathBuf,
+    /// Whose bundle it is, if the authority is one of SPIFFE.
+    trust_domain: Option<String>,
     watched: Arc<Watched>,
 }
 
 /// The source of a key set in a file.
-pub(super) fn source(path: &Path) -> Source {
+pub(super) fn source(path: &Path, trust_domain: Option<&str>) -> Source {
     let watched = Watched::new([path.to_owned()]);
     let file = Arc::new(KeyFile {
         path: path.to_owned(),
+        trust_domain: trust_domain.map(str::to_owned),
         watched: watched.clone(),
     });
     Source {
@@ -43,7 +47,8 @@ impl KeyFile {
         self.watched.note();
         let document = read(&self.path, MAX_PUBLIC)
             .map_err(|error: ReadError| format!("the JWKS file {error}"))?;
-        let keys = KeySet::parse(&document).map_err(|error| {
+        let bundle = bundle_of(&document, self.trust_domain.as_deref());
+        let keys = KeySet::parse(&bundle).map_err(|error| {
             format!("the JWKS file is not usable, the last good keys stay: {error}")
         })?;
         Ok(Fetched {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::bearer::PresentedToken;
 use super::cache::VerifiedTokens;
+use super::choice::{is_access_token_type, is_svid_type};
 use super::token::{Reading, TokenFacts, VerifiedToken};
 use super::{Audiences, Authority, BearerToken, Check, CheckObserver, share};
 use crate::domain::claims::Claims;
@@ -58,7 +59,7 @@ pub type ObserveCache = Arc<dyn Fn(bool) + Send + Sync>;
 /// Verifies the tokens of some authorities.
 pub struct TokenVerifier {
     policy: TokenPolicy,
-    authorities: Vec<Arc<Authority>>,
+    pub(super) authorities: Vec<Arc<Authority>>,
     cache: VerifiedTokens,
     pub(super) clock: SharedClock,
     observe_cache: Option<ObserveCache>,
@@ -135,7 +136,8 @@ impl TokenVerifier {
     }
 
     /// The name of the authority that issued a token.
-    pub(super) fn authority_name(&self, token: &VerifiedToken) -> &str {
+    #[must_use]
+    pub fn authority_name(&self, token: &VerifiedToken) -> &str {
         let authority = self.authorities.get(token.authority());
         authority.map_or("", |authority| authority.name())
     }
@@ -153,7 +155,7 @@ impl TokenVerifier {
         }
         let bearer = presented.checked().ok();
         let jws = bearer.and_then(|bearer| Jws::parse(bearer.text()).ok());
-        jws.and_then(|jws| Some(self.authority_of(jws.claimed_issuer())?.1.max_token_size))
+        jws.and_then(|jws| Some(self.authority_of(&jws)?.1.max_token_size))
             .unwrap_or(longest)
     }
 
@@ -295,20 +297,6 @@ impl TokenVerifier {
         Box::pin(revocation.check(token, Some(&bearer), before_query)).await
     }
 
-    /// The authority of an unverified `iss`, and its index. Every authority whose issuer differs by
-    /// slashes only counts the miss.
-    fn authority_of(&self, claimed: Option<&str>) -> Option<(usize, &Arc<Authority>)> {
-        let claimed = claimed?;
-        let mut authorities = self.authorities.iter().enumerate();
-        let found = authorities.find(|(_, authority)| authority.issuer.is(claimed));
-        if found.is_none() {
-            self.authorities
-                .iter()
-                .for_each(|authority| authority.note_refused_issuer(claimed));
-        }
-        found
-    }
-
     async fn verify_signature(
         &self,
         bearer: &BearerToken<'_>,
@@ -324,13 +312,14 @@ impl TokenVerifier {
             InvalidJws::Critical => Reason::CriticalHeader,
         })?;
         observer.checking(Check::Type);
-        if !is_access_token_type(&jws) {
+        if !is_access_token_type(&jws) && !is_svid_type(&jws) {
             return Err(Reason::TokenType);
         }
         observer.checking(Check::Issuer);
-        let (index, authority) = self
-            .authority_of(jws.claimed_issuer())
-            .ok_or(Reason::UnknownIssuer)?;
+        let (index, authority) = self.authority_of(&jws).ok_or(Reason::UnknownIssuer)?;
+        if !authority.accepts_type(&jws) {
+            return Err(Reason::TokenType);
+        }
         if bearer.text().len() > authority.max_token_size {
             return Err(Reason::TokenTooLarge);
         }
@@ -381,15 +370,5 @@ impl TokenVerifier {
             return Ok(jws.verify_with(&newer)?);
         }
         Ok(signed?)
-    }
-}
-
-/// RFC 9068 §4: `at+jwt`; older authorities write `JWT` or nothing.
-fn is_access_token_type(jws: &Jws<'_>) -> bool {
-    match jws.typ() {
-        None => !jws.has_typ(),
-        Some(typ) => ["at+jwt", "application/at+jwt", "jwt"]
-            .iter()
-            .any(|known| typ.eq_ignore_ascii_case(known)),
     }
 }

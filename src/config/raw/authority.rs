@@ -18,12 +18,19 @@ use crate::verifier::CLIENT_ID_CLAIMS;
 pub(in crate::config) struct Authority {
     /// The `iss` of its tokens, compared exactly, including a slash at the end. With `profile:
     /// plgd`, slashes at the end do not matter. Its keys are found by discovery; the keys of the
-    /// sidecar's own issuer are read in process.
+    /// sidecar's own issuer are read in process. A SPIFFE trust domain is `spiffe://example.org`:
+    /// its tokens are JWT-SVIDs, whose `sub` is in the trust domain, and its keys are a bundle.
     pub issuer: String,
-    /// The URL of its key set. It replaces discovery.
+    /// The URL of its key set, on any host. It replaces discovery. For SPIFFE, the bundle endpoint
+    /// (profile `https_web`).
     pub jwks_uri: Option<HttpUrl>,
     /// A file with its key set. It replaces discovery. A changed file takes effect within seconds.
+    /// For SPIFFE, a bundle, or the JWT bundles that spiffe-helper writes.
     pub jwks_file: Option<FilePath>,
+    /// A file with a bearer token for the request of its keys, such as the service account token
+    /// that Kubernetes' API server wants. It is read for each request, and sent over https only, to
+    /// the origin of `jwksUri` or, without it, of `issuer`.
+    pub key_token_file: Option<FilePath>,
     /// Certificates (PEM) that are trusted for its URLs in addition to those of the platform.
     pub ca_file: Option<FilePath>,
     /// The timeouts for fetching its metadata, keys and revocation list.

@@ -1,5 +1,6 @@
 //! Authorities: the issuers whose tokens are trusted.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::connections::is_open;
@@ -10,6 +11,7 @@ use crate::config::tree::KeyPath;
 use crate::config::value::FilePath;
 use crate::config::{files, raw};
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::spiffe;
 use crate::jose::ALGORITHMS;
 use crate::verifier::{AuthorityConfig, KeySource, RevocationKind};
 
@@ -33,6 +35,7 @@ pub(super) fn resolve(
     );
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
+    let key_token_file = key_token_file(resolver, &path.key("keyTokenFile"), &raw, keys.as_ref());
     let ca_pem = resolver.fixed_certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let max_token_size = token_size::resolve(
@@ -48,6 +51,7 @@ pub(super) fn resolve(
         name: name.to_owned(),
         issuer: raw.issuer,
         keys,
+        key_token_file,
         revocation,
         ca_pem: ca_pem?,
         timeouts,
@@ -99,6 +103,10 @@ fn key_source(
     if raw.issuer.is_empty() {
         resolver.error(&issuer_path, "it must not be empty");
     }
+    let trust_domain = spiffe::trust_domain(&raw.issuer);
+    if raw.issuer.starts_with(spiffe::SCHEME) {
+        check_trust_domain(resolver, &issuer_path, trust_domain, raw)?;
+    }
     match (&raw.jwks_uri, &raw.jwks_file) {
         (Some(_), Some(_)) => {
             resolver.error(
@@ -112,13 +120,69 @@ fn key_source(
             resolver.check_no_metadata(&path.key("jwksUri"), &url.0, "issuer");
             Some(KeySource::Url(url.0.clone()))
         }
-        (None, Some(file)) => key_file(resolver, &path.key("jwksFile"), file),
+        (None, Some(file)) => key_file(resolver, &path.key("jwksFile"), file, trust_domain),
         (None, None) => own_or_discovery(resolver, &issuer_path, &raw.profile.issuer(&raw.issuer)),
     }
 }
 
-fn key_file(resolver: &mut Resolver<'_>, path: &KeyPath, file: &FilePath) -> Option<KeySource> {
-    let set = resolver.file(path, file, files::read_authority_keys)?;
+/// Checks an authority that is a SPIFFE trust domain.
+fn check_trust_domain(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    trust_domain: Option<&str>,
+    raw: &raw::Authority,
+) -> Option<()> {
+    let message = match trust_domain {
+        None => {
+            "a SPIFFE trust domain is written `spiffe://example.org`, in small letters and \
+                 without a path"
+        }
+        Some(_) if raw.jwks_uri.is_none() && raw.jwks_file.is_none() => {
+            "a SPIFFE trust domain has no metadata: set `jwksUri` to its bundle endpoint, or \
+             `jwksFile` to a bundle"
+        }
+        Some(_) => return Some(()),
+    };
+    resolver.error(path, message);
+    None
+}
+
+/// The file with the token for the key endpoint, which must be sent over an encrypted connection.
+fn key_token_file(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Authority,
+    keys: Option<&KeySource>,
+) -> Option<PathBuf> {
+    let file = raw.key_token_file.as_ref()?;
+    let endpoint = match keys? {
+        KeySource::Url(url) => Some(url.clone()),
+        KeySource::Discovery => url::Url::parse(&raw.issuer).ok(),
+        KeySource::OwnIssuer | KeySource::File(_) => {
+            let message = "remove this key: the keys of this authority are not fetched";
+            resolver.error(path, message);
+            return None;
+        }
+    };
+    if endpoint.is_none_or(|url| is_open(&url)) {
+        let message = "the token would be sent over plain http: use https for `jwksUri` or \
+                       `issuer`, or a loopback address";
+        resolver.error(path, message);
+        return None;
+    }
+    resolver.secret(path, file, files::read_secret)?;
+    Some(file.0.clone())
+}
+
+fn key_file(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    file: &FilePath,
+    trust_domain: Option<&str>,
+) -> Option<KeySource> {
+    let set = resolver.file(path, file, |file| {
+        files::read_authority_keys(file, trust_domain)
+    })?;
     for left_out in set.left_out().iter().filter(|key| !key.is_meant) {
         resolver.warn(path, format!("a key is ignored: {left_out}"));
     }

@@ -201,7 +201,7 @@ impl Resolver<'_> {
         &mut self,
         path: &KeyPath,
         file: &FilePath,
-        read: fn(&Path) -> Result<T, FileError>,
+        read: impl FnOnce(&Path) -> Result<T, FileError>,
     ) -> Option<T> {
         read(&file.0)
             .map_err(|error| self.file_error(path, file, &error.to_string()))

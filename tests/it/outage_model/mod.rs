@@ -55,7 +55,7 @@ impl Process {
         };
         let authority = Authority::new(config, clock.clone(), None, None);
         let asked = issuer.clone();
-        let get = Arc::new(move |url| {
+        let get = Arc::new(move |url, _| {
             let answer = world::answer(asked.clone(), url);
             Box::pin(answer) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
         });
