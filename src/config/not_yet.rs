@@ -9,7 +9,6 @@ use super::tree::KeyPath;
 pub(super) const KEYS: &[&str] = &[
     "admin.tokens",
     "authorities.*.introspection",
-    "authorities.*.keyTokenFile",
     "authorities.*.maxTokenLifetime",
     "authorities.*.tenants",
     "credentials.*.login",
@@ -19,7 +18,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].allowDeviceId",
     "issuer.clients[].allowedNetworks",
     "issuer.clients[].allowedOwners",
-    "issuer.clients[].federated",
     "issuer.clients[].limits",
     "issuer.clients[].plan",
     "issuer.clients[].registry",

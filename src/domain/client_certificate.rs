@@ -23,6 +23,18 @@ pub struct ClientCertificate {
     pub is_verified: bool,
 }
 
+impl ClientCertificate {
+    /// Its URI, if it has exactly one, as an X.509-SVID must (X509-SVID §2).
+    #[must_use]
+    pub fn only_uri(&self) -> Option<&str> {
+        let mut uris = self.names.iter().filter_map(|name| match name {
+            AlternativeName::Uri(uri) => Some(uri.as_str()),
+            _ => None,
+        });
+        uris.next().filter(|_| uris.next().is_none())
+    }
+}
+
 /// A name of a certificate's subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlternativeName {

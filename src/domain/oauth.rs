@@ -137,6 +137,8 @@ impl TokenTypeUri {
 
 /// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
 pub const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// The `client_assertion_type` of a JWT-SVID (draft-ietf-oauth-spiffe-client-auth §3.1).
+pub const SVID_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// The authentication method of a client at the token endpoint (names of RFC 7591 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

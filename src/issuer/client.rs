@@ -9,6 +9,7 @@ pub use super::client_auth::client_keys::{
     ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
 };
 use super::client_secret;
+use super::federation::Federation;
 use super::token_exchange::ExchangePolicy;
 use super::token_format::ByAudience;
 use crate::domain::client_certificate::{AlternativeName, ClientCertificate};
@@ -18,6 +19,7 @@ use crate::domain::hash::sha256;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{self, ExposeSecret, LineEnd, SecretString};
+use crate::domain::spiffe::{self, InvalidSpiffePattern, SpiffePattern};
 
 /// A client, as the token endpoint uses it.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +82,9 @@ impl Client {
         };
         match (&self.authentication, &now_registered.authentication) {
             (Authentication::Secret, Authentication::Secret) => self.secrets.iter().any(is_kept),
+            (Authentication::Federated(mine), Authentication::Federated(theirs)) => {
+                mine.iter().any(|federation| theirs.contains(federation))
+            }
             (mine, theirs) => std::mem::discriminant(mine) == std::mem::discriminant(theirs),
         }
     }
@@ -102,6 +107,8 @@ pub enum Authentication {
     Secret,
     /// By a JWT signed with one of these keys (RFC 7523 §2.2).
     PrivateKeyJwt(ClientKeys),
+    /// By a JWT of a trusted authority that fits one of these.
+    Federated(Vec<Federation>),
     /// By a certificate with this name, of an authority of the listener (RFC 8705 §2.1).
     TlsClientAuth(CertificateName),
     /// By a self-signed certificate with one of these keys (RFC 8705 §2.2).
@@ -117,6 +124,8 @@ pub enum CertificateName {
     Subject(DistinguishedName),
     /// One of its alternative names.
     Alternative(AlternativeName),
+    /// Its only URI: one of these SPIFFE IDs (X509-SVID §4).
+    Spiffe(SpiffePattern),
 }
 
 impl CertificateName {
@@ -126,7 +135,21 @@ impl CertificateName {
         match self {
             Self::Subject(name) => !name.is_empty() && *name == certificate.name,
             Self::Alternative(name) => certificate.names.iter().any(|it| it.is_same(name)),
+            Self::Spiffe(pattern) => certificate
+                .only_uri()
+                .is_some_and(|uri| pattern.matches(uri)),
         }
+    }
+
+    /// The name for a URI, which is a pattern if it is a SPIFFE ID with `*`.
+    ///
+    /// # Errors
+    /// [`InvalidSpiffePattern`].
+    pub fn of_uri(text: &str) -> Result<Self, InvalidSpiffePattern> {
+        if text.starts_with(spiffe::SCHEME) && text.contains('*') {
+            return SpiffePattern::parse(text).map(Self::Spiffe);
+        }
+        Ok(Self::Alternative(AlternativeName::Uri(text.to_owned())))
     }
 }
 

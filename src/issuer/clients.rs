@@ -132,6 +132,19 @@ impl Clients {
             .collect()
     }
 
+    /// The usable clients that fit a request which names none.
+    pub(super) fn usable(&self, now: UnixTime, fits: impl Fn(&Client) -> bool) -> Vec<Arc<Client>> {
+        let (configured, stored) = (self.configured.load(), self.stored.load());
+        let closed = self.closed.load();
+        let is_open =
+            |it: &&Arc<Client>| !configured.contains_key(&it.id) && !closed.contains_key(&it.id);
+        let stored = stored.values().filter(is_open);
+        let all = configured.values().chain(stored);
+        all.filter(|client| client.is_usable(now) && fits(client))
+            .cloned()
+            .collect()
+    }
+
     /// The longest lifetime of tokens of the clients of the store.
     pub(super) fn longest_lifetime(&self) -> Option<Duration> {
         self.stored

@@ -250,7 +250,9 @@ fn why_not_authenticated(
         Authentication::TlsClientAuth(_) | Authentication::SelfSignedTls(_) => {
             return "the client is registered to authenticate by a certificate, not by a secret";
         }
-        Authentication::PrivateKeyJwt(_) | Authentication::Exchange(_) => {
+        Authentication::PrivateKeyJwt(_)
+        | Authentication::Federated(_)
+        | Authentication::Exchange(_) => {
             return "the client is registered to authenticate by an assertion, not by a secret";
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::client_auth::exchange::VerifyForeign;
+use super::client_auth::foreign::VerifyForeign;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
 use super::policy::Policy;

@@ -6,9 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Algorithm, MaxConnections, ServerTls, TokenExchange, default_keep_alive, seconds};
+use super::{
+    Algorithm, ClaimValues, MaxConnections, ServerTls, TokenExchange, default_keep_alive, seconds,
+};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
-use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
+use crate::config::name::{Audience, ClaimName, ClaimValue, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
 use crate::domain::oauth::GrantType;
 use crate::domain::settings::{ListedClients, Profile, ScopeClaim, TokenType};
@@ -169,7 +171,7 @@ pub(in crate::config) struct Client {
     /// A file with the client's secret: one line of at least 16 bytes. The line ending (LF or CRLF)
     /// is not part of the secret, but a client that sends it is accepted. A changed file takes
     /// effect at once, and the old secret stays valid for `secretGrace`. Only clients with
-    /// `jwksFile`, `jwksUri`, `tlsClientAuth` or `jwtPrivateKey` need no secret.
+    /// `jwksFile`, `jwksUri`, `tlsClientAuth`, `federated` or `jwtPrivateKey` need no secret.
     pub secret_file: Option<FilePath>,
     /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it
     /// changes.
@@ -180,6 +182,11 @@ pub(in crate::config) struct Client {
     /// The client authenticates by the certificate of its connection (RFC 8705 §2). The listener
     /// must have `tls.clientCertificate`.
     pub tls_client_auth: Option<TlsClientAuth>,
+    /// The client authenticates by a JWT of a trusted authority, such as a Kubernetes service
+    /// account token, the ID token of a CI job or a SPIFFE JWT-SVID. One of these entries must
+    /// match it. The client then has no secret.
+    #[schemars(length(min = 1))]
+    pub federated: Option<Vec<Federated>>,
     /// The client exchanges the JWT of a user for a token with the same owner, as in plgd.
     pub jwt_private_key: Option<JwtPrivateKey>,
     /// Whether tokens that are issued for the JWT of a user (`jwtPrivateKey`) expire with that JWT
@@ -247,7 +254,8 @@ pub(in crate::config) struct TlsClientAuth {
     /// A DNS name in the certificate. Wildcards have no effect.
     #[serde(rename = "sanDNS")]
     pub san_dns: Option<String>,
-    /// A URI in the certificate, such as a SPIFFE ID.
+    /// A URI in the certificate, such as a SPIFFE ID. In the path of a SPIFFE ID, `*` is any
+    /// segment and `**` at the end any rest; the certificate then has exactly one URI.
     #[serde(rename = "sanURI")]
     pub san_uri: Option<String>,
     /// An IP address in the certificate.
@@ -260,6 +268,26 @@ pub(in crate::config) struct TlsClientAuth {
     /// JWK with `x5c` or `x5t#S256` stands for that certificate only.
     #[serde(default)]
     pub self_signed: bool,
+}
+
+/// The JWTs of an authority that authenticate a client. They end within `maxAssertionLifetime`, and
+/// may be used until then.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct Federated {
+    /// The name of the authority.
+    pub authority: Name,
+    /// The `sub` of the JWT: an exact text, a beginning such as `repo:example/*`, or a SPIFFE ID in
+    /// whose path `*` is any segment and `**` at the end any rest. Required without `claims`.
+    pub subject: Option<ClaimValue>,
+    /// The `aud` of the JWT, which must have no other. Default: the issuer's URL.
+    pub audience: Option<Audience>,
+    /// Further claims that the JWT must have, each with its accepted values. A text may end with
+    /// `*`, as in `refs/tags/*`. A dotted name selects a member of an object.
+    #[serde(default)]
+    pub claims: BTreeMap<ClaimName, ClaimValues>,
+    /// From this time on, the entry is not used.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// An exchange of JWTs for tokens.

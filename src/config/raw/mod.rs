@@ -38,7 +38,9 @@ pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,
 };
-pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey, Signing, TlsClientAuth};
+pub(super) use issuer::{
+    AudienceSettings, Client, Federated, Issuer, JwtPrivateKey, Signing, TlsClientAuth,
+};
 pub(super) use outbound::{
     AuthMethod, Credential, CredentialDpop, ForwardProxy, LocalApi, Other, Outbound, ProgramPauses,
     Refusal, RotateSecret,

@@ -173,7 +173,7 @@ fn access(
     Some(Access::Token(Needs {
         scopes: scopes(raw.scopes)?,
         any_scope: scopes(raw.any_scope.unwrap_or_default())?,
-        claims: raw.claims.into_iter().map(claim_need).collect(),
+        claims: raw.claims.iter().map(claim_need).collect(),
         equals,
         authorities: accepted,
     }))
@@ -264,20 +264,21 @@ fn scopes(scopes: Vec<Scope>) -> Option<ScopeSet> {
     ScopeSet::from_tokens(scopes.iter().map(|scope| &scope.0)).ok()
 }
 
-pub(super) fn claim_need((name, values): (ClaimName, raw::ClaimValues)) -> ClaimNeed {
-    let text = |value: raw::Scalar| match value {
-        raw::Scalar::Text(text) => text.0,
+/// The accepted values of a claim as texts.
+pub(super) fn claim_need((name, values): (&ClaimName, &raw::ClaimValues)) -> ClaimNeed {
+    let text = |value: &raw::Scalar| match value {
+        raw::Scalar::Text(text) => text.0.clone(),
         raw::Scalar::Integer(number) => number.to_string(),
         raw::Scalar::Bool(value) => value.to_string(),
     };
     let values = match values {
-        raw::ClaimValues::OneOf(values) => values.into_iter().map(text).collect(),
-        raw::ClaimValues::Text(value) => vec![text(raw::Scalar::Text(value))],
-        raw::ClaimValues::Integer(value) => vec![text(raw::Scalar::Integer(value))],
-        raw::ClaimValues::Bool(value) => vec![text(raw::Scalar::Bool(value))],
+        raw::ClaimValues::OneOf(values) => values.iter().map(text).collect(),
+        raw::ClaimValues::Text(value) => vec![value.0.clone()],
+        raw::ClaimValues::Integer(value) => vec![value.to_string()],
+        raw::ClaimValues::Bool(value) => vec![value.to_string()],
     };
     ClaimNeed {
-        name: name.0,
+        name: name.0.clone(),
         values,
     }
 }

@@ -93,6 +93,9 @@ fn warn_of_assertions(resolver: &mut Resolver<'_>, role: &IssuerRole, known: &[A
     let is_exchanged = |authority: &&AuthorityConfig| {
         methods().any(|method| match method {
             Authentication::Exchange(exchange) => exchange.authorities.contains(&authority.name),
+            Authentication::Federated(entries) => entries
+                .iter()
+                .any(|entry| entry.authority == authority.name),
             _ => false,
         })
     };

@@ -13,7 +13,7 @@ use crate::jose::key_set::{KeySet, NoCandidate};
 use crate::jose::verify::Jws;
 
 /// How far a client's clock may differ.
-const SKEW: Duration = Duration::from_secs(60);
+pub(super) const SKEW: Duration = Duration::from_secs(60);
 /// The longest `jti`, in bytes.
 const MAX_JTI: usize = 256;
 

@@ -7,26 +7,53 @@ use super::{AuthenticatedClient, ClientAuth};
 use crate::domain::client_certificate::ClientCertificate;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::ClientAuthMethod;
+use crate::domain::spiffe::SpiffeId;
 use crate::issuer::TokenError;
 use crate::issuer::client::{Authentication, CertificateName, Client, ClientKeys};
 use crate::issuer::client_auth::fault::CertificateFault;
 use crate::issuer::clients::Clients;
 use crate::issuer::token::request::{Candidate, SecretCredentials};
 
-/// The client that a request names by `client_id` alone, if it authenticates by a certificate.
-pub(super) fn named(clients: &Clients, credentials: &SecretCredentials) -> Option<Arc<Client>> {
+/// The client that a request names by `client_id` alone, if it authenticates by a certificate. The
+/// id may be the SPIFFE ID of an X.509-SVID (draft-ietf-oauth-spiffe-client-auth §3.2).
+///
+/// # Errors
+/// [`CertificateFault::SeveralClients`]: the SPIFFE ID may be of several clients.
+pub(super) fn named(
+    clients: &Clients,
+    credentials: &SecretCredentials,
+    certificate: Option<&ClientCertificate>,
+    now: UnixTime,
+) -> Result<Option<Arc<Client>>, CertificateFault> {
     // RFC 8705 §2 wants the id as a parameter.
     if credentials.method() != ClientAuthMethod::ClientSecretPost
         || credentials.candidates().any(Candidate::has_secret)
     {
-        return None;
+        return Ok(None);
     }
-    let client = clients.get(credentials.client_id())?;
+    let id = credentials.client_id();
+    let Some(client) = clients.get(id) else {
+        let shown = certificate.filter(|it| it.only_uri() == Some(id));
+        let shown = shown.filter(|_| SpiffeId::parse(id).is_some());
+        let Some(certificate) = shown else {
+            return Ok(None);
+        };
+        let fits = |client: &Client| match &client.authentication {
+            Authentication::TlsClientAuth(name) => name.is_of(certificate),
+            _ => false,
+        };
+        let mut fitting = clients.usable(now, fits).into_iter();
+        let client = fitting.next();
+        return match fitting.next() {
+            None => Ok(client),
+            Some(_) => Err(CertificateFault::SeveralClients),
+        };
+    };
     let by_certificate = matches!(
         client.authentication,
         Authentication::TlsClientAuth(_) | Authentication::SelfSignedTls(_)
     );
-    by_certificate.then_some(client)
+    Ok(by_certificate.then_some(client))
 }
 
 impl ClientAuth {

@@ -4,18 +4,14 @@
 //! valid, from an authority that the client is registered for, and, in the standard profile, have
 //! this issuer in `aud`.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use serde_json::{Map, Value};
 
+use super::foreign::ForeignClaims;
 use super::{AssertionFault, ClientAuth, TokenError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
-use crate::domain::reason::Reason;
-use crate::domain::secret::SecretString;
 use crate::issuer::claim_names::REQUIRED_SCOPE;
 use crate::issuer::client::{CopyClaims, Exchange};
 use crate::issuer::token::request::PresentedAssertion;
@@ -33,26 +29,6 @@ const NEVER_COPIED: [&str; 8] = [
     "password",
     REQUIRED_SCOPE,
 ];
-
-/// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm,
-/// times, revocation. Gives its claims, or the failed check.
-pub type VerifyForeign = Arc<
-    dyn Fn(
-            Vec<String>,
-            SecretString,
-        ) -> Pin<Box<dyn Future<Output = Result<ForeignClaims, Reason>> + Send>>
-        + Send
-        + Sync,
->;
-
-/// A verified JWT.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ForeignClaims {
-    /// All its claims.
-    pub claims: Claims,
-    /// The authority's issuer in canonical spelling, whatever the spelling of `iss`.
-    pub issuer: String,
-}
 
 /// An exchanged JWT.
 #[derive(Clone, Debug)]
@@ -103,21 +79,10 @@ impl ClientAuth {
         if jws.claimed_issuer() == Some(&self.our_names[0]) {
             return Err(AssertionFault::OwnToken.into());
         }
-        let verify = self
-            .verify_foreign
-            .load_full()
-            .ok_or(TokenError::ClientKeysUnavailable)?;
-        let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
-        // Reasons that come before the signature: no key was tried.
-        if matches!(verified, Ok(_) | Err(Reason::Signature)) {
-            tried.fetch_add(1, Ordering::Relaxed);
-        }
-        let ForeignClaims { claims, issuer } = verified.map_err(|reason| match reason {
-            Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
-                TokenError::ClientKeysUnavailable
-            }
-            reason => AssertionFault::Foreign(reason).into(),
-        })?;
+        let authorities = exchange.authorities.clone();
+        let ForeignClaims { claims, issuer, .. } = self
+            .verify_by_authority(authorities, &presented.jwt, tried)
+            .await?;
         self.exchanged(exchange, claims, issuer, now)
             .map_err(TokenError::from)
     }

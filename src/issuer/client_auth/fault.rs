@@ -28,6 +28,17 @@ pub enum AssertionFault {
     OtherMethod,
     #[error("the assertion is of another client than the one named beside it")]
     OtherClient,
+    #[error("no `federated` entry of the client trusts the authority of the assertion now")]
+    NotTrusted,
+    #[error("the assertion has another aud beside or instead of the one that `federated` names")]
+    OtherAudience,
+    #[error("the assertion's sub is none that the client's `federated` entries permit")]
+    NoSuchSubject,
+    #[error("a claim of the assertion has none of the values that `federated` permits")]
+    OtherClaims,
+    /// None of them is taken by chance.
+    #[error("several clients fit the assertion: send the client_id of one, or narrow `federated`")]
+    SeveralClients,
     /// A client that exchanges a JWT must be named.
     #[error("the client is not named beside the assertion")]
     NotNamed,
@@ -92,6 +103,8 @@ pub enum CertificateFault {
     SelfSigned,
     #[error("the client certificate does not have the registered name")]
     Name,
+    #[error("several clients fit the client certificate: send the client_id of one")]
+    SeveralClients,
     #[error("the client certificate is none of the client's: its key is not in the client's JWKS")]
     Key,
 }

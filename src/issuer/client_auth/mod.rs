@@ -1,9 +1,10 @@
 //! Client authentication: presented credentials → [`AuthenticatedClient`].
 //!
 //! A client authenticates by a secret ([`secrets`]), by its own JWT ([`assertion`], RFC 7523), by
-//! the certificate of its connection ([`certificate`], RFC 8705), or by the JWT of a trusted
-//! authority's user ([`exchange`], as plgd does), and only by the registered method. An unknown
-//! client, a wrong secret, a disabled and an expired client get the same answer.
+//! the JWT of a trusted authority that names it ([`federated`]), by the certificate of its
+//! connection ([`certificate`], RFC 8705), or by the JWT of a trusted authority's user
+//! ([`exchange`], as plgd does), and only by the registered method. An unknown client, a wrong
+//! secret, a disabled and an expired client get the same answer.
 
 mod assertion;
 mod certificate;
@@ -12,6 +13,8 @@ mod decoy;
 pub(super) mod exchange;
 mod failures;
 pub(super) mod fault;
+mod federated;
+pub(super) mod foreign;
 mod proven;
 mod secrets;
 mod slow_hash;
@@ -36,8 +39,10 @@ use crate::domain::secret::ExposeSecret;
 use crate::jose::verify::Jws;
 use crate::store::{Store, StoreError};
 use client_keys::ClientKeySets;
-use exchange::{Exchanged, VerifyForeign};
+use exchange::Exchanged;
 use fault::AssertionFault;
+use federated::Named;
+use foreign::VerifyForeign;
 
 /// An authenticated client. Only [`ClientAuth::authenticate`] makes one.
 #[derive(Clone, Debug)]
@@ -151,8 +156,9 @@ impl ClientAuth {
         match credentials {
             None => Err(TokenError::InvalidClient { basic: false }),
             Some(Credentials::Secret(credentials)) => {
-                if let Some(client) = certificate::named(clients, credentials) {
-                    let certificate = from.certificate.as_deref();
+                let certificate = from.certificate.as_deref();
+                let named = certificate::named(clients, credentials, certificate, now)?;
+                if let Some(client) = named {
                     return self
                         .authenticate_by_certificate(client, certificate, now)
                         .await;
@@ -191,15 +197,30 @@ impl ClientAuth {
         verified: &AtomicUsize,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
-        let client =
-            named(clients, presented, jws.claimed_issuer()).ok_or(AssertionFault::UnknownClient)?;
+        let client = match Named::find(clients, presented, jws)? {
+            Named::One(client) => client,
+            Named::Any => {
+                let candidates = clients.usable(now, federated::is_federated);
+                return self
+                    .authenticate_federated(candidates, presented, jws, verified, now)
+                    .await;
+            }
+        };
         if !client.is_usable(now) {
             return Err(AssertionFault::UnusableClient.into());
+        }
+        if presented.is_svid && !federated::is_federated(&client) {
+            return Err(AssertionFault::OtherMethod.into());
         }
         let exchanged = match &client.authentication {
             Authentication::Secret
             | Authentication::TlsClientAuth(_)
             | Authentication::SelfSignedTls(_) => return Err(AssertionFault::OtherMethod.into()),
+            Authentication::Federated(_) => {
+                return self
+                    .authenticate_federated(vec![client], presented, jws, verified, now)
+                    .await;
+            }
             Authentication::PrivateKeyJwt(keys) => {
                 if !presented.named.is_empty() && !presented.named.contains(&client.id) {
                     return Err(AssertionFault::OtherClient.into());
@@ -222,18 +243,6 @@ impl ClientAuth {
         };
         Ok(AuthenticatedClient { client, exchanged })
     }
-}
-
-/// The client that is named beside the assertion, or else the unverified `iss` of the assertion.
-fn named(
-    clients: &Clients,
-    presented: &PresentedAssertion,
-    claimed: Option<&str>,
-) -> Option<Arc<Client>> {
-    if presented.named.is_empty() {
-        return clients.get(claimed?);
-    }
-    presented.named.iter().find_map(|id| clients.get(id))
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ pub(super) fn certificate_name(member: &str, text: &str) -> Result<CertificateNa
                 .map_err(|why| format!("it is {why}"));
         }
         SAN_DNS => AlternativeName::Dns(text.to_owned()),
-        SAN_URI => AlternativeName::Uri(text.to_owned()),
+        SAN_URI => {
+            return CertificateName::of_uri(text).map_err(|why| format!("it is {why}"));
+        }
         SAN_IP => AlternativeName::Ip(text.parse().map_err(|_| "it is not an IP address")?),
         _ => AlternativeName::Email(text.to_owned()),
     }))
@@ -55,6 +57,9 @@ impl ClientMetadata {
         let (member, text) = match name {
             CertificateName::Subject(name) => {
                 (&mut self.tls_client_auth_subject_dn, name.to_string())
+            }
+            CertificateName::Spiffe(pattern) => {
+                (&mut self.tls_client_auth_san_uri, pattern.to_string())
             }
             CertificateName::Alternative(name) => {
                 let member = match name {

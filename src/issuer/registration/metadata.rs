@@ -166,6 +166,8 @@ pub enum AuthMethod {
     TlsClientAuth,
     /// A self-signed certificate (RFC 8705 §2.2).
     SelfSignedTlsClientAuth,
+    /// A JWT of a trusted authority that names the client (RFC 7523 §2.2).
+    FederatedJwt,
     /// The client exchanges the JWT of another issuer. Only the configuration can say so.
     JwtPrivateKey,
 }
@@ -285,6 +287,7 @@ impl ClientMetadata {
         let (method, jwks_uri) = match &client.authentication {
             Authentication::Secret => (AuthMethod::ClientSecretBasic, None),
             Authentication::Exchange(_) => (AuthMethod::JwtPrivateKey, None),
+            Authentication::Federated(_) => (AuthMethod::FederatedJwt, None),
             Authentication::PrivateKeyJwt(ClientKeys::At(KeyPlace::Uri(uri))) => {
                 (AuthMethod::PrivateKeyJwt, Some(uri.to_string()))
             }

@@ -73,7 +73,11 @@ pub(super) fn resolve(
     Some(Authentication::PrivateKeyJwt(ClientKeys::At(key_place)))
 }
 
-fn warn_of_unused_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) {
+pub(super) fn warn_of_unused_secret(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Client,
+) {
     if raw.secret_file.is_some() {
         let message = "ignored: the client authenticates without a secret";
         resolver.warn(&path.key("secretFile"), message);
@@ -134,7 +138,11 @@ fn by_name(
             }
         },
         "sanDNS" => AlternativeName::Dns(name),
-        "sanURI" => AlternativeName::Uri(name),
+        "sanURI" => {
+            return CertificateName::of_uri(text)
+                .map_err(|why| resolver.error(&path.key(key), why.to_string()))
+                .ok();
+        }
         "sanIP" => match text.parse() {
             Ok(address) => AlternativeName::Ip(address),
             Err(_) => {

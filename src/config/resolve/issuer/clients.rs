@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{YEAR, check_lifetime, client_authentication, exchange};
+use super::{YEAR, check_lifetime, client_authentication, exchange, federated};
 use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
@@ -81,7 +81,10 @@ fn resolve_client(
         let message = "without `client_credentials` the client never gets its first refresh token";
         resolver.warn(&path.key("allowedGrantTypes"), message);
     }
-    let authentication = client_authentication::resolve(resolver, path, &raw, context.profile)?;
+    let authentication = match &raw.federated {
+        Some(entries) => federated::resolve(resolver, path, &raw, entries)?,
+        None => client_authentication::resolve(resolver, path, &raw, context.profile)?,
+    };
     let secrets = match authentication {
         Authentication::Secret if needs_no_secret(resolver, path, &raw) => Vec::new(),
         Authentication::Secret => vec![client_secret(resolver, path, &raw)?],
@@ -181,8 +184,8 @@ fn needs_no_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Clien
 
 fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<Secret> {
     let Some(file) = &raw.secret_file else {
-        let message = "set one of `secretFile`, `jwksFile`, `jwksUri`, `tlsClientAuth` and \
-                       `jwtPrivateKey`";
+        let message = "set one of `secretFile`, `jwksFile`, `jwksUri`, `tlsClientAuth`, \
+                       `federated` and `jwtPrivateKey`";
         resolver.error(path, message);
         return None;
     };

@@ -81,7 +81,7 @@ fn exchanged(
                        `subject` out for any";
         resolver.error(&path.key("subject"), message);
     }
-    let claims = raw.claims.into_iter().map(claim_need);
+    let claims = raw.claims.iter().map(claim_need);
     ExchangedTokens {
         authority: raw.authority.into(),
         subject,

@@ -5,6 +5,7 @@ mod certificates;
 mod client_authentication;
 mod clients;
 mod exchange;
+mod federated;
 mod signing;
 pub(super) mod users;
 

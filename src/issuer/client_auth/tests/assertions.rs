@@ -223,7 +223,11 @@ async fn assertions_of_unknown_clients_and_wrong_ones_do_the_same_operations() {
             SecretString::from(parts.join("."))
         };
         let named = vec![id.to_owned()];
-        let presented = Credentials::Assertion(PresentedAssertion { named, jwt });
+        let presented = Credentials::Assertion(PresentedAssertion {
+            named,
+            jwt,
+            is_svid: false,
+        });
         let auth = &world.issuer.client_auth;
         auth.decoy.verified.store(0, Ordering::Relaxed);
         let answer = auth
@@ -262,7 +266,8 @@ fn an_assertion_shown_in_a_log_holds_no_jwt() {
         "{:?}",
         PresentedAssertion {
             named: Vec::new(),
-            jwt: SecretString::from("a.secret.jwt")
+            jwt: SecretString::from("a.secret.jwt"),
+            is_svid: false,
         }
     );
     assert!(!shown.contains("secret"), "{shown}");

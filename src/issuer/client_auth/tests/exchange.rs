@@ -47,7 +47,14 @@ async fn exchanged_by(
         assert_eq!(authorities, ["users"]);
         let claims = Claims::from(members.clone());
         let issuer = claims.string("iss").unwrap().unwrap().to_owned();
-        Box::pin(async move { Ok(ForeignClaims { claims, issuer }) })
+        let authority = authorities[0].clone();
+        Box::pin(async move {
+            Ok(ForeignClaims {
+                claims,
+                issuer,
+                authority,
+            })
+        })
     }));
     let jwt = SigningKey::generate(Algorithm::ES256)
         .unwrap()
@@ -56,6 +63,7 @@ async fn exchanged_by(
     let presented = Credentials::Assertion(PresentedAssertion {
         named: vec!["portal".to_owned()],
         jwt,
+        is_svid: false,
     });
     let authenticated = issuer
         .client_auth

@@ -13,7 +13,7 @@ use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::Client;
-use crate::issuer::client_auth::exchange::ForeignClaims;
+use crate::issuer::client_auth::foreign::ForeignClaims;
 use crate::issuer::error::TokenError;
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::own_token::OwnToken;
@@ -151,7 +151,7 @@ impl Check<'_> {
             }
             tried.push(name);
             match verify(vec![name.to_owned()], presented.jwt.clone()).await {
-                Ok(ForeignClaims { claims, issuer }) => {
+                Ok(ForeignClaims { claims, issuer, .. }) => {
                     return Ok(Ok((name.to_owned(), claims, issuer)));
                 }
                 Err(Reason::UnknownIssuer) => {}

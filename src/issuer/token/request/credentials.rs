@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 
 use super::TokenError;
 use super::parameters::{ClientParameters, form_decode};
-use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, ClientAuthMethod, MAX_TOKEN_SIZE};
+use crate::domain::oauth::{
+    CLIENT_ASSERTION_TYPE, ClientAuthMethod, MAX_TOKEN_SIZE, SVID_ASSERTION_TYPE,
+};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::issuer::profile::ProfilePolicy;
 use crate::jose::verify::Jws;
@@ -58,6 +60,8 @@ pub(in crate::issuer) struct PresentedAssertion {
     /// The readings of the client id beside it; may be empty.
     pub(in crate::issuer) named: Vec<String>,
     pub(in crate::issuer) jwt: SecretString,
+    /// Whether it is announced as a JWT-SVID.
+    pub(in crate::issuer) is_svid: bool,
 }
 
 impl Credentials {
@@ -76,9 +80,10 @@ impl Credentials {
             assertion_type,
         } = parameters;
         let is_lenient = profile.lenient_requests;
+        let is_svid = assertion_type.as_deref() == Some(SVID_ASSERTION_TYPE);
         let assertion = match (assertion, assertion_type) {
             (None, None) => None,
-            (Some(jwt), Some(of_type)) if of_type == CLIENT_ASSERTION_TYPE => Some(jwt),
+            (Some(jwt), Some(of_type)) if of_type == CLIENT_ASSERTION_TYPE || is_svid => Some(jwt),
             (assertion, None) | (assertion @ None, _) if is_lenient => assertion,
             _ => return Err(TokenError::AssertionType),
         };
@@ -101,7 +106,12 @@ impl Credentials {
         }
         let named = named.iter().flat_map(SecretCredentials::candidates);
         let named = named.map(|candidate| candidate.client_id.clone()).collect();
-        Ok(Some(Self::Assertion(PresentedAssertion { named, jwt })))
+        let presented = PresentedAssertion {
+            named,
+            jwt,
+            is_svid,
+        };
+        Ok(Some(Self::Assertion(presented)))
     }
 }
 
