@@ -35,6 +35,8 @@ pub enum Authentication {
     Assertion {
         /// The file with the JWT.
         file: PathBuf,
+        /// Whether it is announced as a JWT-SVID (draft-ietf-oauth-spiffe-client-auth §3.1).
+        is_svid: bool,
     },
     /// `tls_client_auth`: a client certificate (RFC 8705 §2.1).
     Certificate {
@@ -136,7 +138,7 @@ impl Material {
                 let identity = sha256_parts(&[b"key", key.kid().as_bytes()]);
                 (Proof::Key(Box::new(key)), identity)
             }
-            Authentication::Assertion { file } => (
+            Authentication::Assertion { file, .. } => (
                 Proof::Assertion(file.clone()),
                 sha256_parts(&[b"assertion"]),
             ),
@@ -185,7 +187,7 @@ impl Material {
             }
             Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],
             // A new assertion ends a pause.
-            Authentication::Assertion { file } => vec![file.clone()],
+            Authentication::Assertion { file, .. } => vec![file.clone()],
             Authentication::Certificate {
                 cert_file,
                 key_file,

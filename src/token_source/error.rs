@@ -67,6 +67,9 @@ pub enum FetchError {
     /// Too many callers wait for a token.
     #[error("too many callers wait for a token")]
     Busy,
+    /// The program that renews it has stopped, or renews it too late.
+    #[error("the assertion in `assertionFile` has expired: check the program that renews the file")]
+    AssertionExpired,
     /// The sidecar is stopping, or the background task is not running.
     #[error("token fetching has stopped")]
     Stopped,
@@ -92,7 +95,7 @@ impl FetchError {
             | Self::NotBound => "malformed_answer",
             Self::Expired | Self::Late => "expired",
             Self::Request => "request",
-            Self::Files => "files",
+            Self::Files | Self::AssertionExpired => "files",
             Self::Busy => "busy",
             Self::Stopped => "stopped",
         }

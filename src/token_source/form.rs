@@ -1,8 +1,8 @@
 //! The form of a token request.
 
 use super::authentication::Proof;
-use super::{AudienceParameter, Config};
-use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType, TokenTypeUri};
+use super::{AudienceParameter, Authentication, Config};
+use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType, SVID_ASSERTION_TYPE, TokenTypeUri};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
 /// The form of RFC 6749 §4.4.2, or with a caller's token that of RFC 8693 §2.1. `scope` and
@@ -29,7 +29,11 @@ pub(super) fn form<'f>(
         form.push(("client_secret", secret.expose_secret()));
     }
     if let Some(assertion) = assertion {
-        form.push(("client_assertion_type", CLIENT_ASSERTION_TYPE));
+        let of_type = match config.authentication {
+            Authentication::Assertion { is_svid: true, .. } => SVID_ASSERTION_TYPE,
+            _ => CLIENT_ASSERTION_TYPE,
+        };
+        form.push(("client_assertion_type", of_type));
         form.push(("client_assertion", assertion.expose_secret()));
     }
     if !scope.is_empty() {

@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use super::access_token::{Grant, Moment};
-use super::answer::{self, Deviation, TokenKind};
+use super::answer::{self, Deviation, TokenKind, unverified_expiry};
 use super::assertion;
 use super::authentication::{Authentication, Material, Proof, read_assertion};
 use super::error::{Failure, FetchError};
@@ -361,10 +361,14 @@ impl<'a> TokenClient<'a> {
             }
             (Proof::Assertion(file), _) => {
                 let file = file.clone();
-                blocking(move || read_assertion(&file))
-                    .await
-                    .map(Some)
-                    .map_err(|_| FetchError::Files)
+                let read = blocking(move || read_assertion(&file)).await;
+                let assertion = read.map_err(|_| FetchError::Files)?;
+                let now = self.skew.theirs(self.clock.now());
+                let end = unverified_expiry(assertion.expose_secret());
+                if end.is_some_and(|end| end <= now) {
+                    return Err(FetchError::AssertionExpired);
+                }
+                Ok(Some(assertion))
             }
             _ => Ok(None),
         }

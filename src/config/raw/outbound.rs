@@ -52,9 +52,9 @@ pub(in crate::config) struct Credential {
     /// `private_key_jwt`: the `aud` of the assertions. Default: the authority's issuer, or the URL
     /// of `tokenUrl`.
     pub assertion_audience: Option<Audience>,
-    /// `private_key_jwt`: a file with an assertion (JWT) that another program signs and refreshes.
-    /// Examples are a Kubernetes service account token and a SPIFFE JWT-SVID. It replaces
-    /// `privateKeyFile` and is read for every token request.
+    /// `private_key_jwt`: a file with an assertion (JWT) that another program signs and refreshes,
+    /// such as a Kubernetes service account token. It replaces `privateKeyFile`. `spiffe_jwt`: a
+    /// file with a JWT-SVID. Both are read for every token request.
     pub assertion_file: Option<FilePath>,
     /// `tls_client_auth`: a file with the client certificate and its chain (PEM). A changed file
     /// takes effect at once. If the authority binds its tokens to the certificate (RFC 8705 §3), an
@@ -177,6 +177,8 @@ pub(in crate::config) enum AuthMethod {
     ClientSecretPost,
     /// A signed assertion (RFC 7523), signed by the sidecar or read from a file.
     PrivateKeyJwt,
+    /// A SPIFFE JWT-SVID from `assertionFile`, sent as `client-assertion-type:jwt-spiffe`.
+    SpiffeJwt,
     /// A client certificate of an authority (RFC 8705 §2.1).
     TlsClientAuth,
     /// A self-signed client certificate whose key is registered (RFC 8705 §2.2).

@@ -130,8 +130,10 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
         Method::ClientSecretPost,
     ];
     const JWT: &[Method] = &[Method::PrivateKeyJwt];
+    const FILE: &[Method] = &[Method::PrivateKeyJwt, Method::SpiffeJwt];
     const TLS: &[Method] = &[Method::TlsClientAuth, Method::SelfSignedTlsClientAuth];
     let has_assertion = raw.assertion_file.is_some();
+    let is_svid = raw.auth_method == Method::SpiffeJwt;
     // Key, whether it is set, the methods that use it, whether they require it.
     let keys = [
         (
@@ -146,7 +148,7 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
             JWT,
             !has_assertion,
         ),
-        ("assertionFile", has_assertion, JWT, false),
+        ("assertionFile", has_assertion, FILE, is_svid),
         ("keyID", raw.key_id.is_some(), JWT, false),
         ("algorithm", raw.algorithm.is_some(), JWT, false),
         (
@@ -166,7 +168,7 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
                 &path.key(key),
                 "this credential's `authMethod` does not use this key",
             );
-        } else if is_set && has_assertion && methods == JWT && key != "assertionFile" {
+        } else if is_set && has_assertion && methods == JWT {
             let message = "remove this key: the assertion in `assertionFile` is sent unchanged";
             resolver.error(&path.key(key), message);
         } else if !is_set && fits && is_required {
@@ -267,12 +269,14 @@ fn authentication(
     raw: &raw::Credential,
 ) -> Option<Authentication> {
     match (raw.auth_method, &raw.assertion_file) {
-        (Method::PrivateKeyJwt, Some(file)) => {
+        (Method::PrivateKeyJwt | Method::SpiffeJwt, Some(file)) => {
             resolver.secret(&path.key("assertionFile"), file, files::check_assertion)?;
             Some(Authentication::Assertion {
                 file: file.0.clone(),
+                is_svid: raw.auth_method == Method::SpiffeJwt,
             })
         }
+        (Method::SpiffeJwt, None) => None,
         (Method::PrivateKeyJwt, None) => private_key_jwt(resolver, path, raw),
         (Method::TlsClientAuth | Method::SelfSignedTlsClientAuth, _) => certificate(
             resolver,

@@ -53,7 +53,13 @@ fn every_authentication_method_has_its_files() {
     );
     assert_eq!(of.audience.as_deref(), Some("https://b.example"));
     let of = authentication("    authMethod: private_key_jwt\n    assertionFile: ${DIR}/jwt\n");
-    assert!(matches!(of, Authentication::Assertion { file } if name(&file) == "jwt"));
+    assert!(
+        matches!(of, Authentication::Assertion { file, is_svid: false } if name(&file) == "jwt")
+    );
+    let of = authentication("    authMethod: spiffe_jwt\n    assertionFile: ${DIR}/jwt\n");
+    assert!(
+        matches!(of, Authentication::Assertion { file, is_svid: true } if name(&file) == "jwt")
+    );
     let of = authentication(
         "    authMethod: tls_client_auth\n    certFile: ${DIR}/ca.pem\n    keyFile: \
          ${DIR}/key.pem\n    caFile: ${DIR}/ca.pem\n",
@@ -136,6 +142,11 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
             jwt.to_owned(),
             "credentials.hub",
             "`privateKeyFile` (or `assertionFile`) is required",
+        ),
+        (
+            "    authMethod: spiffe_jwt\n".to_owned(),
+            "credentials.hub",
+            "`assertionFile` is required",
         ),
         (
             String::new(),

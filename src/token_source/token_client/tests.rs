@@ -170,6 +170,7 @@ async fn a_failure_shows_the_message_of_a_status_and_nothing_of_what_was_sent() 
         (
             Authentication::Assertion {
                 file: testing::secret_file(&jwt),
+                is_svid: false,
             },
             vec![jwt.clone()],
         ),
