@@ -6,6 +6,7 @@ mod contradictions;
 mod decisions;
 mod egress;
 mod exchange;
+mod federated;
 mod outbound;
 mod refused;
 mod rules;
