@@ -24,6 +24,7 @@ mod egress;
 mod examples;
 mod exec;
 mod explain;
+mod federated;
 mod generations;
 mod golden;
 mod hostile;

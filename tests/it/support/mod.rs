@@ -26,6 +26,7 @@ pub mod tls;
 pub mod tokens;
 pub mod upstream;
 pub mod websocket;
+pub mod workloads;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
