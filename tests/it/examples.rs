@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::support::certificates::CertificateAuthority;
+use crate::support::workloads::TrustDomain;
+
 fn example(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("examples")
@@ -117,4 +120,73 @@ fn the_configuration_in_the_kubernetes_manifest_passes_the_check() {
             .replace("/run/secrets/m2m-sidecar", &here)
             .replace("/var/lib/m2m-sidecar", &here),
     );
+}
+
+/// The ConfigMaps' configurations of the manifest without secrets: the issuer's, the program's.
+fn without_secrets() -> [String; 2] {
+    let manifest = example("kubernetes/without-secrets.yaml");
+    let (issuer, rest) = manifest.split_once("\n---\n").expect("several documents");
+    [issuer, rest].map(|part| block(part, "m2m-sidecar.yaml").join("\n"))
+}
+
+#[test]
+fn the_configurations_without_secrets_in_the_manifest_pass_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    secret_file(&dir, "token");
+    let authority = CertificateAuthority::new("the cluster");
+    fs::write(dir.path().join("ca.crt"), authority.pem).expect("a writable directory");
+    jwt_file(&dir, "issuer");
+    let here = dir.path().display().to_string();
+    let [issuer, program] = without_secrets();
+    assert!(issuer.contains("federated:") && program.contains("assertionFile:"));
+    for configuration in [issuer, program] {
+        let configuration = configuration
+            .replace("/var/run/secrets/kubernetes.io/serviceaccount", &here)
+            .replace("/var/run/secrets/tokens", &here)
+            .replace("/var/lib/m2m-sidecar", &here);
+        check(&dir, &configuration);
+    }
+}
+
+#[test]
+fn the_configurations_beside_spire_pass_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    let domain = TrustDomain::named("example.org");
+    let svid = domain.x509_svid("/issuer");
+    let bundle = domain.helper_file().to_string();
+    for (name, content) in [
+        ("svid.pem", &svid.cert_pem),
+        ("svid_key.pem", &svid.key_pem),
+        ("svid_bundle.pem", &domain.authority.pem),
+        ("jwt_bundle.json", &bundle),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, content).expect("a writable directory");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
+    }
+    jwt_file(&dir, "jwt_svid.token");
+    let here = dir.path().display().to_string();
+    let helper = example("spiffe/spiffe-helper.conf");
+    for name in ["issuer.yaml", "sidecar.yaml"] {
+        let text = example(&format!("spiffe/{name}"));
+        // Each file is one that spiffe-helper writes.
+        for line in text
+            .lines()
+            .filter(|line| line.contains("File: ${DATA_DIR}/"))
+        {
+            let file = line
+                .split("${DATA_DIR}/")
+                .nth(1)
+                .and_then(|it| it.split(' ').next());
+            let file = file.expect("a file");
+            assert!(helper.contains(&format!("\"{file}\"")), "{file}");
+        }
+        check(&dir, &text.replace("${DATA_DIR}", &here));
+    }
+}
+
+fn jwt_file(dir: &TempDir, name: &str) {
+    let path = dir.path().join(name);
+    fs::write(&path, "e30.e30.c2ln").expect("a writable directory");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
 }
