@@ -12,6 +12,7 @@ use super::client_secret;
 use super::federation::Federation;
 use super::token_exchange::ExchangePolicy;
 use super::token_format::ByAudience;
+use crate::domain::claim_pattern::ClaimPattern;
 use crate::domain::client_certificate::{AlternativeName, ClientCertificate};
 use crate::domain::clock::UnixTime;
 use crate::domain::distinguished_name::DistinguishedName;
@@ -65,6 +66,18 @@ impl Client {
     #[must_use]
     pub fn is_usable(&self, now: UnixTime) -> bool {
         !self.disabled && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl Client {
+    /// Whether it authenticates by JWT-SVIDs.
+    #[must_use]
+    pub fn takes_svids(&self) -> bool {
+        let is_spiffe = |it: &Federation| matches!(it.subject, Some(ClaimPattern::Spiffe(_)));
+        match &self.authentication {
+            Authentication::Federated(entries) => entries.iter().any(is_spiffe),
+            _ => false,
+        }
     }
 }
 

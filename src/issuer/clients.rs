@@ -132,6 +132,12 @@ impl Clients {
             .collect()
     }
 
+    /// Whether any client is one of these.
+    pub(super) fn any(&self, is: impl Fn(&Client) -> bool) -> bool {
+        let (configured, stored) = (self.configured.load(), self.stored.load());
+        configured.values().chain(stored.values()).any(|it| is(it))
+    }
+
     /// The usable clients that fit a request which names none.
     pub(super) fn usable(&self, now: UnixTime, fits: impl Fn(&Client) -> bool) -> Vec<Arc<Client>> {
         let (configured, stored) = (self.configured.load(), self.stored.load());

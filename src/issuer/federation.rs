@@ -1,5 +1,6 @@
 //! The JWTs of a trusted authority by which a client authenticates itself.
 
+use super::client_auth::client_keys::KeyPlace;
 use crate::domain::claim_pattern::ClaimPattern;
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
@@ -7,8 +8,8 @@ use crate::domain::clock::UnixTime;
 /// The JWTs of an authority that are a client's assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Federation {
-    /// The name of the authority.
-    pub authority: String,
+    /// The authority.
+    pub trust: Trust,
     /// The `sub`; `None`: any. Then there is a claim.
     pub subject: Option<ClaimPattern>,
     /// The only `aud`; `None`: the issuer's URL.
@@ -17,6 +18,20 @@ pub struct Federation {
     pub claims: Vec<(String, Vec<ClaimPattern>)>,
     /// From this time on it is not used.
     pub expires_at: Option<UnixTime>,
+}
+
+/// An authority of JWTs that authenticate clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// One of the configuration, by its name.
+    Named(String),
+    /// One that clients of the store name themselves.
+    At {
+        /// Its issuer, or its SPIFFE trust domain.
+        issuer: String,
+        /// Its keys.
+        keys: KeyPlace,
+    },
 }
 
 /// Why a JWT is not one of a [`Federation`]; the last check is the greatest.
@@ -43,7 +58,7 @@ impl Federation {
     /// The first check that failed.
     pub fn check(
         &self,
-        authority: &str,
+        trust: &Trust,
         claims: &Claims,
         issuer: &str,
         now: UnixTime,
@@ -51,7 +66,7 @@ impl Federation {
         if !self.is_live(now) {
             return Err(Misfit::Ended);
         }
-        if self.authority != authority {
+        if self.trust != *trust {
             return Err(Misfit::Authority);
         }
         // Another audience could present the JWT here.
@@ -86,7 +101,7 @@ mod tests {
     fn federation() -> Federation {
         let pattern = |text| ClaimPattern::parse(text).unwrap();
         Federation {
-            authority: "github".to_owned(),
+            trust: Trust::Named("github".to_owned()),
             subject: Some(pattern("repo:example/*")),
             audience: None,
             claims: vec![
@@ -113,7 +128,8 @@ mod tests {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), value.clone())),
             );
-            federation().check(authority, &claims.into(), ISSUER, UnixTime(now))
+            let trust = Trust::Named(authority.to_owned());
+            federation().check(&trust, &claims.into(), ISSUER, UnixTime(now))
         };
         assert_eq!(check("github", &[], 99), Ok(()));
         assert_eq!(check("github", &[("aud", json!([ISSUER]))], 0), Ok(()));

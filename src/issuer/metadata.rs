@@ -31,6 +31,9 @@ pub const AUTHORIZATION_SERVER_PATH: &str = "/.well-known/oauth-authorization-se
 /// The method of RFC 7523 §2.2, as OpenID Connect Core 1.0 §9 names it.
 pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
 
+/// The method of draft-ietf-oauth-spiffe-client-auth §4 for JWT-SVIDs.
+const SPIFFE_JWT: &str = "spiffe_jwt";
+
 /// The client certificates that a listener requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestedCertificates {
@@ -40,7 +43,7 @@ pub struct RequestedCertificates {
     pub self_signed: bool,
 }
 
-fn auth_methods(certificates: RequestedCertificates) -> Vec<&'static str> {
+fn auth_methods(certificates: RequestedCertificates, takes_svids: bool) -> Vec<&'static str> {
     let by_certificate = [
         ("tls_client_auth", certificates.verified),
         ("self_signed_tls_client_auth", certificates.self_signed),
@@ -52,19 +55,21 @@ fn auth_methods(certificates: RequestedCertificates) -> Vec<&'static str> {
         .map(ClientAuthMethod::as_str)
         .into_iter()
         .chain([PRIVATE_KEY_JWT])
+        .chain(takes_svids.then_some(SPIFFE_JWT))
         .chain(by_certificate)
         .collect()
 }
 
 /// The document of an issuer with published keys of these algorithms, at a listener that requests
-/// these client certificates.
+/// these client certificates. `takes_svids`: whether clients authenticate by JWT-SVIDs.
 pub(super) fn document(
     issuer: &str,
     profile: ProfilePolicy,
     algorithms: &[Algorithm],
     certificates: RequestedCertificates,
+    takes_svids: bool,
 ) -> Value {
-    let auth_methods = auth_methods(certificates);
+    let auth_methods = auth_methods(certificates, takes_svids);
     let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
     let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();

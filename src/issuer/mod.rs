@@ -347,6 +347,7 @@ impl Issuer {
             self.state.policy.profile,
             &self.state.keys.algorithms(),
             certificates,
+            self.state.clients.any(Client::takes_svids),
         )
     }
 }

@@ -137,6 +137,10 @@ pub(super) struct Metadata {
     /// The URL of its public keys, instead of a secret
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) jwks_uri: Option<String>,
+    /// A JWT of its platform, instead of a secret: JSON such as {"authority": "ci", "subject": "a/*"}
+    /// (repeatable)
+    #[arg(long, value_name = "JSON")]
+    pub(super) federated: Vec<String>,
     #[command(flatten)]
     pub(super) certificate: Certificate,
     /// Whether its access tokens are bound to a key by DPoP
@@ -231,6 +235,9 @@ impl Metadata {
         if !self.claim.is_empty() {
             set("claims", Value::Object(self.claims()?));
         }
+        if !self.federated.is_empty() {
+            set("federated", self.federations()?);
+        }
         if let Some(file) = &self.jwks_file {
             let text = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
@@ -285,6 +292,14 @@ impl Metadata {
             value.is_object().then_some(value).ok_or_else(usage)
         };
         Ok(self.exchange.as_ref().map(read).transpose()?)
+    }
+
+    fn federations(&self) -> anyhow::Result<Value> {
+        let entries = self.federated.iter().map(|entry| {
+            serde_json::from_str::<Value>(entry)
+                .map_err(|why| Ended::Usage(format!("`--federated`: it is not JSON: {why}")))
+        });
+        Ok(Value::Array(entries.collect::<Result<_, _>>()?))
     }
 
     fn claims(&self) -> anyhow::Result<Map<String, Value>> {

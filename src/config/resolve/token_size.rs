@@ -6,6 +6,7 @@ use crate::config::tree::KeyPath;
 use crate::config::value::Size;
 use crate::domain::oauth::{DEFAULT_TOKEN_SIZE, MAX_TOKEN_SIZE};
 use crate::issuer::client::Authentication;
+use crate::issuer::federation::Trust;
 use crate::proxy::framing::MAX_HEAD;
 use crate::verifier::{AuthorityConfig, KeySource};
 
@@ -95,7 +96,7 @@ fn warn_of_assertions(resolver: &mut Resolver<'_>, role: &IssuerRole, known: &[A
             Authentication::Exchange(exchange) => exchange.authorities.contains(&authority.name),
             Authentication::Federated(entries) => entries
                 .iter()
-                .any(|entry| entry.authority == authority.name),
+                .any(|entry| entry.trust == Trust::Named(authority.name.clone())),
             _ => false,
         })
     };

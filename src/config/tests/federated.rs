@@ -3,7 +3,7 @@
 use super::{ISSUER, assert_problem, config, warnings};
 use crate::domain::claim_pattern::ClaimPattern;
 use crate::issuer::client::{Authentication, CertificateName};
-use crate::issuer::federation::Federation;
+use crate::issuer::federation::{Federation, Trust};
 use crate::verifier::KeySource;
 
 const AUTHORITIES: &str = "authorities:\n  ci: { issuer: \"https://ci.example\" }\n  spire: { \
@@ -46,7 +46,7 @@ fn each_part_of_an_entry_is_read() {
     ];
     assert_eq!(found[0].claims, claims);
     assert!(found[0].expires_at.is_some());
-    assert_eq!(found[1].authority, "spire");
+    assert_eq!(found[1].trust, Trust::Named("spire".to_owned()));
     assert_eq!((&found[1].audience, found[1].expires_at), (&None, None));
     let only_claims = federations("federated: [{ authority: ci, claims: { repository_id: 7 } }]");
     assert_eq!(only_claims[0].subject, None);

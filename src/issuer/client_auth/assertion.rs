@@ -53,7 +53,7 @@ impl ClientAuth {
 
     /// The claims, if a key of the client verifies the signature. If a newer key set may have the
     /// key, it is fetched.
-    async fn signed_claims(
+    pub(super) async fn signed_claims(
         &self,
         keys: &ClientKeys,
         jws: &Jws<'_>,

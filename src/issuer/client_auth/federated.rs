@@ -6,19 +6,17 @@
 //! expires: it needs no `jti`, and may be used again. Its only audience is this issuer, so no other
 //! recipient has one that is valid here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::assertion::SKEW;
-use super::foreign::ForeignClaims;
 use super::{AssertionFault, AuthenticatedClient, ClientAuth, TokenError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::spiffe::SpiffeId;
 use crate::issuer::client::{Authentication, Client};
 use crate::issuer::clients::Clients;
-use crate::issuer::federation::{Federation, Misfit};
+use crate::issuer::federation::{Federation, Misfit, Trust};
 use crate::issuer::token::request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
@@ -86,20 +84,21 @@ impl ClientAuth {
         }
         let live = candidates.iter().flat_map(|client| federations(client));
         let live = live.filter(|it| it.is_live(now));
-        let authorities: BTreeSet<_> = live.map(|it| it.authority.clone()).collect();
-        if authorities.is_empty() {
-            return Err(AssertionFault::NotTrusted.into());
+        let mut trusted: Vec<Trust> = Vec::new();
+        for federation in live {
+            if !trusted.contains(&federation.trust) {
+                trusted.push(federation.trust.clone());
+            }
         }
-        let authorities = authorities.into_iter().collect();
-        let verified = self
-            .verify_by_authority(authorities, &presented.jwt, tried)
+        let (trust, claims) = self
+            .verify_federated(trusted, presented, jws, tried, now)
             .await?;
-        self.check_end(&verified.claims, now)?;
-        let subject = verified.claims.string("sub").ok().flatten();
+        self.check_end(&claims, now)?;
+        let subject = claims.string("sub").ok().flatten();
         if presented.is_svid && subject.and_then(SpiffeId::parse).is_none() {
             return Err(AssertionFault::Subject.into());
         }
-        let client = self.only_fitting(candidates, &verified, now)?;
+        let client = self.only_fitting(candidates, &trust, &claims, now)?;
         Ok(AuthenticatedClient {
             client,
             exchanged: None,
@@ -121,14 +120,14 @@ impl ClientAuth {
     fn only_fitting(
         &self,
         candidates: Vec<Arc<Client>>,
-        verified: &ForeignClaims,
+        trust: &Trust,
+        claims: &Claims,
         now: UnixTime,
     ) -> Result<Arc<Client>, AssertionFault> {
-        let (authority, claims) = (&verified.authority, &verified.claims);
         let mut nearest = Misfit::Ended;
         let mut fits = |client: &Arc<Client>| {
             federations(client).iter().any(|federation| {
-                let checked = federation.check(authority, claims, &self.our_names[0], now);
+                let checked = federation.check(trust, claims, &self.our_names[0], now);
                 nearest = nearest.max(checked.err().unwrap_or(Misfit::Ended));
                 checked.is_ok()
             })

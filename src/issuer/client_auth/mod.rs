@@ -14,6 +14,7 @@ pub(super) mod exchange;
 mod failures;
 pub(super) mod fault;
 mod federated;
+mod federated_keys;
 pub(super) mod foreign;
 mod proven;
 mod secrets;

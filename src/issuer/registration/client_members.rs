@@ -6,9 +6,9 @@ use url::Url;
 use super::certificate_members::{
     SAN_DNS, SAN_EMAIL, SAN_IP, SAN_URI, SUBJECT_DN, certificate_name,
 };
-use super::foreign;
 use super::members::{MAX_ITEMS, MAX_TEXT, Members, YEAR};
 use super::metadata::{AuthMethod, ClientMetadata};
+use super::{federated_member, foreign};
 use crate::domain::name::{is_audience, is_claim_name};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -306,6 +306,27 @@ impl Members<'_> {
             }
         }
         method
+    }
+}
+
+impl Members<'_> {
+    /// Checks that a federated client has no other way to authenticate itself.
+    pub(super) fn check_federated(&mut self, metadata: &ClientMetadata) {
+        let method = metadata.token_endpoint_auth_method;
+        if metadata.federated.is_empty() {
+            if method == Some(AuthMethod::FederatedJwt) {
+                let problem = "`federated_jwt` needs `federated`";
+                self.problem("token_endpoint_auth_method", problem);
+            }
+            return;
+        }
+        let has_keys = metadata.jwks.is_some() || metadata.jwks_uri.is_some();
+        let has_name = metadata.certificate_names().next().is_some();
+        if has_keys || has_name || !matches!(method, None | Some(AuthMethod::FederatedJwt)) {
+            let problem = "it is for `federated_jwt`, without `jwks`, `jwks_uri` and the name of \
+                           a certificate";
+            self.problem(federated_member::MEMBER, problem);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
+use super::federated_member::FederatedMember;
 use crate::domain::clock::{UnixTime, rfc3339};
 use crate::domain::scope::ScopeSet;
 use crate::issuer::client::{Authentication, Client, ClientKeys, KeyPlace};
@@ -76,8 +77,9 @@ pub struct ClientMetadata {
     /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exchange: Option<ExchangePolicy>,
-    /// `private_key_jwt` for a client with keys, `tls_client_auth` for one with the name of a
-    /// certificate, and `self_signed_tls_client_auth` for one with the keys of self-signed
+    /// `private_key_jwt` for a client with keys, `federated_jwt` for one with the JWTs of trusted
+    /// authorities, `tls_client_auth` for one with the name of a certificate, and
+    /// `self_signed_tls_client_auth` for one with the keys of self-signed
     /// certificates. These have no secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_method: Option<AuthMethod>,
@@ -89,6 +91,11 @@ pub struct ClientMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
     pub jwks_uri: Option<String>,
+    /// The JWTs of trusted authorities by which it authenticates itself; one entry must match.
+    /// Then it has no secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, max_items = 20)]
+    pub federated: Vec<FederatedMember>,
     /// `tls_client_auth`: the subject of its certificate in the form of RFC 4514, such as
     /// `CN=gateway,O=Example`. Exactly one of the five `tls_client_auth_` members is needed (RFC
     /// 8705 §2.1.2).
@@ -181,6 +188,7 @@ impl AuthMethod {
             "private_key_jwt" => Some(Self::PrivateKeyJwt),
             "tls_client_auth" => Some(Self::TlsClientAuth),
             "self_signed_tls_client_auth" => Some(Self::SelfSignedTlsClientAuth),
+            "federated_jwt" => Some(Self::FederatedJwt),
             _ => None,
         }
     }
@@ -218,6 +226,8 @@ impl ClientMetadata {
         let has_keys = self.jwks.is_some() || self.jwks_uri.is_some();
         let implied = if has_keys {
             AuthMethod::PrivateKeyJwt
+        } else if !self.federated.is_empty() {
+            AuthMethod::FederatedJwt
         } else if self.certificate_names().next().is_some() {
             AuthMethod::TlsClientAuth
         } else {
@@ -231,6 +241,7 @@ impl ClientMetadata {
     pub fn has_no_secret(&self) -> bool {
         let method = self.auth_method();
         method == AuthMethod::PrivateKeyJwt
+            || method == AuthMethod::FederatedJwt
             || method == AuthMethod::TlsClientAuth
             || method == AuthMethod::SelfSignedTlsClientAuth
     }
@@ -322,6 +333,10 @@ impl ClientMetadata {
         };
         let metadata = match &client.authentication {
             Authentication::TlsClientAuth(name) => metadata.with_certificate(name),
+            Authentication::Federated(entries) => Self {
+                federated: entries.iter().map(FederatedMember::of).collect(),
+                ..metadata
+            },
             _ => metadata,
         };
         metadata.with_scopes(&client.allowed_scopes)

@@ -5,6 +5,7 @@ mod audience_settings;
 mod certificate_members;
 mod client_members;
 mod exchange_members;
+mod federated_member;
 mod foreign;
 mod members;
 mod metadata;

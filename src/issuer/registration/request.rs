@@ -9,14 +9,14 @@ use super::certificate_members::{
 };
 use super::members::{FieldProblem, MAX_TEXT, Members, READ_ONLY};
 use super::metadata::{ClientMetadata, ClientType};
-use super::{audience_settings, exchange_members, foreign};
+use super::{audience_settings, exchange_members, federated_member, foreign};
 use crate::domain::clock::UnixTime;
 use crate::domain::name::is_client_id;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
 /// The members of a request that have an effect. `foreign` reads further ones.
-pub const MEMBERS: [&str; 28] = [
+pub const MEMBERS: [&str; 29] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -37,6 +37,7 @@ pub const MEMBERS: [&str; 28] = [
     "token_endpoint_auth_method",
     "jwks",
     "jwks_uri",
+    federated_member::MEMBER,
     SUBJECT_DN,
     SAN_DNS,
     SAN_URI,
@@ -265,6 +266,7 @@ fn unchanged(
     };
     if changes("jwks", old.jwks.clone())
         || changes("jwks_uri", old.jwks_uri.clone().map(Value::from))
+        || changes(federated_member::MEMBER, Some(json!(old.federated)))
     {
         document.remove("token_endpoint_auth_method");
     }
@@ -355,11 +357,13 @@ fn metadata(
         dpop_bound_access_tokens: members.flag(TO_DPOP_KEY),
         jwks,
         jwks_uri,
+        federated: federated_member::read(members),
         longest_token_lifetime: access_token_lifetime,
         kept,
         ..named
     }
     .with_scopes(&scopes);
+    members.check_federated(&metadata);
     let audience: usize = metadata.audience.iter().map(String::len).sum();
     let claims = Value::Object(metadata.claims.clone()).to_string().len();
     if metadata.scope.len() + audience + claims > MAX_TOGETHER {

@@ -61,6 +61,9 @@ fn authentication(metadata: &ClientMetadata) -> Option<Authentication> {
         // RFC 7591 §2: never both.
         (Some(_), Some(_)) => return None,
     };
+    if !metadata.federated.is_empty() {
+        return federated(metadata, keys.is_some());
+    }
     let mut names = metadata.certificate_names();
     match (metadata.token_endpoint_auth_method, keys) {
         (Some(AuthMethod::SelfSignedTlsClientAuth), Some(keys)) => {
@@ -81,6 +84,16 @@ fn authentication(metadata: &ClientMetadata) -> Option<Authentication> {
         }
         _ => None,
     }
+}
+
+/// `None`: an entry that cannot be used, or another way to authenticate beside it.
+fn federated(metadata: &ClientMetadata, has_keys: bool) -> Option<Authentication> {
+    let has_other = has_keys
+        || metadata.auth_method() != AuthMethod::FederatedJwt
+        || metadata.certificate_names().next().is_some();
+    let entries = metadata.federated.iter().map(|it| it.federation().ok());
+    let entries = entries.collect::<Option<_>>().filter(|_| !has_other)?;
+    Some(Authentication::Federated(entries))
 }
 
 fn secret(stored: &StoredSecret) -> Option<Secret> {

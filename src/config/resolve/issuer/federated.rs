@@ -8,7 +8,7 @@ use crate::config::tree::KeyPath;
 use crate::domain::claim_pattern::ClaimPattern;
 use crate::domain::spiffe;
 use crate::issuer::client::Authentication;
-use crate::issuer::federation::Federation;
+use crate::issuer::federation::{Federation, Trust};
 
 /// Resolves `federated` of a client. `path` is the client's.
 pub(super) fn resolve(
@@ -77,7 +77,7 @@ fn resolve_entry(
         claims.push((need.name, values.into_iter().collect::<Option<Vec<_>>>()?));
     }
     Some(Federation {
-        authority: name.clone(),
+        trust: Trust::Named(name.clone()),
         subject,
         audience: raw.audience.as_ref().map(|audience| audience.0.clone()),
         claims,
