@@ -2,6 +2,7 @@
 
 mod chain;
 mod hostile;
+mod managed;
 mod spiffe;
 
 use std::fmt::Write;
