@@ -70,6 +70,7 @@ impl World {
         let mut config = Config {
             name: "hub".into(),
             endpoint: TokenEndpoint::Url("http://192.0.2.1/".parse().unwrap()),
+            grant: CredentialGrant::ClientCredentials,
             client_id: "legacy".into(),
             authentication: testing::secret_basic("/nowhere".into()),
             ca_file: None,
