@@ -6,6 +6,7 @@
 //! KEYS_PER_SHARD` keys have their own counters at a time.
 
 pub mod guesses;
+pub mod throttle;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -5,6 +5,7 @@
 //! and with them a token. Metric labels are bounded: names of the configuration and reason codes,
 //! never values that clients choose.
 
+mod credentials;
 mod labels;
 mod logs;
 mod requests;
@@ -26,7 +27,7 @@ pub use self::labels::Role;
 use self::labels::{
     AuthorityLabels, AuthorityResultLabels, CertificateLabels, ClosedLabels, CredentialLabels,
     CredentialResultLabels, ErrorLabels, HandshakeLabels, InboundLabels, IssuedLabels,
-    ListenerLabels, OutboundLabels, ResultLabels,
+    ListenerLabels, OutboundLabels, ResultLabels, ThrottleLabels, ThrottleResultLabels,
 };
 pub use self::logs::{LogConfig, start_logging, targets};
 pub use self::requests::{ClosedConnection, Decision, RequestMetrics};
@@ -69,6 +70,7 @@ pub struct Metrics {
     refused: Family<ErrorLabels, Counter>,
     verified_cache: Family<ResultLabels, Counter>,
     token_fetch: Family<CredentialResultLabels, Counter>,
+    token_written: Family<CredentialResultLabels, Counter>,
     credential_expiry: Family<CredentialLabels, Gauge>,
     credential_age: Family<CredentialLabels, Gauge>,
     credential_skew: Family<CredentialLabels, Gauge>,
@@ -77,6 +79,8 @@ pub struct Metrics {
     jwks_age: Family<AuthorityLabels, Gauge>,
     revocation_age: Family<AuthorityLabels, Gauge>,
     clock_skew: Family<AuthorityLabels, Gauge>,
+    throttled: Family<ThrottleResultLabels, Counter>,
+    throttle_waiting: Family<ThrottleLabels, Gauge>,
     clients: Mutex<HashSet<String>>,
     /// Run before each scrape, for values that are computed on demand.
     scrapes: Mutex<BTreeMap<u64, Scrape>>,
@@ -113,6 +117,7 @@ impl Metrics {
             refused: Family::default(),
             verified_cache: Family::default(),
             token_fetch: Family::default(),
+            token_written: Family::default(),
             credential_expiry: Family::default(),
             credential_age: Family::default(),
             credential_skew: Family::default(),
@@ -121,6 +126,8 @@ impl Metrics {
             jwks_age: Family::default(),
             revocation_age: Family::default(),
             clock_skew: Family::default(),
+            throttled: Family::default(),
+            throttle_waiting: Family::default(),
             clients: Mutex::default(),
             scrapes: Mutex::default(),
             next_reading: AtomicU64::new(0),
@@ -152,6 +159,7 @@ impl Metrics {
                 "Bearer tokens found in the cache of verified tokens, or verified",
                 verified_cache;
             "token_fetch", "Access tokens fetched for a credential", token_fetch;
+            "token_file_writes", "Access tokens written into the file of a sink", token_written;
             "credential_expiry_seconds",
                 "Seconds until a credential's token expires; absent without one",
                 credential_expiry;
@@ -168,6 +176,8 @@ impl Metrics {
             "revocation_age_seconds",
                 "Age of an authority's list of revoked tokens; absent where there is no list",
                 revocation_age;
+            "throttled_requests", "Requests that waited for a quota or were refused", throttled;
+            "throttle_waiting", "Requests that wait for a quota now", throttle_waiting;
             "clock_skew_seconds",
                 "Lead of an authority's clock; negative if it lags; absent until known",
                 clock_skew;
@@ -258,43 +268,6 @@ impl Metrics {
     /// Counts a refused token request.
     pub fn token_request_refused(&self, error: &'static str) {
         self.refused.get_or_create(&ErrorLabels { error }).inc();
-    }
-
-    /// Counts a token request of a credential; `result` is `ok` or a kind of error.
-    pub fn token_fetched(&self, credential: &str, result: &'static str) {
-        let labels = CredentialResultLabels {
-            credential: credential.to_owned(),
-            result,
-        };
-        self.token_fetch.get_or_create(&labels).inc();
-    }
-
-    /// Remaining lifetime and age of a credential's token, and the lead of its authority's clock;
-    /// `None`: unknown.
-    pub fn credential(
-        &self,
-        credential: &str,
-        left: Option<Duration>,
-        age: Option<Duration>,
-        skew: Option<i64>,
-    ) {
-        let labels = CredentialLabels {
-            credential: credential.to_owned(),
-        };
-        for (gauges, value) in [
-            (&self.credential_expiry, left.map(seconds)),
-            (&self.credential_age, age.map(seconds)),
-            (&self.credential_skew, skew),
-        ] {
-            match value {
-                Some(value) => {
-                    gauges.get_or_create(&labels).set(value);
-                }
-                None => {
-                    gauges.remove(&labels);
-                }
-            }
-        }
     }
 
     /// The seconds until a certificate of a listener expires; `None`: it is used no more.

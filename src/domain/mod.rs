@@ -38,6 +38,7 @@ pub mod scope;
 pub mod secret;
 pub mod settings;
 pub mod spiffe;
+pub mod token_use;
 pub mod tunnel_host;
 pub mod web_origin;
 pub mod websocket;

@@ -1,13 +1,20 @@
-//! Reads one parameter of a query, if every server reads the same one.
+//! Reads one parameter of a query, if every server reads the same one, and writes one.
 //!
 //! Servers differ in what separates parameters, how often they decode, whether `+` is a space, and
 //! which spellings name the same parameter. In doubt there is no value.
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 use super::letter_case::Folding;
+
+/// Every character but the unreserved ones (RFC 3986 §2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Why a parameter has no clear value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +61,47 @@ pub fn parameter(query: &str, name: &str) -> Result<Option<String>, Unclear> {
     } else {
         Err(Unclear::Ambiguous)
     }
+}
+
+/// Whether a query has the parameter, in any spelling that a server could read as its name.
+#[must_use]
+pub fn has(query: &str, name: &str) -> bool {
+    let wanted = letters(name);
+    query
+        .split(['&', ';'])
+        .any(|piece| is_named(piece, name, &wanted))
+}
+
+/// A query in which the parameter, whose name is as for [`parameter`], has this value and no other.
+#[must_use]
+pub fn with(query: Option<&str>, name: &str, value: &str) -> String {
+    let value = utf8_percent_encode(value, ESCAPED);
+    match query.and_then(|query| without(query, name)) {
+        Some(others) => format!("{others}&{name}={value}"),
+        None => format!("{name}={value}"),
+    }
+}
+
+/// A query without the parameter, in any spelling that a server could read as its name. `None`: no
+/// parameter is left.
+#[must_use]
+pub fn without(query: &str, name: &str) -> Option<String> {
+    let wanted = letters(name);
+    let others = query.split('&').filter_map(|parameter| {
+        let pieces = parameter.split(';');
+        let kept: Vec<&str> = pieces.filter(|it| !is_named(it, name, &wanted)).collect();
+        (!kept.is_empty()).then(|| kept.join(";"))
+    });
+    let others: Vec<String> = others.collect();
+    Some(others.join("&")).filter(|others| !others.is_empty())
+}
+
+/// Whether some server could read the name of a parameter as `name`.
+fn is_named(parameter: &str, name: &str, wanted: &str) -> bool {
+    let written = parameter
+        .split_once('=')
+        .map_or(parameter, |(name, _)| name);
+    could_be(written, name, wanted).unwrap_or(false)
 }
 
 /// A text with its escapes decoded once, if there is only one way to do so.
@@ -201,6 +249,29 @@ mod tests {
                 "{query}"
             );
         }
+    }
+
+    #[test]
+    fn a_parameter_that_is_set_replaces_every_spelling_of_it() {
+        for (query, expected) in [
+            (None, "api_key=a%2Fb.c"),
+            (Some(""), "api_key=a%2Fb.c"),
+            (Some("x=1"), "x=1&api_key=a%2Fb.c"),
+            (Some("api_key=mine"), "api_key=a%2Fb.c"),
+            (
+                Some("x=%2F&api_key=1&y&api%5Fkey=2"),
+                "x=%2F&y&api_key=a%2Fb.c",
+            ),
+            (
+                Some("API_KEY=1&x=1;api_key=2&api_key[]=3"),
+                "x=1&api_key=a%2Fb.c",
+            ),
+            (Some("x=%zz&api_keys=1"), "x=%zz&api_keys=1&api_key=a%2Fb.c"),
+        ] {
+            assert_eq!(with(query, "api_key", "a/b.c"), expected, "{query:?}");
+        }
+        assert!(has("x&Api-Key=1", "api_key") && !has("x=api_key", "api_key"));
+        assert_eq!(without("api_key=1", "api_key"), None);
     }
 
     /// How servers read a query: their separators, decoding and comparison of names.

@@ -218,6 +218,10 @@ reasons! {
         "The client should send fewer requests at a time, or the service respond faster \
          (`upstream_ms`). Otherwise raise `inbound[].limits.concurrent`. `limits.per` selects \
          which requests are counted together.",
+    /// The quota of calls to the upstream is used up.
+    Throttled = "throttled" =>
+        "The program should wait for the time in `Retry-After`. `outbound[].throttle` or \
+         `credentials.X.throttle` sets the quota. With `mode: wait`, requests wait for their turn.",
     /// More new tokens arrived at once than the sidecar can verify within a second.
     Busy = "busy" =>
         "A client sends a new token with each request, or an attacker floods the listener with \
@@ -305,11 +309,9 @@ reasons! {
     CrossSite = "cross_site" =>
         "A browser page of another site tried to use the listener and was refused. The cause is \
          `Origin`, `Referer` or `Sec-Fetch-Site`, or the missing header of `requireHeader`. \
-         Outbound \
-         listeners are for programs. If a page needs the API, give it its own authorization, or \
-         add \
-         its origin to `allowedOrigins`. On inbound listeners this concerns WebSockets only. Do the same for a program that sends a `Referer` of \
-         another host.",
+         Outbound listeners are for programs. If a page needs the API, give it its own \
+         authorization, or add its origin to `allowedOrigins`. On inbound listeners this concerns \
+         WebSockets only. Do the same for a program that sends a `Referer` of another host.",
     /// The request already has an `Authorization` header, and the listener does not overwrite it.
     OwnAuthorization = "own_authorization" =>
         "No action if this is intended: `overwrite: false` forwards such requests unchanged. Set \
@@ -360,6 +362,10 @@ reasons! {
         "Run `m2m-sidecar token --config FILE --credential NAME` to see the cause. Usually the \
          client secret is wrong, a scope is not allowed, or the authority is down. \
          `m2m_token_fetch_total` counts these failures.",
+    /// The file with the access token for this request has no usable token.
+    TokenFile = "token_file" =>
+        "`/status` and the log name the file of `credentials.X.tokenFile` and the problem. Check \
+         that the program that writes it runs, and that the sidecar may read it.",
     /// The authority refuses the caller's token, which is to be exchanged.
     ExchangeRefused = "exchange_refused" =>
         "The caller must send a valid access token that is meant for this service. If it does, \

@@ -113,6 +113,20 @@ pub(super) struct CredentialLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ThrottleLabels {
+    /// `listener` or `credential`.
+    pub(super) of: &'static str,
+    pub(super) name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ThrottleResultLabels {
+    pub(super) of: &'static str,
+    pub(super) name: String,
+    pub(super) result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct AuthorityResultLabels {
     pub(super) authority: String,
     pub(super) result: &'static str,

@@ -98,6 +98,13 @@ impl AccessToken {
         (self.0.requested_at, self.0.lifetime)
     }
 
+    /// When its use ends: a few seconds before its own end.
+    pub(super) fn usable_until(&self) -> UnixTime {
+        self.0
+            .requested_at
+            .plus(schedule::usable_for(self.0.lifetime))
+    }
+
     /// The identity that it was granted to.
     pub(super) fn identity(&self) -> &[u8; 32] {
         &self.0.identity

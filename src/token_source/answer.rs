@@ -18,10 +18,10 @@ use crate::http_client::HttpAnswer;
 use crate::jose::dpop::SCHEME;
 
 /// A token is refreshed at least once a day.
-const MAX_LIFETIME: Duration = Duration::from_hours(24);
+pub(super) const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
 /// The lifetime of a token without one.
-const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
+pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The error codes that our own texts repeat.
 const KNOWN_CODES: [ErrorCode; 11] = [
@@ -267,7 +267,7 @@ fn shown(kind: &str) -> String {
 }
 
 /// Whether a token consists of VSCHAR without space (RFC 6749 appendix A.12), as a header requires.
-fn is_attachable(token: &str) -> bool {
+pub(super) fn is_attachable(token: &str) -> bool {
     !token.is_empty()
         && token.len() <= MAX_TOKEN_SIZE
         && token.bytes().all(|byte| byte.is_ascii_graphic())
@@ -275,7 +275,7 @@ fn is_attachable(token: &str) -> bool {
 
 /// `expires_in` as a number, or as a string of one. `None` for anything else, and for less than a
 /// second: some authorities write 0 or -1 for a token without a lifetime.
-fn parse_expires_in(value: &Value) -> Option<Duration> {
+pub(super) fn parse_expires_in(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64(),
         // Rust would also parse "inf", "NaN" and exponents.

@@ -45,6 +45,8 @@ pub enum Authentication {
         /// The private key.
         key_file: PathBuf,
     },
+    /// None: the endpoint does not authenticate a client.
+    None,
 }
 
 /// The properties of our own assertions.
@@ -91,6 +93,9 @@ pub(super) enum Proof {
     Assertion(PathBuf),
     /// Presented by the TLS client.
     Certificate,
+    /// The contents of the files of a login, in their order.
+    Login(Vec<SecretString>),
+    None,
 }
 
 impl Material {
@@ -156,6 +161,19 @@ impl Material {
                 identity_pem = Some(SecretString::from(pem.as_str()));
                 (Proof::Certificate, identity)
             }
+            Authentication::None => match &config.endpoint {
+                TokenEndpoint::Login(login) => {
+                    let contents = login.files().map(|file| read_secret(file));
+                    let contents = contents.collect::<Result<Vec<_>, _>>()?;
+                    let parts: Vec<&[u8]> = contents
+                        .iter()
+                        .map(|content| content.expose_secret().as_bytes())
+                        .collect();
+                    let identity = sha256_parts(&parts);
+                    (Proof::Login(contents), identity)
+                }
+                _ => (Proof::None, sha256_parts(&[b"none"])),
+            },
         };
         let ca_pem = ca_pem.transpose()?;
         // The trusted certificates are part of the identity.
@@ -166,9 +184,9 @@ impl Material {
             identity_pem,
             &config.egress,
         ))?;
-        let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
+        let url = config.endpoint.url();
         // The platform's certificates may be in the middle of a change.
-        if url.scheme() == "https" && http.trusts_none() {
+        if url.is_some_and(|url| url.scheme() == "https") && http.trusts_none() {
             return Err(BuildError::NoRoots.into());
         }
         Ok(Self {
@@ -192,8 +210,18 @@ impl Material {
                 cert_file,
                 key_file,
             } => vec![cert_file.clone(), key_file.clone()],
+            Authentication::None => Vec::new(),
         };
-        of_proof.into_iter().chain(config.ca_file.clone()).collect()
+        let of_endpoint: Vec<PathBuf> = match &config.endpoint {
+            TokenEndpoint::File(file) => vec![file.clone()],
+            TokenEndpoint::Login(login) => login.files().map(Path::to_owned).collect(),
+            TokenEndpoint::Url(_) | TokenEndpoint::Discovery(_) => Vec::new(),
+        };
+        of_proof
+            .into_iter()
+            .chain(config.ca_file.clone())
+            .chain(of_endpoint)
+            .collect()
     }
 }
 

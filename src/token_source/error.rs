@@ -1,11 +1,14 @@
 //! Why there is no access token. The text is ours; the message of a `google.rpc.Status` is added,
 //! escaped and cut.
 
+use std::path::Path;
 use std::time::Duration;
 
 use url::Url;
 
+use super::file_fault::TokenFileFault;
 use crate::domain::oauth::ErrorCode;
+use crate::domain::reason::Reason;
 use crate::http_client::{Failed, HttpAnswer, HttpError, place};
 
 /// Why a token request brought no token.
@@ -64,6 +67,17 @@ pub enum FetchError {
     /// A file of the credential is missing or invalid.
     #[error("a file of the credential cannot be used")]
     Files,
+    /// The file that another program keeps fresh has no usable token.
+    #[error("{0}")]
+    TokenFile(TokenFileFault),
+    /// The answer of a login has no token at the configured place, or one that is invalid in a
+    /// header.
+    #[error("the answer has no usable token where `login.token` points")]
+    LoginToken,
+    #[error(
+        "the answer has no number of seconds and no RFC 3339 time where `login.expiresIn` points"
+    )]
+    LoginExpiry,
     /// Too many callers wait for a token.
     #[error("too many callers wait for a token")]
     Busy,
@@ -91,11 +105,14 @@ impl FetchError {
             Self::ErrorAnswer(_)
             | Self::Malformed
             | Self::AccessToken
+            | Self::LoginToken
+            | Self::LoginExpiry
             | Self::TokenType(_)
             | Self::NotBound => "malformed_answer",
             Self::Expired | Self::Late => "expired",
             Self::Request => "request",
             Self::Files | Self::AssertionExpired => "files",
+            Self::TokenFile(fault) => fault.code(),
             Self::Busy => "busy",
             Self::Stopped => "stopped",
         }
@@ -136,7 +153,7 @@ impl FetchError {
             // than the code.
             Self::Refused { status, .. } => status != 500 && is_transient_status(status),
             Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
-            Self::Late => true,
+            Self::Late | Self::TokenFile(TokenFileFault::Changing) => true,
             _ => false,
         }
     }
@@ -185,6 +202,12 @@ impl Failure {
         }
     }
 
+    /// Adds this file, and more about it.
+    pub fn in_file(mut self, file: &Path, more: &str) -> Self {
+        self.place = Some(format!("{}{more}", file.display()));
+        self
+    }
+
     /// The error and its place.
     pub fn text(&self) -> String {
         match &self.place {
@@ -215,6 +238,15 @@ pub struct TokenUnavailable {
 }
 
 impl TokenUnavailable {
+    /// The reason in the answer to a request that needs the token.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self.error {
+            FetchError::TokenFile(_) => Reason::TokenFile,
+            _ => Reason::TokenUnavailable,
+        }
+    }
+
     pub(super) fn new(error: FetchError, retry_after: Duration) -> Self {
         Self {
             error,
@@ -247,6 +279,7 @@ mod tests {
             refused(ErrorCode::ServerError, 200),
             refused(ErrorCode::InvalidRequest, 429),
             FetchError::Late,
+            FetchError::TokenFile(TokenFileFault::Changing),
         ] {
             assert!(error.is_transient(), "{error:?}");
         }
@@ -272,6 +305,8 @@ mod tests {
             FetchError::MetadataEndpoint,
             FetchError::Request,
             FetchError::Files,
+            FetchError::TokenFile(TokenFileFault::Expired),
+            FetchError::TokenFile(TokenFileFault::Missing),
         ] {
             assert!(!error.is_transient(), "{error:?}");
         }

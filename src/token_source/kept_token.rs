@@ -31,6 +31,9 @@ fn name(config: &Config, identity: &[u8; 32]) -> String {
     let endpoint = match &config.endpoint {
         TokenEndpoint::Url(url) => format!("url {url}"),
         TokenEndpoint::Discovery(authority) => format!("authority {authority}"),
+        TokenEndpoint::File(file) => format!("file {}", file.display()),
+        // Headers and body choose the user whose token it is.
+        TokenEndpoint::Login(login) => format!("login {login:?}"),
     };
     let lists = format!(
         "{:?} {:?} {:?} {:?}",

@@ -16,17 +16,21 @@ mod answer;
 mod assertion;
 mod authentication;
 mod error;
+mod file_fault;
 mod form;
 mod kept_token;
+mod login;
 mod metadata;
 mod proofs;
 mod refused;
 mod rotation;
 mod schedule;
+mod skew;
 mod source;
 #[cfg(test)]
 mod testing;
 mod token_client;
+mod token_file;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,13 +39,15 @@ use url::Url;
 
 use self::authentication::Material;
 use self::proofs::ProofKey;
-use self::token_client::{Skew, TokenClient};
+use self::skew::Skew;
+use self::token_client::TokenClient;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::http_client::{Egress, EgressProxy, FetchTimeouts, HttpOptions};
 use crate::jose::Algorithm;
+use crate::limits::throttle;
 
 pub use self::access_token::AccessToken;
 pub use self::authentication::{
@@ -49,9 +55,11 @@ pub use self::authentication::{
 };
 pub use self::error::{FetchError, TokenUnavailable};
 pub use self::kept_token::KeptAt;
+pub use self::login::{Field, Login, LoginBody, TokenPlace};
 pub use self::proofs::Nonce;
 pub use self::rotation::RotationConfig;
-pub use self::source::{NotExchanged, Subject, TokenSource};
+pub use self::source::{NotExchanged, Sink, Subject, TokenSource};
+pub use self::token_file::check as check_token_file;
 pub use crate::domain::oauth::CredentialGrant;
 pub use crate::domain::settings::AudienceParameter;
 
@@ -62,7 +70,7 @@ pub struct Config {
     pub endpoint: TokenEndpoint,
     /// How tokens are requested.
     pub grant: CredentialGrant,
-    /// The client id at the authority.
+    /// The client id at the authority; empty if the endpoint needs none.
     pub client_id: String,
     pub authentication: Authentication,
     /// Certificates (PEM) trusted in addition to the platform's.
@@ -92,23 +100,75 @@ pub struct Config {
     pub local_api: bool,
     /// The automatic renewal of the secret.
     pub rotation: Option<RotationConfig>,
+    /// The file that gets each token.
+    pub sink: Option<Sink>,
+    /// The quota of calls with its token, for the listeners.
+    pub throttle: Option<throttle::Config>,
 }
 
 impl Config {
-    /// The proxy on the way to the token endpoint or the metadata.
+    /// The files that it reads, except for those of trusted certificates.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        Material::watched_files(self).into_iter()
+    }
+
+    /// A credential whose tokens come from here without a client authentication.
+    #[must_use]
+    pub fn without_client(name: &str, endpoint: TokenEndpoint, timeouts: FetchTimeouts) -> Self {
+        Self {
+            name: name.to_owned(),
+            endpoint,
+            grant: CredentialGrant::default(),
+            client_id: String::new(),
+            authentication: Authentication::None,
+            ca_file: None,
+            timeouts,
+            egress: Egress::default(),
+            scopes: ScopeSet::default(),
+            audiences: Vec::new(),
+            audience_parameter: AudienceParameter::default(),
+            resources: Vec::new(),
+            extra_parameters: Vec::new(),
+            dpop: None,
+            refresh_at: 0.75,
+            prefetch: false,
+            kept_at: None,
+            local_api: false,
+            rotation: None,
+            sink: None,
+            throttle: None,
+        }
+    }
+
+    /// The proxy on the way to the token endpoint, the metadata or the login.
     #[must_use]
     pub fn proxy(&self) -> Option<&Arc<EgressProxy>> {
-        let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &self.endpoint;
-        self.egress.way_to(url)
+        self.egress.way_to(self.endpoint.url()?)
     }
 }
 
+/// Where the tokens come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenEndpoint {
-    /// Configured.
+    /// A configured token endpoint.
     Url(Url),
-    /// In the metadata of this issuer (RFC 8414 §3, OpenID Connect Discovery 1.0 §4).
+    /// That in the metadata of this issuer (RFC 8414 §3, OpenID Connect Discovery 1.0 §4).
     Discovery(Url),
+    /// A file that another program keeps fresh.
+    File(PathBuf),
+    /// A login that is not OAuth.
+    Login(Box<Login>),
+}
+
+impl TokenEndpoint {
+    /// The URL that is requested first; `None` for a file.
+    fn url(&self) -> Option<&Url> {
+        match self {
+            Self::Url(url) | Self::Discovery(url) => Some(url),
+            Self::Login(login) => Some(&login.url),
+            Self::File(_) => None,
+        }
+    }
 }
 
 /// The client options for token requests.
@@ -139,6 +199,11 @@ pub enum Event<'a> {
         credential: &'a str,
         error: FetchError,
     },
+    /// The file of the sink was written, or could not be.
+    Written {
+        credential: &'a str,
+        ok: bool,
+    },
 }
 
 /// Gets the events. Called from the background task; must not block.
@@ -162,6 +227,10 @@ pub struct CredentialStatus {
     pub last_error_text: Option<Arc<str>>,
     /// The time of the failure. If it precedes `last_refresh`, the failure is over.
     pub last_error_at: Option<UnixTime>,
+    /// When the file of the sink was last written.
+    pub sink_written_at: Option<UnixTime>,
+    /// Why it could not be written the last time; `None`: it could.
+    pub sink_error: Option<Arc<str>>,
 }
 
 /// Why a command got no token.

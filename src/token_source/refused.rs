@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::TokenEndpoint;
+
 /// The refusal of a younger token has another cause.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Between two fetches because of a refusal.
@@ -14,9 +16,15 @@ const COOL_DOWN: Duration = Duration::from_secs(30);
 /// After how many short-lived tokens the log warns; then after twice as many, and so on.
 const SUSPICIOUS: u32 = 3;
 
+/// A file is read again after every refusal of its token, but once a second at most.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// The refusals of one credential's tokens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refusals {
+    /// The least age of a token that is replaced.
+    young: Duration,
+    cool_down: Duration,
     /// The clock's uptime when a token was last fetched for a refusal.
     fetched_at: Option<Duration>,
     /// The token whose replacement is being fetched.
@@ -37,17 +45,42 @@ pub(super) enum Replacement {
     Join,
 }
 
+impl Default for Refusals {
+    fn default() -> Self {
+        Self {
+            young: YOUNG,
+            cool_down: COOL_DOWN,
+            fetched_at: None,
+            being_replaced: None,
+            short_lived: 0,
+        }
+    }
+}
+
 impl Refusals {
+    /// None so far, of tokens from here.
+    pub fn of(endpoint: &TokenEndpoint) -> Self {
+        match endpoint {
+            // Another program may have replaced it since it was read.
+            TokenEndpoint::File(_) => Self {
+                young: Duration::ZERO,
+                cool_down: READ_AGAIN,
+                ..Self::default()
+            },
+            _ => Self::default(),
+        }
+    }
+
     /// Decides about the refusal of the token with this serial. `obtained` and `now` are uptimes of
     /// the clock.
     pub fn decide(&mut self, serial: u64, obtained: Duration, now: Duration) -> Replacement {
         if self.being_replaced == Some(serial) {
             return Replacement::Join;
         }
-        let is_young = now.saturating_sub(obtained) < YOUNG;
+        let is_young = now.saturating_sub(obtained) < self.young;
         let is_cooling = self
             .fetched_at
-            .is_some_and(|at| now.saturating_sub(at) < COOL_DOWN);
+            .is_some_and(|at| now.saturating_sub(at) < self.cool_down);
         if is_young || is_cooling {
             return Replacement::None;
         }
@@ -115,6 +148,16 @@ mod tests {
         // The fetch failed, and the same token is refused again.
         refusals.failed();
         assert_eq!(refusals.decide(2, at(5), at(36)), Replacement::None);
+    }
+
+    #[test]
+    fn a_file_is_read_again_after_each_refusal() {
+        let at = Duration::from_secs;
+        let mut refusals = Refusals::of(&TokenEndpoint::File("/run/token".into()));
+        assert_eq!(refusals.decide(1, at(0), at(0)), Replacement::Fetch);
+        refusals.failed();
+        assert_eq!(refusals.decide(1, at(0), at(0)), Replacement::None);
+        assert_eq!(refusals.decide(1, at(0), at(1)), Replacement::Fetch);
     }
 
     #[test]

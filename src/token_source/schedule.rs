@@ -85,7 +85,7 @@ pub(super) struct Situation {
     pub in_flight: bool,
     /// A caller found no token since the last try ended.
     pub wanted: bool,
-    /// The upstream has refused the current token.
+    /// The upstream has refused the current token, or its file has changed.
     pub refused: bool,
 }
 

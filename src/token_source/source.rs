@@ -2,6 +2,7 @@
 
 mod callers;
 mod settle;
+mod sink;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use self::callers::Callers;
 pub use self::callers::{NotExchanged, Subject};
+pub use self::sink::Sink;
 use super::access_token::{AccessToken, Grant, Moment};
 use super::authentication::Material;
 use super::error::{FetchError, TokenUnavailable};
@@ -24,7 +26,7 @@ use super::proofs::{Nonce, ProofKey};
 use super::refused::{Refusals, Replacement};
 use super::rotation;
 use super::schedule;
-use super::token_client::Skew;
+use super::skew::Skew;
 use super::{Config, CredentialGrant, CredentialStatus, Observer};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::secret::ExposeSecret;
@@ -100,13 +102,12 @@ impl TokenSource {
         Self(Arc::new(Cell {
             proof_key: ProofKey::of(&config),
             callers: (config.grant == CredentialGrant::TokenExchange).then(Callers::new),
-            config,
             clock,
             observer,
             current: ArcSwapOption::empty(),
             state: watch::Sender::new(State::default()),
             demand: Notify::new(),
-            refusals: Mutex::default(),
+            refusals: Mutex::new(Refusals::of(&config.endpoint)),
             refused: Notify::new(),
             successor: AtomicU64::new(0),
             arrived: Notify::new(),
@@ -117,6 +118,7 @@ impl TokenSource {
             handover: Notify::new(),
             skew: Skew::default(),
             status: ArcSwap::default(),
+            config,
         }))
     }
 

@@ -134,6 +134,8 @@ pub(super) fn config(authority: &Authority) -> Config {
         kept_at: None,
         local_api: false,
         rotation: None,
+        sink: None,
+        throttle: None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! One token request (RFC 6749 §4.4): discovery, authentication, the answer.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -16,42 +15,14 @@ use super::error::{Failure, FetchError};
 use super::form::form;
 use super::metadata::{self, Found, accept_json};
 use super::proofs::{Nonce, ProofKey};
-use super::{Config, TokenEndpoint};
-use crate::domain::clock::{SharedClock, UnixTime};
+use super::skew::Skew;
+use super::{Config, TokenEndpoint, login, token_file};
+use crate::domain::clock::SharedClock;
 use crate::domain::oauth::{ErrorCode, basic_authorization};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::blocking;
 use crate::http_client::HttpAnswer;
 use crate::jose::dpop::{DPOP, NewProof};
-
-/// By how many seconds an authority's clock was ahead of ours in its last answer.
-pub(super) struct Skew(AtomicI64);
-
-const UNKNOWN: i64 = i64::MIN;
-
-impl Default for Skew {
-    fn default() -> Self {
-        Self(AtomicI64::new(UNKNOWN))
-    }
-}
-
-impl Skew {
-    fn note(&self, seconds: Option<i64>) {
-        if let Some(seconds) = seconds {
-            self.0.store(seconds, Ordering::Relaxed);
-        }
-    }
-
-    /// `None` before the first response with a `Date`.
-    pub fn get(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
-    }
-
-    /// The estimated time of the authority.
-    pub fn theirs(&self, ours: UnixTime) -> UnixTime {
-        UnixTime(ours.0.saturating_add(self.get().unwrap_or(0)))
-    }
-}
 
 /// Requests tokens of one authority, and caches its token endpoint.
 pub(super) struct TokenClient<'a> {
@@ -146,6 +117,23 @@ impl<'a> TokenClient<'a> {
 
     /// One token request, after discovery if the endpoint is not known.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
+        let material = self.material.load_full();
+        if let TokenEndpoint::File(file) = &self.config.endpoint {
+            return token_file::read(file, self.clock, material.identity).await;
+        }
+        if let (TokenEndpoint::Login(login), Proof::Login(contents)) =
+            (&self.config.endpoint, &material.proof)
+        {
+            let (http, clock, skew) = (&material.http, self.clock, self.skew);
+            let request = login::Request {
+                login,
+                contents,
+                http,
+                clock,
+                skew,
+            };
+            return request.fetch(material.identity).await;
+        }
         // Kept only if the endpoint answers as a token endpoint: otherwise it may have moved. A
         // cancelled request drops it too.
         let known = self.discovered.swap(None);
@@ -388,6 +376,9 @@ impl<'a> TokenClient<'a> {
                 }));
             }
             TokenEndpoint::Discovery(authority) => authority,
+            TokenEndpoint::File(_) | TokenEndpoint::Login(_) => {
+                return Err(FetchError::Request.into());
+            }
         };
         if let Some(known) = known {
             return Ok(known);

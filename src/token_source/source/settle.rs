@@ -11,7 +11,8 @@ use super::{Current, KnownFailure, State, TokenSource};
 use crate::http_client::HttpError;
 use crate::token_source::access_token::{AccessToken, Grant};
 use crate::token_source::error::{Failure, FetchError};
-use crate::token_source::{CredentialStatus, Event, TokenEndpoint, schedule};
+use crate::token_source::file_fault::TokenFileFault;
+use crate::token_source::{CredentialStatus, Event, schedule};
 
 impl TokenSource {
     /// The result of a try.
@@ -23,11 +24,10 @@ impl TokenSource {
         let result = match outcome {
             Ok(Ok(grant)) => self.accept(grant),
             Ok(Err(failure)) => Err(failure),
-            Err(_) => {
-                let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) =
-                    &cell.config.endpoint;
-                Err(Failure::from(FetchError::Http(HttpError::Timeout)).at(url))
-            }
+            Err(_) => Err(match cell.config.endpoint.url() {
+                Some(url) => Failure::from(FetchError::Http(HttpError::Timeout)).at(url),
+                None => FetchError::TokenFile(TokenFileFault::Unreadable).into(),
+            }),
         };
         let credential = &cell.config.name;
         match &result {
@@ -86,6 +86,9 @@ impl TokenSource {
     pub(super) fn settle_success(&self, current: Current, failures: u32) {
         let cell = &*self.0;
         let (now, serial) = (cell.clock.now(), current.token.serial());
+        // A file is read again and again while it has the same token.
+        let is_other = !(cell.current.load().as_ref())
+            .is_some_and(|before| before.token.is_same_as(&current.token));
         self.put(current);
         let for_refusal = cell
             .refusals
@@ -105,7 +108,7 @@ impl TokenSource {
         let credential = &cell.config.name;
         if failures > 0 {
             tracing::info!(credential, failures, "access token fetched again");
-        } else {
+        } else if is_other {
             tracing::info!(credential, "access token fetched");
         }
     }

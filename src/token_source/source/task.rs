@@ -16,9 +16,9 @@ use crate::files::{Watched, blocking};
 use crate::token_source::access_token::Grant;
 use crate::token_source::authentication::{Material, UnusableFiles};
 use crate::token_source::error::{Failure, FetchError};
-use crate::token_source::kept_token;
 use crate::token_source::schedule::{Held, Pace, Situation};
 use crate::token_source::token_client::TokenClient;
+use crate::token_source::{TokenEndpoint, kept_token};
 
 /// The pause before unusable files are read again if none of them changes.
 const READ_AGAIN: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub(super) enum Change {
     Identity,
     /// The same, with a token for the new content.
     Proven(Grant),
+    /// The file of the token itself changed.
+    Token,
     /// Other content changed; a refused request may be accepted now.
     Content,
 }
@@ -125,10 +127,11 @@ impl TokenSource {
                              one for the new content arrives"
                         );
                     }
-                    return if is_other {
-                        Change::Identity
-                    } else {
-                        Change::Content
+                    let has_token = matches!(self.0.config.endpoint, TokenEndpoint::File(_));
+                    return match (is_other, has_token) {
+                        (true, _) => Change::Identity,
+                        (false, true) => Change::Token,
+                        (false, false) => Change::Content,
                     };
                 }
                 Err(error) => {
@@ -231,7 +234,7 @@ impl TokenSource {
                         // The request under way used the old credentials.
                         attempt.set(Fuse::terminated());
                         self.0.fetching.store(false, Ordering::Release);
-                        refused = false;
+                        refused = matches!(change, Change::Token);
                     }
                     // The cause of earlier failures may be gone.
                     wanted |= pace.failures() > 0 || self.0.state.receiver_count() > 0;

@@ -87,6 +87,8 @@ impl World {
             kept_at: None,
             local_api: false,
             rotation: None,
+            sink: None,
+            throttle: None,
         };
         change(&mut config);
         let start = Instant::now();
