@@ -13,6 +13,7 @@ use super::name::{
     HostValue, KeyId, Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName,
     StatusAndError, WebOriginText,
 };
+use super::token_text::{FileMode, FileOwner, JsonPointer, ParameterName, TokenPlaceText};
 use super::value::{
     FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm,
 };
@@ -50,6 +51,8 @@ const ALL: &[Format] = &[
     of::<CorsOrigin>(),
     of::<ExtraParameter>(),
     of::<FieldName>(),
+    of::<FileMode>(),
+    of::<FileOwner>(),
     of::<FilePath>(),
     of::<GoDuration>(),
     of::<HeaderMark>(),
@@ -61,11 +64,13 @@ const ALL: &[Format] = &[
     of::<HttpUrl>(),
     of::<IdentityHeader>(),
     of::<IssuerUrl>(),
+    of::<JsonPointer>(),
     of::<KeyId>(),
     of::<ListenAddress>(),
     of::<Method>(),
     of::<Name>(),
     of::<Network>(),
+    of::<ParameterName>(),
     of::<PathPattern>(),
     of::<PathPrefix>(),
     of::<Percent>(),
@@ -80,6 +85,7 @@ const ALL: &[Format] = &[
     of::<StoreUrl>(),
     of::<StraightText>(),
     of::<Timestamp>(),
+    of::<TokenPlaceText>(),
     of::<TokenHeader>(),
     of::<TunnelText>(),
     of::<UpstreamHeader>(),

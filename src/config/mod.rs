@@ -19,6 +19,7 @@ mod places;
 mod problem;
 mod raw;
 mod resolve;
+mod token_text;
 mod tree;
 mod value;
 mod ways_out;

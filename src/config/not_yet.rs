@@ -11,10 +11,6 @@ pub(super) const KEYS: &[&str] = &[
     "authorities.*.introspection",
     "authorities.*.maxTokenLifetime",
     "authorities.*.tenants",
-    "credentials.*.login",
-    "credentials.*.sink",
-    "credentials.*.throttle",
-    "credentials.*.tokenFile",
     "issuer.clients[].allowDeviceId",
     "issuer.clients[].allowedNetworks",
     "issuer.clients[].allowedOwners",
@@ -22,7 +18,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].plan",
     "issuer.clients[].registry",
     "issuer.plans",
-    "outbound[].throttle",
 ];
 
 /// The unsupported values of a key.

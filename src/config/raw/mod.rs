@@ -18,19 +18,24 @@ use crate::domain::settings::{Encoding, Readiness};
 mod admin;
 mod authority;
 mod cors;
+mod credential;
 mod decisions;
 mod egress;
 mod exchange;
 mod inbound;
 mod issuer;
+mod login;
+mod max_connections;
 mod outbound;
 mod revocation;
 mod tls;
+mod token_use;
 mod websocket;
 
 pub(super) use admin::Admin;
 pub(super) use authority::Authority;
 pub(super) use cors::Cors;
+pub(super) use credential::{AuthMethod, Credential, CredentialDpop, RotateSecret};
 pub(super) use decisions::Decisions;
 pub(super) use egress::{EgressProxy, EgressWord, OwnEgressProxy, OwnEgressWord, Proxy};
 pub(super) use exchange::{ExchangedTokens, TokenExchange};
@@ -41,12 +46,12 @@ pub(super) use inbound::{
 pub(super) use issuer::{
     AudienceSettings, Client, Federated, Issuer, JwtPrivateKey, Signing, TlsClientAuth,
 };
-pub(super) use outbound::{
-    AuthMethod, Credential, CredentialDpop, ForwardProxy, LocalApi, Other, Outbound, ProgramPauses,
-    Refusal, RotateSecret,
-};
+pub(super) use login::{Login, LoginBody, LoginMethod, LoginValue};
+pub(super) use max_connections::MaxConnections;
+pub(super) use outbound::{ForwardProxy, LocalApi, Other, Outbound, ProgramPauses, Refusal};
 pub(super) use revocation::{FullRevocation, Revocation};
 pub(super) use tls::ServerTls;
+pub(super) use token_use::{Sink, Throttle};
 pub(super) use websocket::{InCookie, Placed, UpstreamAuthorization};
 
 /// The JSON Schema of a configuration file.
@@ -247,27 +252,6 @@ pub(super) struct Probes {
     /// with `.svc`, `.local`, `.internal`, `.localhost` or `.test`.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
-}
-
-/// The limits on client connections. A new connection beyond the limit closes an idle one: the
-/// longest idle connection of the address with the most connections. If none is idle, the new
-/// connection gets 503 `too_many_connections`. A new connection is closed if its first byte does
-/// not arrive within 10s.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct MaxConnections {
-    /// The number of connections at the same time. Default: the listener's share of the file
-    /// descriptors (`ulimit -Hn`), at most 16384. The sidecar reserves some for itself, the probes,
-    /// the management API and upstreams. For the probes, the management API and the local API the
-    /// default is 64.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub total: Option<u32>,
-    /// The number of connections from one address; for IPv6, from one /64. Default: three quarters
-    /// of `total`. It does not apply to `trustedProxies`, whose connections serve many clients.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_address: Option<u32>,
 }
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric algorithms are supported,

@@ -1,189 +1,20 @@
-//! Credentials and outbound listeners, as the file has them.
-
-use std::collections::BTreeMap;
+//! Outbound listeners, as the file has them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, Audiences, FetchTimeouts, InCookie, MaxConnections, OwnEgressProxy, ServerTls,
-    Timeouts, UpstreamTls, default_keep_alive, seconds, yes,
+    Audiences, InCookie, MaxConnections, OwnEgressProxy, ServerTls, Throttle, Timeouts,
+    UpstreamTls, default_keep_alive, seconds, yes,
 };
-use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, TunnelText, UpstreamUrl};
+use crate::config::address::{ListenAddress, TunnelText, UpstreamUrl};
 use crate::config::header::{HeaderMark, HeaderPrefix, TokenHeader};
 use crate::config::name::{
-    Audience, ClientId, ExtraParameter, HostValue, KeyId, Name, PathPattern, Resource, Scope,
-    ServerName, StatusAndError, WebOriginText,
+    HostValue, Name, PathPattern, ServerName, StatusAndError, WebOriginText,
 };
-use crate::config::value::{FilePath, GoDuration, Percent};
-use crate::domain::oauth::CredentialGrant;
-use crate::domain::settings::{AudienceParameter, OutboundSettings};
-
-/// The settings to acquire access tokens for another service.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(in crate::config) struct Credential {
-    /// The issuer whose metadata names the token endpoint. Set either this or `tokenUrl`.
-    pub authority: Option<IssuerUrl>,
-    /// The URL of the token endpoint. Set either this or `authority`.
-    pub token_url: Option<HttpUrl>,
-    /// The client id of this sidecar at the authority.
-    #[serde(rename = "clientID")]
-    pub client_id: ClientId,
-    /// How tokens are requested. With `tokenExchange`, each caller's own bearer token is replaced
-    /// by one that the authority gives in exchange for it.
-    #[serde(default)]
-    pub grant: CredentialGrant,
-    /// The authentication method at the token endpoint.
-    #[serde(default)]
-    pub auth_method: AuthMethod,
-    /// A file with the client secret: one line, whose line ending (LF or CRLF) is not part of the
-    /// secret. A changed file takes effect at once.
-    pub client_secret_file: Option<FilePath>,
-    /// `private_key_jwt`: a file with the private key (PEM) that signs the assertions. A changed
-    /// file takes effect at once.
-    pub private_key_file: Option<FilePath>,
-    /// `private_key_jwt`: the `kid` of the assertions. Default: none.
-    #[serde(rename = "keyID")]
-    pub key_id: Option<KeyId>,
-    /// `private_key_jwt`: the algorithm of the assertions. Default: ES256, ES384, EdDSA or RS256,
-    /// depending on the key.
-    pub algorithm: Option<Algorithm>,
-    /// `private_key_jwt`: the `aud` of the assertions. Default: the authority's issuer, or the URL
-    /// of `tokenUrl`.
-    pub assertion_audience: Option<Audience>,
-    /// `private_key_jwt`: a file with an assertion (JWT) that another program signs and refreshes,
-    /// such as a Kubernetes service account token. It replaces `privateKeyFile`. `spiffe_jwt`: a
-    /// file with a JWT-SVID. Both are read for every token request.
-    pub assertion_file: Option<FilePath>,
-    /// `tls_client_auth`: a file with the client certificate and its chain (PEM). A changed file
-    /// takes effect at once. If the authority binds its tokens to the certificate (RFC 8705 §3), an
-    /// outbound listener must show the same one: `upstreamTls.certFile`.
-    pub cert_file: Option<FilePath>,
-    /// `tls_client_auth`: a file with the private key of the certificate (PEM).
-    pub key_file: Option<FilePath>,
-    /// DPoP (RFC 9449): the tokens are bound to a key of this credential, and each request has a
-    /// proof of that key. The key is made at each start and never stored, so that `keepToken` is
-    /// not possible. Outbound listeners send `Authorization: DPoP` and a proof; `localApi` cannot.
-    #[serde(default)]
-    pub dpop: CredentialDpop,
-    /// Certificates (PEM) that are trusted for the authority in addition to those of the platform.
-    pub ca_file: Option<FilePath>,
-    /// The timeouts of a token request. Requests that wait for a token wait at most this long.
-    #[serde(default)]
-    pub timeouts: FetchTimeouts,
-    /// The proxy for token requests: `shared` (that of the top level), `none`, or another one.
-    #[schemars(extend("default" = "shared"))]
-    pub egress_proxy: Option<OwnEgressProxy>,
-    /// The scopes to request. If empty, the parameter is omitted.
-    #[serde(default)]
-    pub scopes: Vec<Scope>,
-    /// The audiences to request, in `audienceParameter`.
-    #[serde(default)]
-    pub audiences: Vec<Audience>,
-    /// The parameter of the token request that names `audiences`.
-    #[serde(default)]
-    pub audience_parameter: AudienceParameter,
-    /// The resources to request (RFC 8707), in one `resource` parameter each.
-    #[serde(default)]
-    pub resource: Vec<Resource>,
-    /// Additional parameters of the token request.
-    #[serde(default)]
-    #[schemars(extend("propertyNames" = { "format": "extra-parameter" }))]
-    pub extra_parameters: BTreeMap<ExtraParameter, String>,
-    /// The share of a token's lifetime after which it is refreshed: 10% to 95%.
-    #[serde(default = "default_refresh_at")]
-    pub refresh_at: Percent,
-    /// Whether the first token is fetched at start instead of on first use.
-    #[serde(default)]
-    pub prefetch: bool,
-    /// Whether the token is kept across a restart: in `stateDir`, encrypted with the key of
-    /// `store.encryptionKeyFile`.
-    #[serde(default)]
-    pub keep_token: bool,
-    /// Whether `localApi` may give the token itself to programs on this machine.
-    #[serde(default)]
-    pub local_api: bool,
-    /// The automatic renewal of the secret, if the issuer is also an m2m-sidecar. Default:
-    /// disabled.
-    pub rotate_secret: Option<RotateSecret>,
-}
-
-/// The automatic renewal of the secret. The sidecar creates a new secret at the issuer's management
-/// API, tries it, and writes it to `clientSecretFile`. Only then are the old secrets removed.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(in crate::config) struct RotateSecret {
-    /// The URL of the issuer's management API.
-    pub admin: HttpUrl,
-    /// A file with the token of that API.
-    pub admin_token_file: FilePath,
-    /// The maximum age of the secret's file: 1h to 366d.
-    #[serde(default = "default_rotation")]
-    pub every: GoDuration,
-    /// How long the old secrets stay valid for other users of them: 0s to 30d.
-    #[serde(default = "default_grace")]
-    pub grace: GoDuration,
-}
-
-fn default_rotation() -> GoDuration {
-    GoDuration(std::time::Duration::from_hours(30 * 24))
-}
-
-fn default_grace() -> GoDuration {
-    GoDuration(std::time::Duration::from_hours(24))
-}
-
-fn default_refresh_at() -> Percent {
-    Percent(0.75)
-}
-
-/// Whether tokens are bound by DPoP.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub(in crate::config) enum CredentialDpop {
-    /// `true`: with a key for ES256.
-    Switch(bool),
-    /// With a key for this algorithm.
-    With(DpopKey),
-}
-
-/// The key of DPoP proofs.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(in crate::config) struct DpopKey {
-    /// The algorithm of the proofs: `ES256`, `ES384` or `EdDSA`.
-    #[serde(default)]
-    pub algorithm: Algorithm,
-}
-
-impl Default for CredentialDpop {
-    fn default() -> Self {
-        Self::Switch(false)
-    }
-}
-
-/// The authentication method at a token endpoint.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum AuthMethod {
-    /// Id and secret in the `Authorization` header, form-encoded (RFC 6749 §2.3.1).
-    #[default]
-    ClientSecretBasic,
-    /// The same without the encoding, for servers that do not decode it, such as plgd's
-    /// m2m-oauth-server. The client id must not contain a colon.
-    ClientSecretBasicRaw,
-    /// Id and secret in the form.
-    ClientSecretPost,
-    /// A signed assertion (RFC 7523), signed by the sidecar or read from a file.
-    PrivateKeyJwt,
-    /// A SPIFFE JWT-SVID from `assertionFile`, sent as `client-assertion-type:jwt-spiffe`.
-    SpiffeJwt,
-    /// A client certificate of an authority (RFC 8705 §2.1).
-    TlsClientAuth,
-    /// A self-signed client certificate whose key is registered (RFC 8705 §2.2).
-    SelfSignedTlsClientAuth,
-}
+use crate::config::token_text::ParameterName;
+use crate::config::value::GoDuration;
+use crate::domain::settings::OutboundSettings;
 
 /// A listener that attaches an access token to forwarded requests.
 #[derive(Deserialize, JsonSchema)]
@@ -221,6 +52,10 @@ pub(in crate::config) struct Outbound {
     /// The text before the token in the header.
     #[serde(default = "default_prefix")]
     pub prefix: HeaderPrefix,
+    /// The parameter of the query that carries the token instead of the header, such as `api_key`.
+    /// A parameter of this name in the request is replaced, in every spelling. It appears in no log
+    /// of the sidecar. Services usually log their URLs, so use a header if the service takes one.
+    pub query: Option<ParameterName>,
     #[serde(flatten)]
     pub settings: OutboundSettings,
     /// Whether a request is sent again with a new token if the upstream refuses its token (see
@@ -268,6 +103,8 @@ pub(in crate::config) struct Outbound {
     /// Requests of `other: passThrough` go straight.
     #[schemars(extend("default" = "none"))]
     pub egress_proxy: Option<OwnEgressProxy>,
+    /// A quota of the listener's calls to its upstreams. Default: unlimited.
+    pub throttle: Option<Throttle>,
     /// The timeouts for each step of a request to the upstream.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,

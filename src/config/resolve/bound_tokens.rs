@@ -64,6 +64,7 @@ fn check_dpop(resolver: &mut Resolver<'_>, path: &KeyPath, listener: &outbound::
     for (key, is_wrong) in [
         ("header", attach.header != AUTHORIZATION),
         ("prefix", is_prefixed),
+        ("query", attach.query.is_some()),
         ("upstreamAuthorization", attach.websocket_cookie.is_some()),
     ] {
         if is_wrong {

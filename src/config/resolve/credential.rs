@@ -1,25 +1,28 @@
 //! Credentials: the access tokens of other services.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod login;
+mod rotation;
+mod sink;
+mod way;
 
+use std::path::Path;
+
+pub(super) use self::sink::check as check_sinks;
 use super::connections::is_open;
 use super::resolver::Resolver;
+use super::throttle;
 use crate::config::files;
 use crate::config::raw::{self, AuthMethod as Method};
 use crate::config::tree::KeyPath;
-use crate::config::value::FilePath;
+use crate::config::value::{FilePath, Percent};
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
 use crate::jose::Algorithm;
 use crate::token_source::{
-    self, AudienceParameter, Authentication, CredentialGrant, KeptAt, PrivateKeyJwt,
-    RotationConfig, TokenEndpoint, check_client_certificate,
+    self, AudienceParameter, Authentication, CredentialGrant, KeptAt, PrivateKeyJwt, TokenEndpoint,
+    check_client_certificate,
 };
-
-const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
 
 /// Resolves a member of `credentials`.
 pub(super) fn resolve(
@@ -30,6 +33,10 @@ pub(super) fn resolve(
     state_dir: &Path,
     encryption_key: Option<&EncryptionKey>,
 ) -> Option<token_source::Config> {
+    if raw.token_file.is_some() || raw.login.is_some() {
+        let kept_at = kept_at(resolver, path, name, &raw, state_dir, encryption_key);
+        return way::resolve(resolver, path, name, raw, kept_at);
+    }
     check_keys(resolver, path, &raw);
     check_parameters(resolver, path, &raw);
     check_grant(resolver, path, &raw);
@@ -40,16 +47,13 @@ pub(super) fn resolve(
     let dpop = dpop(resolver, path, &raw);
     let rotation = raw.rotate_secret.as_ref().map(|rotate| {
         let note_file = state_dir.join(format!("rotation-{name}"));
-        rotation(resolver, &path.key("rotateSecret"), &raw, rotate, note_file)
+        rotation::resolve(resolver, &path.key("rotateSecret"), &raw, rotate, note_file)
     });
-    if raw.keep_token && encryption_key.is_none() && dpop.is_none() {
-        let message = "tokens are only kept encrypted: set `store.encryptionKeyFile`";
-        resolver.error(&path.key("keepToken"), message);
-    }
-    let kept_at = encryption_key.filter(|_| raw.keep_token).map(|key| KeptAt {
-        file: state_dir.join(format!("token-{name}")),
-        key: key.clone(),
-    });
+    let kept_at = kept_at(resolver, path, name, &raw, state_dir, encryption_key);
+    let sink = raw
+        .sink
+        .map(|raw| sink::resolve(resolver, &path.key("sink"), raw));
+    let throttle = throttle::resolve(resolver, path, raw.throttle);
     let egress = resolver.own_egress(path, raw.egress_proxy);
     ca?;
     let rotation = match rotation {
@@ -60,7 +64,7 @@ pub(super) fn resolve(
         name: name.to_owned(),
         endpoint: endpoint?,
         grant: raw.grant,
-        client_id: raw.client_id.into(),
+        client_id: raw.client_id?.into(),
         authentication: authentication?,
         ca_file: raw.ca_file.map(|file| file.0),
         timeouts,
@@ -76,10 +80,33 @@ pub(super) fn resolve(
             .map(|(name, value)| (name.into(), value))
             .collect(),
         refresh_at: raw.refresh_at.0,
-        prefetch: raw.prefetch,
+        prefetch: raw.prefetch || sink.is_some(),
         kept_at,
         local_api: raw.local_api,
         rotation,
+        sink,
+        throttle,
+    })
+}
+
+/// The file that stores the token over a restart.
+fn kept_at(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    name: &str,
+    raw: &raw::Credential,
+    state_dir: &Path,
+    encryption_key: Option<&EncryptionKey>,
+) -> Option<KeptAt> {
+    // Other keys explain why these have no token to keep.
+    let is_bound = !matches!(raw.dpop, raw::CredentialDpop::Switch(false));
+    if raw.keep_token && encryption_key.is_none() && !is_bound && raw.token_file.is_none() {
+        let message = "tokens are only kept encrypted: set `store.encryptionKeyFile`";
+        resolver.error(&path.key("keepToken"), message);
+    }
+    encryption_key.filter(|_| raw.keep_token).map(|key| KeptAt {
+        file: state_dir.join(format!("token-{name}")),
+        key: key.clone(),
     })
 }
 
@@ -107,7 +134,7 @@ fn endpoint(
             return None;
         }
         (None, None) => {
-            resolver.error(path, "set either `authority` or `tokenUrl`");
+            resolver.error(path, "set `authority`, `tokenUrl`, `tokenFile` or `login`");
             return None;
         }
     };
@@ -134,6 +161,10 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
     const TLS: &[Method] = &[Method::TlsClientAuth, Method::SelfSignedTlsClientAuth];
     let has_assertion = raw.assertion_file.is_some();
     let is_svid = raw.auth_method == Method::SpiffeJwt;
+    // An unknown key may be a misspelt one.
+    if raw.client_id.is_none() && !resolver.has_findings(path) {
+        resolver.error(&path.key("clientID"), "this key is required");
+    }
     // Key, whether it is set, the methods that use it, whether they require it.
     let keys = [
         (
@@ -210,6 +241,11 @@ fn dpop(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) -> O
                        and a token without its key cannot be used";
         resolver.error(&path.key("keepToken"), message);
     }
+    if raw.sink.is_some() {
+        let message = "remove this key: a token that is bound by `dpop` cannot be used without its \
+                       key, which stays in the sidecar. Let the program call an outbound listener";
+        resolver.error(&path.key("sink"), message);
+    }
     if raw.local_api {
         let message = "remove this key: a token that is bound by `dpop` cannot be used without its \
                        key, which stays in the sidecar. Let the program call an outbound listener";
@@ -218,11 +254,16 @@ fn dpop(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) -> O
     Some(algorithm)
 }
 
-fn check_parameters(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
-    if !(0.10..=0.95).contains(&raw.refresh_at.0) {
+fn check_refresh(resolver: &mut Resolver<'_>, path: &KeyPath, refresh_at: Percent) {
+    if !(0.10..=0.95).contains(&refresh_at.0) {
         resolver.error(&path.key("refreshAt"), "it must be from 10% to 95%");
     }
-    if raw.auth_method == Method::ClientSecretBasicRaw && raw.client_id.0.contains(':') {
+}
+
+fn check_parameters(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
+    check_refresh(resolver, path, raw.refresh_at);
+    let has_colon = raw.client_id.as_ref().is_some_and(|id| id.0.contains(':'));
+    if raw.auth_method == Method::ClientSecretBasicRaw && has_colon {
         let message = "the client id must not contain a colon with `authMethod: \
                        client_secret_basic_raw`, because the first colon ends it: use \
                        `client_secret_post`";
@@ -241,7 +282,11 @@ fn check_grant(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credentia
     if raw.grant != CredentialGrant::TokenExchange {
         return;
     }
-    for (key, is_set) in [("prefetch", raw.prefetch), ("keepToken", raw.keep_token)] {
+    for (key, is_set) in [
+        ("prefetch", raw.prefetch),
+        ("keepToken", raw.keep_token),
+        ("sink", raw.sink.is_some()),
+    ] {
         if is_set {
             let message = "remove this key: with `grant: tokenExchange` there is no token before a \
                            caller sends its own";
@@ -351,34 +396,5 @@ fn certificate(
     Some(Authentication::Certificate {
         cert_file: cert.0.clone(),
         key_file: key.0.clone(),
-    })
-}
-
-fn rotation(
-    resolver: &mut Resolver<'_>,
-    path: &KeyPath,
-    raw: &raw::Credential,
-    rotate: &raw::RotateSecret,
-    note_file: PathBuf,
-) -> Option<RotationConfig> {
-    resolver.duration(&path.key("every"), rotate.every, HOUR, DAY * 366);
-    resolver.duration(&path.key("grace"), rotate.grace, Duration::ZERO, DAY * 30);
-    if rotate.grace.0 >= rotate.every.0 {
-        resolver.error(&path.key("grace"), "it must be shorter than `every`");
-    }
-    if is_open(&rotate.admin.0) {
-        let message = "plain http to another machine: an attacker on the network can read the \
-                       admin token and the new secret";
-        resolver.warn(&path.key("admin"), message);
-    }
-    let token_path = path.key("adminTokenFile");
-    resolver.secret(&token_path, &rotate.admin_token_file, files::read_secret)?;
-    Some(RotationConfig {
-        admin: rotate.admin.0.clone(),
-        admin_token_file: rotate.admin_token_file.0.clone(),
-        secret_file: raw.client_secret_file.as_ref()?.0.clone(),
-        every: rotate.every.0,
-        grace: rotate.grace.0,
-        note_file,
     })
 }

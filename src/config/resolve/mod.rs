@@ -22,6 +22,7 @@ mod response_fields;
 mod revocation;
 mod routes;
 mod rules;
+mod throttle;
 mod tls;
 mod token_size;
 mod websocket;
@@ -76,6 +77,7 @@ pub(super) fn resolve(
             encryption_key.as_ref(),
         )
     });
+    credential::check_sinks(&mut resolver, &credentials);
     issuer::check_certificates(&mut resolver, issuer.as_ref(), &inbound);
     let local_api = resolver.entry("localApi", outbound::resolve_local_api);
     let (local_api, local_audiences) = local_api.unzip();

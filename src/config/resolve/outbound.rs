@@ -2,7 +2,7 @@
 
 use super::connections::is_this_machine;
 use super::resolver::Resolver;
-use super::websocket;
+use super::{throttle, websocket};
 use crate::config::name::StatusAndError;
 use crate::config::tree::KeyPath;
 use crate::config::{OwnListener, address, raw};
@@ -27,11 +27,14 @@ pub(super) fn resolve(
     let egress = resolver.listener_egress(path, raw.egress_proxy.take());
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, raw.downstream_timeouts);
     let pages = pages(&mut raw);
+    let throttle = throttle::resolve(resolver, path, raw.throttle.take());
     resolver.check_prefix(&path.key("prefix"), &raw.prefix.0);
+    check_query(resolver, path, &raw);
     let attach = outbound::Attach {
         header: raw.header.0.clone(),
         websocket_cookie: raw.upstream_authorization.take().map(|it| it.cookie.0),
         prefix: raw.prefix.0.clone(),
+        query: raw.query.take().map(Into::into),
         retry_on: if raw.retry_unauthorized {
             std::mem::take(&mut raw.retry_on)
                 .into_iter()
@@ -55,6 +58,7 @@ pub(super) fn resolve(
         max_connections,
         pages,
         attach,
+        throttle,
         settings,
         websocket_idle,
         name,
@@ -78,6 +82,19 @@ fn check_exposure(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Outbou
                        your programs send, such as `X-Sidecar: 1`";
         let key = if is_named { "hosts" } else { "allowRemote" };
         resolver.warn(&path.key(key), message);
+    }
+}
+
+/// Checks that no other place is configured for a token in the query.
+fn check_query(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Outbound) {
+    if raw.query.is_none() {
+        return;
+    }
+    for key in ["header", "prefix", "upstreamAuthorization"] {
+        if resolver.tree.find(&path.key(key)).is_some() {
+            let message = "remove this key: `query` names the parameter that carries the token";
+            resolver.error(&path.key(key), message);
+        }
     }
 }
 

@@ -74,6 +74,11 @@ impl Resolver<'_> {
         self.findings.error(path, message);
     }
 
+    /// Whether something was found at or below a path.
+    pub fn has_findings(&self, path: &KeyPath) -> bool {
+        self.findings.any_under(path)
+    }
+
     pub fn warn(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.findings.warning(path, message);
     }

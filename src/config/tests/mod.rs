@@ -3,6 +3,7 @@
 mod accepted;
 mod certificates;
 mod contradictions;
+mod credentials;
 mod decisions;
 mod egress;
 mod exchange;

@@ -55,6 +55,7 @@ fn an_unknown_or_unsupported_key_hides_no_other_error() {
             "outbound[0].retries",
             "outbound[0].upstreamTls",
             "credentials.hub.clientId",
+            "credentials.hub.clientSecretFile",
         ],
         "{found:#?}"
     );
@@ -396,7 +397,7 @@ fn the_resolver_checks_more_than_the_schema() {
         ("- paths: [\"/**\"]", "- { scopes: [a] }", "inbound[0].rules[0].paths", "required"),
         ("rules:\n      - paths: [\"/**\"]", "rules: []", "inbound[0].rules", "not be empty"),
         ("tokenUrl: http://127.0.0.1:8080/oauth/token\n    ", "", "credentials.hub",
-         "either `authority` or `tokenUrl`"),
+         "set `authority`, `tokenUrl`, `tokenFile` or `login`"),
         ("tokenUrl", "authority: http://a\n    tokenUrl", "credentials.hub.tokenUrl", "not both"),
         (
             "clientID: a",
