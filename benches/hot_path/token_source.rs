@@ -66,6 +66,8 @@ pub fn bench(criterion: &mut Criterion) {
         kept_at: None,
         local_api: false,
         rotation: None,
+        sink: None,
+        throttle: None,
     };
     let source = TokenSource::new(config, Arc::new(SystemClock), Arc::new(|_| {}));
     let task = runtime.spawn(source.clone().run(std::future::pending()));

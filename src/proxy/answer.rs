@@ -96,13 +96,14 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::ProofNonce => challenge(401, "use_dpop_nonce"),
         R::Scope | R::Claim | R::Authority | R::Equals => challenge(403, "insufficient_scope"),
         R::NoRule => row(403, "access_denied"),
-        R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
+        R::RateLimited | R::TooManyAtOnce | R::Throttled => retry(429, "too_many_requests"),
         R::Busy
         | R::TooManyConnections
         | R::KeysUnavailable
         | R::RevocationUnavailable
         | R::ProofMemory
-        | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
+        | R::TokenUnavailable
+        | R::TokenFile => retry(503, "temporarily_unavailable"),
         R::AmbiguousPath | R::OriginalRequest | R::MalformedRequest | R::Encrypted => {
             row(400, "invalid_request")
         }

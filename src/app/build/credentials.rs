@@ -55,6 +55,11 @@ fn begin(life: &mut Life, source: &TokenSource, clock: SharedClock) {
             run.clone().run_rotation()
         });
     }
+    if source.config().sink.is_some() {
+        let run = source.clone();
+        life.tasks
+            .spawn(format!("file of {name}"), move || run.clone().run_sink());
+    }
     let (read, removed) = (source.clone(), name.to_owned());
     let reading = life.metrics.read_at_scrape(
         move |metrics| {
@@ -72,5 +77,6 @@ fn observe(metrics: &Metrics, event: &Event<'_>) {
     match event {
         Event::Fetched { credential } => metrics.token_fetched(credential, "ok"),
         Event::Failed { credential, error } => metrics.token_fetched(credential, error.code()),
+        Event::Written { credential, ok } => metrics.token_written(credential, *ok),
     }
 }

@@ -10,6 +10,7 @@ use super::issuer::{IssuerIdentity, OpenIssuer};
 use super::listeners::ListenerId;
 use crate::config::FixedFile;
 use crate::endpoints::admin::Guard;
+use crate::limits::throttle::{self, Throttle};
 use crate::limits::{self, Limits};
 use crate::proxy::inbound::{CredentialConfig, UpstreamCredential};
 use crate::proxy::loop_mark::LoopMark;
@@ -36,6 +37,13 @@ pub(super) struct LimitsIdentity {
     pub authorities: Vec<String>,
 }
 
+/// A quota of calls is known by its owner and its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Throttled {
+    Listener(String),
+    Credential(String),
+}
+
 /// The TLS of a listener is known by its files and settings.
 pub(super) type TlsIdentity = (ListenerId, tls::Config);
 
@@ -51,6 +59,7 @@ pub(in crate::app) struct Parts {
     pub(super) upstream_credentials:
         Registry<(ListenerId, CredentialConfig), Arc<UpstreamCredential>>,
     pub(super) limits: Registry<LimitsIdentity, Arc<Limits>>,
+    pub(super) throttles: Registry<(Throttled, throttle::Config), Arc<Throttle>>,
     pub(super) marks: Registry<ListenerId, Arc<LoopMark>>,
     pub(super) admin: Registry<AdminIdentity, Arc<Guard>>,
     pub(super) tls: Registry<TlsIdentity, Arc<ServerTls>>,
@@ -67,6 +76,7 @@ impl Parts {
             .chain(self.upstreams.each())
             .chain(self.upstream_credentials.each())
             .chain(self.limits.each())
+            .chain(self.throttles.each())
             .chain(self.marks.each())
             .chain(self.admin.each())
             .chain(self.tls.each())

@@ -58,8 +58,22 @@ pub struct Credential {
     /// By how many seconds the authority's clock is ahead of ours, negative: behind; null: it has
     /// not said.
     clock_skew_seconds: Option<i64>,
+    /// The file that gets its tokens; null: none does.
+    sink: Option<SinkState>,
     /// The proxy on the way to the authority; null: there is none.
     egress_proxy: Option<String>,
+}
+
+/// The state of a file that gets the tokens of a credential.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SinkState {
+    /// Its path.
+    path: String,
+    /// When it was last written; null: it was not, since the start.
+    #[schema(format = DateTime)]
+    written_at: Option<String>,
+    /// Why it could not be written the last time; null: it could.
+    last_error: Option<String>,
 }
 
 /// The state of an authority.
@@ -181,8 +195,15 @@ impl From<&TokenSource> for Credential {
             fetches,
             failures,
             clock_skew,
+            sink_written_at,
+            sink_error,
         } = source.status();
         let shown = |at: Option<UnixTime>| at.and_then(UnixTime::to_rfc3339);
+        let sink = source.config().sink.as_ref().map(|sink| SinkState {
+            path: sink.path.display().to_string(),
+            written_at: shown(sink_written_at),
+            last_error: sink_error.map(|error| error.to_string()),
+        });
         Self {
             name: source.name().to_owned(),
             has_token: source.current().is_some(),
@@ -194,6 +215,7 @@ impl From<&TokenSource> for Credential {
             fetches,
             failures,
             clock_skew_seconds: clock_skew,
+            sink,
             egress_proxy: source.config().proxy().map(ToString::to_string),
         }
     }

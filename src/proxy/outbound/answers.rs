@@ -92,7 +92,7 @@ impl Outbound {
             token = replacement => token,
             () = client.departed() => return Err(Reason::ClientGone),
         };
-        let Some(token) = token else {
+        let Some(token) = token.filter(|_| self.may_call_again(state)) else {
             return Ok(Answered::Send);
         };
         state.credential = Some(self.attached(source, token)?);

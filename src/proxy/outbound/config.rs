@@ -9,6 +9,7 @@ use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
 use crate::domain::settings::OutboundSettings;
 use crate::domain::tunnel_host::TunnelHost;
+use crate::limits::throttle;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::tls;
 use crate::proxy::upstream::{self, Timeouts};
@@ -29,6 +30,8 @@ pub struct Config {
     /// The web pages that may use it.
     pub pages: Pages,
     pub attach: Attach,
+    /// The quota of the listener's calls.
+    pub throttle: Option<throttle::Config>,
     pub settings: OutboundSettings,
     /// How long a WebSocket may carry no byte; `None`: no limit.
     pub websocket_idle: Option<Duration>,
@@ -99,6 +102,8 @@ pub struct Attach {
     pub websocket_cookie: Option<String>,
     /// The text before the token.
     pub prefix: String,
+    /// The parameter of the query that carries the token, instead of the header.
+    pub query: Option<String>,
     /// The responses that refuse a token, after which the request is repeated with a new one.
     pub retry_on: Vec<TokenRefusal>,
 }

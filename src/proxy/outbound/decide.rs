@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderValue, Method, Version};
+use futures_util::FutureExt;
+use http::{Method, Version};
 use pingora::http::RequestHeader;
 
 use super::forward::{Routed, Urls};
 use super::reverse::Called;
 use super::{Credential, Destination, Mode, Outbound, Refused, Route, State, proof};
-use crate::domain::cookies;
 use crate::domain::reason::Reason;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::tunnel_host::Reach;
@@ -51,8 +51,15 @@ impl Outbound {
         let credential = match &route {
             Route::Elsewhere(_) => Credential::Withheld,
             Route::To(index, _) => {
-                let state = (&mut *state, &mut *access);
-                self.credential(client, request, *index, state).await?
+                let both = (&mut *state, &mut *access);
+                let credential = self.credential(client, request, *index, both).await?;
+                if self.is_throttled(*index) {
+                    let both = (&mut *state, &mut *access);
+                    let turn = self.await_turn(client, request, (*index, credential), both);
+                    turn.boxed().await?
+                } else {
+                    credential
+                }
             }
         };
         access.allow(match credential {
@@ -117,7 +124,7 @@ impl Outbound {
         }
     }
 
-    async fn credential(
+    pub(super) async fn credential(
         &self,
         client: &mut Client<'_>,
         request: &RequestHeader,
@@ -129,15 +136,7 @@ impl Outbound {
                 .exchanged(client, request, index, (state, access))
                 .await;
         }
-        let attach = &self.attach;
-        let own = match self.cookie(state) {
-            Some(name) => cookies::values(&request.headers, name).next(),
-            None => request
-                .headers
-                .get(&attach.header)
-                .map(HeaderValue::as_bytes),
-        };
-        if !self.settings.overwrite && own.is_some_and(|own| !own.is_empty()) {
+        if !self.settings.overwrite && self.has_own_token(request, state) {
             return Ok(Credential::Own);
         }
         let source = &self.destination(index)?.credential;
@@ -151,7 +150,7 @@ impl Outbound {
         };
         let token = token.map_err(|unavailable| {
             state.retry_after = Some(unavailable.retry_after_secs());
-            Reason::TokenUnavailable
+            unavailable.reason()
         })?;
         Ok(self.attached(source, token)?)
     }

@@ -80,18 +80,14 @@ impl Outbound {
                 if let Some(cookie) = self.cookie(state) {
                     return self.write_cookie(request, added, (cookie, token));
                 }
+                if let Some(name) = &self.attach.query {
+                    return Self::write_query(request, name, token);
+                }
                 added.replace(request, header.clone(), value.clone());
                 self.write_proof(request, added, state, token)
             }
             // A `Connection` header may have named this header, which then is already removed.
-            Credential::Own
-                if match self.cookie(state) {
-                    Some(name) => cookies::values(&request.headers, name).next().is_some(),
-                    None => request.headers.contains_key(header),
-                } =>
-            {
-                Ok(())
-            }
+            Credential::Own if self.has_own_token(request, state) => Ok(()),
             Credential::Own => Err(Fault::malformed(
                 "the Connection header names the header that carries the token",
             )),

@@ -13,11 +13,13 @@ mod links;
 mod names;
 mod pages;
 mod proof;
+mod query;
 mod redirected;
 mod refused;
 mod replay;
 mod reverse;
 mod tunnels;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use super::upstream::{Pool, Tries, Unconnected, Upstream, UpstreamConnection, Up
 use crate::domain::reason::Reason;
 use crate::domain::settings::OutboundSettings;
 use crate::domain::websocket::PROTOCOL;
+use crate::limits::throttle::Throttle;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::{AccessToken, Nonce, Subject, TokenSource};
 
@@ -60,6 +63,8 @@ pub struct Destination {
     pub credential: TokenSource,
     /// The upstream's newest nonce for DPoP proofs.
     pub nonce: Arc<Nonce>,
+    /// The quota of calls with the token.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 /// The service of one outbound listener.
@@ -72,6 +77,8 @@ pub struct Outbound {
     attach: Attach,
     settings: OutboundSettings,
     websocket_idle: Option<Duration>,
+    /// The quota of the listener's calls.
+    throttle: Option<Arc<Throttle>>,
     mark: Arc<LoopMark>,
     metrics: Arc<RequestMetrics>,
 }
@@ -160,9 +167,16 @@ impl Outbound {
             attach: config.attach.clone(),
             settings: config.settings,
             websocket_idle: config.websocket_idle,
+            throttle: None,
             mark,
             metrics,
         }
+    }
+
+    /// Limits the calls of the listener to this quota.
+    #[must_use]
+    pub fn throttled(self, throttle: Option<Arc<Throttle>>) -> Self {
+        Self { throttle, ..self }
     }
 
     /// Connects to destinations without a token; `None` if there are none.
@@ -293,7 +307,7 @@ impl Policy for Outbound {
         if let Some(upstream) = self.upstream_of(state) {
             upstream.serves();
         }
-        if self.takes_nonce(response, state) && can_be_sent_again {
+        if self.takes_nonce(response, state) && can_be_sent_again && self.may_call_again(state) {
             state.has_nonce = true;
             return Ok(Answered::Repeat);
         }
@@ -308,6 +322,7 @@ impl Policy for Outbound {
 
     fn respond(&self, response: &mut ResponseHeader, state: &State) -> Result<(), Fault> {
         self.remove_nonce(response, state);
+        self.hide_query(response, state);
         // A reason code in this response comes from the other side's sidecar, and the caller needs
         // it.
         self.map_links(response, state)
