@@ -13,8 +13,11 @@ mod local_exchange;
 mod refused;
 mod replays;
 mod rotation;
+mod sinks;
 mod swallowed;
+mod throttles;
 mod timeouts;
+mod token_files;
 mod tunnels;
 
 use std::sync::Arc;
