@@ -12,6 +12,7 @@ use crate::domain::host_pattern::HostPattern;
 pub(super) use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::issuer_url::{SCHEME, http_url};
 use crate::domain::listen::{Listen, UnixSocket};
+use crate::domain::network::parse_network;
 use crate::domain::no_proxy::Straight;
 use crate::domain::tunnel_host::TunnelHost;
 use crate::http_client::EgressProxy;
@@ -268,18 +269,7 @@ impl FromStr for Network {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self(address.into()));
-        }
-        let network = text.parse::<IpNet>();
-        let network =
-            network.map_err(|_| WrongForm("it must be an IP address, `/` and a number of bits"))?;
-        // `10.1.2.3/8` could mean one machine or sixteen million.
-        require(
-            network.addr() == network.network(),
-            "the address has bits outside the network mask",
-        )?;
-        Ok(Self(network))
+        parse_network(text).map(Self).map_err(WrongForm)
     }
 }
 

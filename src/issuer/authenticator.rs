@@ -10,6 +10,7 @@ use super::store_sync::StoreSync;
 use super::token::request::Credentials;
 use crate::domain::client_certificate::ClientConnection;
 use crate::domain::clock::UnixTime;
+use crate::domain::oauth::ErrorCode;
 
 /// Authenticates clients by their latest registration.
 pub(super) struct Authenticator {
@@ -20,7 +21,44 @@ pub(super) struct Authenticator {
 }
 
 impl Authenticator {
+    /// Authenticates a client of a connection.
+    ///
+    /// # Errors
+    /// Those of [`ClientAuth::authenticate`]; [`TokenError::OtherNetwork`], which looks the same to
+    /// the client as a wrong secret; [`TokenError::StoreUnavailable`] if its registration is not
+    /// known.
     pub(super) async fn authenticate(
+        &self,
+        credentials: Option<&Credentials>,
+        from: &ClientConnection,
+        now: UnixTime,
+    ) -> Result<AuthenticatedClient, TokenError> {
+        let authenticated = self.authenticate_registered(credentials, from, now).await;
+        let is_refused = |error: &TokenError| error.code() == ErrorCode::InvalidClient;
+        if !authenticated.as_ref().is_err_and(is_refused) {
+            return authenticated;
+        }
+        let named = credentials.into_iter().flat_map(Credentials::named);
+        for id in named {
+            match self.clients.get(&id) {
+                // Another version of this program may have written the registration.
+                None if self.clients.is_unreadable(&id) => {
+                    return Err(TokenError::StoreUnavailable);
+                }
+                Some(client) if !client.may_come_from(from.address) => {
+                    let basic = matches!(
+                        authenticated,
+                        Err(TokenError::InvalidClient { basic: true })
+                    );
+                    return Err(TokenError::OtherNetwork { basic });
+                }
+                _ => {}
+            }
+        }
+        authenticated
+    }
+
+    async fn authenticate_registered(
         &self,
         credentials: Option<&Credentials>,
         from: &ClientConnection,

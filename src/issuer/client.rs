@@ -1,10 +1,13 @@
 //! A registered client, of the configuration or of the store.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+pub use super::choice::AllowedChoices;
 pub use super::client_auth::client_keys::{
     ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
 };
@@ -17,9 +20,11 @@ use crate::domain::client_certificate::{AlternativeName, ClientCertificate};
 use crate::domain::clock::UnixTime;
 use crate::domain::distinguished_name::DistinguishedName;
 use crate::domain::hash::sha256;
+use crate::domain::network::is_in;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{self, ExposeSecret, LineEnd, SecretString};
+pub use crate::domain::settings::AssertionAudiences;
 use crate::domain::spiffe::{self, InvalidSpiffePattern, SpiffePattern};
 
 /// A client, as the token endpoint uses it.
@@ -37,6 +42,8 @@ pub struct Client {
     pub owner: Option<String>,
     /// The issuer of the owner's name; none where the operator gave it.
     pub owner_issuer: Option<String>,
+    /// The owners and devices that its requests may choose.
+    pub allowed_choices: AllowedChoices,
     /// Overrides the issuer's lifetime.
     pub access_token_lifetime: Option<Duration>,
     /// The grants it may use.
@@ -55,6 +62,10 @@ pub struct Client {
     pub exchange: Option<ExchangePolicy>,
     /// The keys that its access tokens are bound to.
     pub bound_access_tokens: BoundAccessTokens,
+    /// The networks that its requests may come from; none: all.
+    pub allowed_networks: Vec<IpNet>,
+    /// The `aud` of its assertions.
+    pub assertion_audiences: AssertionAudiences,
     /// A disabled client is refused as if it did not exist.
     pub disabled: bool,
     /// From this time on the client is refused.
@@ -66,6 +77,14 @@ impl Client {
     #[must_use]
     pub fn is_usable(&self, now: UnixTime) -> bool {
         !self.disabled && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether its requests may come from an address. Without an address, only those of a client
+    /// without networks.
+    #[must_use]
+    pub fn may_come_from(&self, address: Option<IpAddr>) -> bool {
+        let networks = &self.allowed_networks;
+        networks.is_empty() || address.is_some_and(|address| is_in(networks, address))
     }
 }
 

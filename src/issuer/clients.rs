@@ -23,6 +23,8 @@ pub(super) struct Clients {
     /// The clients of the configuration. They hide clients of the store with the same id.
     configured: ArcSwap<HashMap<String, Arc<Client>>>,
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
+    /// The ids of clients of the store whose documents cannot be read.
+    unreadable: ArcSwap<HashSet<String>>,
     /// The clients of the store that are being disabled or deleted, and by how many requests.
     closed: ArcSwap<HashMap<String, usize>>,
     /// Notified when one of them is open again.
@@ -57,6 +59,7 @@ impl Clients {
         Ok(Self {
             configured: ArcSwap::from_pointee(configured),
             stored: ArcSwap::default(),
+            unreadable: ArcSwap::default(),
             closed: ArcSwap::default(),
             opens: Notify::new(),
             departed: Mutex::default(),
@@ -68,7 +71,7 @@ impl Clients {
     /// Reads the clients of the store.
     pub(super) async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
         let _reading = self.reading.lock().await;
-        let mut clients = HashMap::new();
+        let (mut clients, mut unreadable) = (HashMap::new(), HashSet::new());
         for stored in store.clients().await? {
             let client_id = stored.client_id.as_str();
             let Some(client) = registration::client(&stored) else {
@@ -76,6 +79,7 @@ impl Clients {
                     client_id,
                     "the stored document of this client cannot be read; the client is refused"
                 );
+                unreadable.insert(stored.client_id);
                 continue;
             };
             if self.configured.load().contains_key(client_id) {
@@ -86,6 +90,7 @@ impl Clients {
             }
             clients.insert(stored.client_id, Arc::new(client));
         }
+        self.unreadable.store(Arc::new(unreadable));
         let is_supplied = |secret: &Secret| matches!(secret.expected, ExpectedSecret::Argon2(..));
         let any = clients
             .values()
@@ -176,6 +181,11 @@ impl Clients {
             }
             self.stored.load().get(client_id).cloned()
         })
+    }
+
+    /// Whether a client is registered and its document cannot be read.
+    pub(super) fn is_unreadable(&self, client_id: &str) -> bool {
+        self.unreadable.load().contains(client_id)
     }
 
     /// Whether a client is registered and neither disabled nor expired.

@@ -32,7 +32,7 @@ pub enum TokenError {
     #[error(
         "the parameter `{0}` is in the query of the URL; parameters belong in the request body"
     )]
-    InQuery(&'static str),
+    InQuery(Excerpt),
     /// A parameter's name resembles a known one.
     #[error("there is no parameter `{given}`; the name is `{known}`")]
     Misspelt { given: Excerpt, known: &'static str },
@@ -69,6 +69,22 @@ pub enum TokenError {
     #[error("client authentication failed")]
     InvalidClient {
         /// Whether Basic was used, and needs a challenge (RFC 6749 §5.2).
+        basic: bool,
+    },
+    #[error("the owner `{0}` is not allowed to this client")]
+    OtherOwner(Excerpt),
+    #[error("the device `{0}` is not allowed to this client")]
+    OtherDevice(Excerpt),
+    /// The parameter for the owner or the device is no usable text.
+    #[error("the parameter `{0}` must be a text of 1 to 256 bytes without control characters")]
+    MalformedChoice(Excerpt),
+    #[error("a refresh token keeps its {0}: send the request without the parameter for it")]
+    ChangedChoice(&'static str),
+    /// The address of the client is in none of its networks. It gets the same answer as for
+    /// [`TokenError::InvalidClient`].
+    #[error("client authentication failed")]
+    OtherNetwork {
+        /// Whether Basic was used.
         basic: bool,
     },
     #[error("refresh_token is missing")]
@@ -218,6 +234,10 @@ impl TokenError {
             | Self::MalformedExpiration
             | Self::Expiration
             | Self::TokenName(_)
+            | Self::OtherOwner(_)
+            | Self::OtherDevice(_)
+            | Self::MalformedChoice(_)
+            | Self::ChangedChoice(_)
             | Self::NoRefreshToken
             | Self::LongToken
             | Self::NoSubjectToken
@@ -239,6 +259,7 @@ impl TokenError {
             | Self::AuthorityUnavailable
             | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
             Self::InvalidClient { .. }
+            | Self::OtherNetwork { .. }
             | Self::InvalidAssertion(_)
             | Self::InvalidCertificate(_) => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
@@ -256,12 +277,26 @@ impl TokenError {
 }
 
 impl TokenError {
+    /// Whether the answer needs a challenge, because Basic was used (RFC 6749 §5.2).
+    #[must_use]
+    pub fn needs_challenge(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidClient { basic: true } | Self::OtherNetwork { basic: true }
+        )
+    }
+}
+
+impl TokenError {
     /// The reason for the audit log, which says more than the answer.
     #[must_use]
     pub fn reason(self) -> String {
         match self {
             Self::InvalidAssertion(fault) => fault.to_string(),
             Self::InvalidCertificate(fault) => fault.to_string(),
+            Self::OtherNetwork { .. } => {
+                "the client's address is in none of its `allowedNetworks`".to_owned()
+            }
             Self::StoreUnwritable(why) => StoreError::Unwritable(why).to_string(),
             other => other.to_string(),
         }

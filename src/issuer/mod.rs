@@ -6,6 +6,7 @@
 //! composes them.
 
 mod authenticator;
+mod choice;
 mod claim_names;
 pub mod client;
 mod client_auth;
@@ -65,6 +66,7 @@ use crate::jose::dpop::ReplayMemory;
 use crate::jose::live_keys::LiveKeys;
 use crate::store::{Store, StoreError};
 
+pub use choice::ClaimParameters;
 pub use claim_names::{REQUIRED_SCOPE, RESERVED as RESERVED_CLAIMS, why_no_claim};
 pub use client::Client;
 pub use client_auth::client_keys::ClientKeySets;
@@ -79,7 +81,7 @@ pub use registry::Registry;
 pub use revocation::Revocation;
 pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
-pub use token::request::TokenRequest;
+pub use token::request::{TokenRequest, parameter_like};
 pub use token::{ExchangedFor, TokenResponse, TokenService};
 
 pub use crate::domain::settings::{ListedClients, Profile};
@@ -331,6 +333,12 @@ impl Issuer {
     #[must_use]
     pub fn owner_claim(&self) -> &str {
         &self.state.policy.owner_claim
+    }
+
+    /// The names of the parameters that choose the owner and the device of a token.
+    #[must_use]
+    pub fn claim_parameters(&self) -> &Arc<ClaimParameters> {
+        &self.state.policy.claim_parameters
     }
 
     /// The path of the issuer's URL in normal form, without a slash at its end.

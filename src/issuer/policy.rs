@@ -1,16 +1,19 @@
 //! The rules that hold for every token of the issuer: lifetimes, formats, owners.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Client;
+use super::choice::{Choice, ClaimParameters};
 use super::claim_names::{OWNER_ISSUER, RESERVED};
 use super::client_auth::AuthenticatedClient;
 use super::client_auth::exchange::Exchanged;
 use super::config::Config;
 use super::error::{OpenError, TokenError};
 use super::profile::ProfilePolicy;
+use super::token::request::parameter_like;
 use super::token_format::{ByAudience, TokenFormat};
 use crate::domain::claims::Claims;
 use crate::domain::issuer_name::IssuerName;
@@ -27,6 +30,8 @@ pub(super) struct Policy {
     /// The claim that carries a client's owner.
     pub(super) owner_claim: String,
     pub(super) device_id_claim: String,
+    /// The names of these claims, as parameters of token requests.
+    pub(super) claim_parameters: Arc<ClaimParameters>,
     /// The longest own token that the issuer accepts, in bytes.
     pub(super) max_token_size: usize,
     lifetime: Duration,
@@ -47,6 +52,10 @@ impl Policy {
             profile,
             owner_claim: config.owner_claim.clone(),
             device_id_claim: config.device_id_claim.clone(),
+            claim_parameters: Arc::new(ClaimParameters {
+                owner: config.owner_claim.clone(),
+                device_id: config.device_id_claim.clone(),
+            }),
             max_token_size: config.max_token_size,
             lifetime: config.access_token_lifetime,
             format: TokenFormat {
@@ -140,6 +149,13 @@ impl Policy {
         (owner, issuer.or_else(|| is_itself.then_some(&self.issuer)))
     }
 
+    /// The device of the JWT that a client exchanges, if it becomes a claim of the token.
+    pub(super) fn copied_device_id<'c>(&self, client: &'c AuthenticatedClient) -> Option<&'c str> {
+        let copies = self.profile.copy_device_id && !self.device_id_claim.is_empty();
+        let exchanged = client.exchanged().filter(|_| copies);
+        exchanged.and_then(|jwt| jwt.claim(&self.device_id_claim))
+    }
+
     /// The lifetime of a client's tokens of a format; `None`: endless. Only an endless profile has
     /// endless tokens, whatever a client was registered with.
     pub(super) fn lifetime(&self, client: &Client, format: &TokenFormat) -> Option<Duration> {
@@ -168,8 +184,12 @@ fn check_claims(config: &Config, profile: &ProfilePolicy) -> Result<(), OpenErro
     if owner_claim.is_empty() || (RESERVED.contains(&owner_claim) && !is_subject) {
         return Err(OpenError::OwnerClaim);
     }
+    if parameter_like(owner_claim).is_some() {
+        return Err(OpenError::OwnerClaim);
+    }
     let device_id_claim = config.device_id_claim.as_str();
-    if RESERVED.contains(&device_id_claim) || device_id_claim == owner_claim {
+    let is_taken = RESERVED.contains(&device_id_claim) || device_id_claim == owner_claim;
+    if is_taken || parameter_like(device_id_claim).is_some() {
         return Err(OpenError::DeviceIdClaim);
     }
     Ok(())
@@ -206,9 +226,14 @@ pub(super) struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// The identity of an authenticated client.
-    pub(super) fn of(client: &'a AuthenticatedClient, policy: &'a Policy) -> Self {
-        Self::new(client.registration(), client.exchanged(), policy)
+    /// The identity of an authenticated client, with what its request chose.
+    pub(super) fn of(
+        client: &'a AuthenticatedClient,
+        choice: &'a Choice,
+        policy: &'a Policy,
+    ) -> Self {
+        let chosen = choice.owner.as_deref();
+        Self::new(client.registration(), client.exchanged(), chosen, policy)
     }
 
     /// In the standard profile a client acts for itself; in plgd's for the user whose JWT it
@@ -216,9 +241,11 @@ impl<'a> Identity<'a> {
     pub(super) fn new(
         client: &'a Client,
         exchanged: Option<&'a Exchanged>,
+        chosen: Option<&'a str>,
         policy: &'a Policy,
     ) -> Self {
-        let owner = exchanged.map_or(client.owner.as_deref(), |it| Some(it.owner()));
+        let registered = chosen.or(client.owner.as_deref());
+        let owner = exchanged.map_or(registered, |it| Some(it.owner()));
         let user = exchanged
             .and_then(|exchanged| exchanged.claim("sub"))
             .or(owner);
@@ -303,7 +330,7 @@ mod tests {
         // A client that acts for itself is no user, even if a user has its name.
         for (client, expected, issued_by) in [(&owned, "1", None), (&bare, "a", Some(issuer.url()))]
         {
-            let identity = Identity::new(client, None, &issuer.state.policy);
+            let identity = Identity::new(client, None, None, &issuer.state.policy);
             assert_eq!(
                 (identity.subject, identity.owner),
                 (expected, Some(expected))

@@ -33,6 +33,8 @@ pub struct ProfilePolicy {
     pub empty_scope: bool,
     /// A client with a list of audiences must ask for one of them.
     pub audience_required: bool,
+    /// The parameters for owner and device are ignored for a client that may choose neither.
+    pub ignores_choices: bool,
     /// An exchanged JWT needs an `exp`, and an `aud` that names this issuer.
     pub strict_exchange: bool,
     /// Token requests may have the shapes that plgd's clients send.
@@ -84,6 +86,7 @@ impl ProfilePolicy {
         copy_device_id: false,
         empty_scope: false,
         audience_required: false,
+        ignores_choices: false,
         strict_exchange: true,
         lenient_requests: false,
         tokens_api: false,
@@ -112,6 +115,7 @@ impl ProfilePolicy {
         copy_device_id: true,
         empty_scope: true,
         audience_required: true,
+        ignores_choices: true,
         strict_exchange: false,
         lenient_requests: true,
         tokens_api: true,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::client_auth::AuthenticatedClient;
 use super::client_auth::exchange::Exchanged;
 use super::error::TokenError;
-use super::policy::{Identity, Policy};
+use super::policy::Policy;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::secret::{ExposeSecret, SecretString, generate};
@@ -33,6 +33,9 @@ pub(super) struct FamilyGrant {
     /// The owner's issuer. Rows of earlier versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) owner_issuer: Option<String>,
+    /// The device that the first request chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) device_id: Option<String>,
     pub(super) token_name: Option<String>,
 }
 
@@ -40,9 +43,9 @@ impl FamilyGrant {
     /// The grant of a stored token.
     ///
     /// # Errors
-    /// [`TokenError::InvalidGrant`] if the row cannot be read.
+    /// [`TokenError::StoreUnavailable`] if the row cannot be read: it is no fault of the client.
     pub(super) fn of(stored: &RefreshToken) -> Result<Self, TokenError> {
-        Self::deserialize(&stored.grant).map_err(|_| TokenError::InvalidGrant)
+        Self::deserialize(&stored.grant).map_err(|_| TokenError::StoreUnavailable)
     }
 }
 
@@ -73,16 +76,16 @@ pub(super) fn is_of_user(
 pub(super) fn first(
     client: &AuthenticatedClient,
     access: &TokenRecord,
-    policy: &Policy,
+    device_id: Option<&str>,
     now: UnixTime,
 ) -> Result<(SecretString, RefreshToken), TokenError> {
-    let identity = Identity::of(client, policy);
     let grant = FamilyGrant {
         scope: access.scope.join(" "),
         audience: access.audience.clone(),
-        subject: identity.subject.to_owned(),
-        owner: identity.owner.map(str::to_owned),
-        owner_issuer: identity.owner_issuer.map(str::to_owned),
+        subject: access.subject.clone(),
+        owner: access.owner.clone(),
+        owner_issuer: access.owner_issuer.clone(),
+        device_id: device_id.map(str::to_owned),
         token_name: access.name.clone(),
     };
     let grant = serde_json::to_value(grant).map_err(|_| TokenError::Signing)?;

@@ -47,6 +47,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
         secrets: vec![client::Secret::configured(SecretString::from(secret))],
         owner: None,
         owner_issuer: None,
+        allowed_choices: client::AllowedChoices::default(),
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: Vec::new(),
@@ -56,6 +57,8 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
         allow_introspection: false,
         exchange: None,
         bound_access_tokens: client::BoundAccessTokens::default(),
+        allowed_networks: Vec::new(),
+        assertion_audiences: client::AssertionAudiences::default(),
         disabled: false,
         expires_at: None,
     }

@@ -1,5 +1,7 @@
 //! The parameters of the requests about a token: revocation and introspection.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::error::TokenError;
@@ -23,7 +25,10 @@ impl TokenParameters {
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Self, TokenError> {
-        let parameters = Parameters::without_query(Parameters::parse(headers, body), query)?;
+        // These requests choose nothing.
+        let claims = Arc::default();
+        let parameters = Parameters::parse(headers, body, &claims);
+        let parameters = Parameters::without_query(parameters, query, &claims)?;
         parameters.check_spelling()?;
         let standard = &ProfilePolicy::STANDARD;
         Ok(Self {

@@ -110,6 +110,18 @@ pub(super) struct Metadata {
     /// The owner claim's value in its tokens
     #[arg(long, value_name = "TEXT")]
     pub(super) owner: Option<String>,
+    /// An owner that its token requests may choose: one, `prefix*`, or `*` (repeatable)
+    #[arg(long, value_name = "OWNER")]
+    pub(super) allowed_owner: Vec<String>,
+    /// Whether its token requests may choose a device
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(super) allow_device_id: Option<bool>,
     /// The lifetime of its access tokens: seconds, or a duration such as 15m
     #[arg(long, value_name = "DURATION")]
     pub(super) lifetime: Option<String>,
@@ -128,6 +140,13 @@ pub(super) struct Metadata {
     /// The time from which it is refused, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(super) expiry: Option<String>,
+    /// A network or address that its requests may come from, such as 10.0.0.0/8 (repeatable, or with
+    /// commas between them)
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub(super) allowed_network: Vec<String>,
+    /// The `aud` of its assertions: issuer, or legacy for the token endpoint and lists too
+    #[arg(long, value_name = "issuer|legacy")]
+    pub(super) assertion_audiences: Option<String>,
     /// A further claim of its tokens: a JSON value or a text (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) claim: Vec<String>,
@@ -197,6 +216,7 @@ impl Metadata {
             ("access_token_lifetime", &self.lifetime),
             ("expiry", &self.expiry),
             ("jwks_uri", &self.jwks_uri),
+            ("assertion_audiences", &self.assertion_audiences),
             ("tls_client_auth_subject_dn", &certificate.tls_subject_dn),
             ("tls_client_auth_san_dns", &certificate.tls_san_dns),
             ("tls_client_auth_san_uri", &certificate.tls_san_uri),
@@ -217,6 +237,8 @@ impl Metadata {
         for (name, list) in [
             ("audience", &self.audience),
             ("grant_types", &self.grant_type),
+            ("allowed_owners", &self.allowed_owner),
+            ("allowed_networks", &self.allowed_network),
         ] {
             if !list.is_empty() {
                 set(name, list.clone().into());
@@ -254,6 +276,7 @@ impl Metadata {
         let certificate = &self.certificate;
         let flags = [
             ("allow_introspection", self.allow_introspection),
+            ("allow_device_id", self.allow_device_id),
             (
                 "tls_client_certificate_bound_access_tokens",
                 certificate.certificate_bound,

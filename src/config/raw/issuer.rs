@@ -13,7 +13,7 @@ use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClaimValue, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
 use crate::domain::oauth::GrantType;
-use crate::domain::settings::{ListedClients, Profile, ScopeClaim, TokenType};
+use crate::domain::settings::{AssertionAudiences, ListedClients, Profile, ScopeClaim, TokenType};
 
 /// The authorization server.
 #[derive(Deserialize, JsonSchema)]
@@ -40,7 +40,8 @@ pub(in crate::config) struct Issuer {
     pub profile: Profile,
     /// The claim that carries a client's owner. Default: `owner`, and `sub` in the plgd profile.
     pub owner_claim: Option<ClaimName>,
-    /// plgd profile: the claim of an assertion that names a device. It is copied into the token.
+    /// The claim that names a device. plgd profile: it is copied from an assertion into the token.
+    /// Clients with `allowDeviceId` choose its value by a parameter of this name.
     #[serde(default, rename = "deviceIDClaim")]
     pub device_id_claim: String,
     /// plgd profile: the names of the authorities whose users may list and revoke their tokens. The
@@ -196,6 +197,16 @@ pub(in crate::config) struct Client {
     pub cap_to_assertion: bool,
     /// The value of the owner claim. Default: no such claim.
     pub owner: Option<String>,
+    /// The owners that the client may choose by a parameter of the token request, named as
+    /// `ownerClaim`: single ones, `prefix*`, or `*` for any. It may always choose `owner`. A
+    /// request for another owner is refused. Without this list, only the plgd profile ignores the
+    /// parameter.
+    #[serde(default)]
+    pub allowed_owners: Vec<String>,
+    /// Whether the client may choose the device of a token by a parameter named as
+    /// `deviceIDClaim`.
+    #[serde(default)]
+    pub allow_device_id: bool,
     /// The authority of the user `owner`: only its user of this name may list and revoke the
     /// client's tokens. Default: any trusted user of this name, if only one authority's users are
     /// trusted.
@@ -234,6 +245,17 @@ pub(in crate::config) struct Client {
     /// sends a proof.
     #[serde(default)]
     pub dpop_bound_access_tokens: bool,
+    /// The networks (such as `10.0.0.0/8`) or addresses that the client's requests may come from.
+    /// From elsewhere its authentication fails at the token, introspection and revocation
+    /// endpoints. The address is the one behind `trustedProxies`. A request over a Unix socket has
+    /// none and is refused. Default: all.
+    #[serde(default)]
+    pub allowed_networks: Vec<Network>,
+    /// The `aud` of the client's assertions. `issuer`: `issuer.url` alone, as a text or as the only
+    /// item of a list (RFC 7523bis). `legacy`: also the URL of the token endpoint, and lists of
+    /// both.
+    #[serde(default)]
+    pub assertion_audiences: AssertionAudiences,
     /// Whether the client is refused as if it did not exist.
     #[serde(default)]
     pub disabled: bool,

@@ -363,6 +363,12 @@ fn private_key_jwt(
             .as_ref()
             .map(|audience| audience.0.clone()),
     };
+    if raw.token_url.is_some() && settings.audience.is_none() {
+        let message = "the issuer is not known, so assertions have this URL as their `aud`. \
+                       Authorities that follow RFC 7523bis refuse it: set `authority` instead, or \
+                       `assertionAudience` to the issuer";
+        resolver.warn(&path.key("tokenUrl"), message);
+    }
     let path = path.key("privateKeyFile");
     let pem = resolver.secret(&path, file, files::read_secret_lines)?;
     if files::check_private_key(&pem, settings.algorithm).is_err() {

@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: the texts that they start from.
 
 mod accepted;
+mod allowances;
 mod certificates;
 mod contradictions;
 mod credentials;

@@ -23,7 +23,7 @@ pub(super) fn token_error_answer(error: TokenError) -> Response {
         *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         answer.headers_mut().insert(RETRY_AFTER, retry_after.into());
     }
-    if error == (TokenError::InvalidClient { basic: true }) {
+    if error.needs_challenge() {
         let challenge = HeaderValue::from_static(r#"Basic realm="m2m-sidecar""#);
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }

@@ -18,7 +18,7 @@ use crate::issuer::{
     Attempt, ExchangedFor, Issuer, ProfilePolicy, Refused, TokenError, TokenRequest, TokenResponse,
 };
 
-/// The longest owner in an audit line, in bytes.
+/// The longest owner or device in an audit line, in bytes.
 const LONGEST_OWNER: usize = 128;
 
 /// How a token request ended, for metrics. It has no text that an unauthenticated client chooses.
@@ -30,6 +30,16 @@ pub struct Outcome {
     pub grant_type: Option<GrantType>,
     /// `None`: a token was issued.
     pub error: Option<ErrorCode>,
+}
+
+/// What an issued token names beside its client.
+#[derive(Default)]
+struct Named<'a> {
+    /// The owner of an exchanged JWT, or the one that the request chose.
+    owner: Option<String>,
+    /// The device that the request chose.
+    device_id: Option<String>,
+    issued: Option<&'a TokenResponse>,
 }
 
 /// Gets the outcome of each token request.
@@ -57,7 +67,8 @@ pub(super) async fn token(
         Ok(body) => body,
         Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
-    let request = TokenRequest::parse_in(&endpoint.profile, &headers, uri.query(), &body);
+    let form = (&endpoint.profile, endpoint.issuer.claim_parameters());
+    let request = TokenRequest::parse_in(form, &headers, uri.query(), &body);
     let at = (uri.path(), &peer);
     match endpoint.issue(&request, &headers, &body, at).await {
         Ok(response) => endpoint.answer(&response),
@@ -96,25 +107,26 @@ impl TokenEndpoint {
             error: result.as_ref().err().map(|error| error.code()),
         };
         let issued = result.as_ref().ok();
-        self.record(&outcome, owner.flatten().as_deref(), issued, refused, peer);
+        let chosen = issued.map(|response| response.chosen.clone());
+        let chosen = chosen.unwrap_or_default();
+        let named = Named {
+            owner: owner.flatten().or(chosen.owner),
+            device_id: chosen.device_id,
+            issued,
+        };
+        self.record(&outcome, named, refused, peer);
         result
     }
 
     /// Writes the audit line, and calls the observer.
-    fn record(
-        &self,
-        outcome: &Outcome,
-        owner: Option<&str>,
-        issued: Option<&TokenResponse>,
-        refused: Refused,
-        peer: &Peer,
-    ) {
-        let exchanged = issued.and_then(|issued| issued.exchanged.as_ref());
+    fn record(&self, outcome: &Outcome, named: Named<'_>, refused: Refused, peer: &Peer) {
+        let exchanged = named.issued.and_then(|issued| issued.exchanged.as_ref());
         let text = |text: &str| excerpt(text.as_bytes(), LONGEST_OWNER).into_owned();
         tracing::info!(
             target: "audit",
             client_id = outcome.client_id.as_deref().or(refused.client_id.as_deref()),
-            owner = owner.map(text),
+            owner = named.owner.as_deref().map(text),
+            device_id = named.device_id.as_deref().map(text),
             subject = exchanged.map(|it| text(&it.subject)),
             subject_jti = exchanged.and_then(|it| it.subject_jti.as_deref()).map(text),
             act = exchanged.and_then(|it| it.actors.as_deref()),
@@ -124,7 +136,7 @@ impl TokenEndpoint {
             reason = Some(refused.reason).filter(|reason| !reason.is_empty()),
             refused_scope = refused.scope,
             refused_audience = refused.audience,
-            jti = issued.map(|issued| issued.jti.as_str()),
+            jti = named.issued.map(|issued| issued.jti.as_str()),
             peer = shown(peer),
             "token request"
         );
@@ -143,7 +155,7 @@ impl TokenEndpoint {
             reason: description.to_owned(),
             ..Refused::default()
         };
-        self.record(&outcome, None, None, refused, peer);
+        self.record(&outcome, Named::default(), refused, peer);
         plain_error_answer(status, error.as_str(), description)
     }
 

@@ -94,7 +94,7 @@ fn retried_later(mut answer: Response, error: TokenError) -> Response {
 }
 
 fn challenge(error: TokenError) -> Option<&'static str> {
-    (error == TokenError::InvalidClient { basic: true }).then_some(BASIC)
+    error.needs_challenge().then_some(BASIC)
 }
 
 fn answer(code: Code, body: &Value, challenge: Option<&'static str>) -> Response {

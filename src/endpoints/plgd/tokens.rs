@@ -59,7 +59,8 @@ async fn create(
         Ok(body) => body,
         Err(rejection) => return api.tokens.refuse_body(rejection.status(), &peer),
     };
-    let request = TokenRequest::parse_protojson(&headers, &body);
+    let claims = api.tokens.issuer.claim_parameters();
+    let request = TokenRequest::parse_protojson(claims, &headers, &body);
     let at = (uri.path(), &peer);
     match api.tokens.issue(&request, &headers, &body, at).await {
         Ok(response) => message_answer(&headers, messages::created(&response)),

@@ -9,6 +9,7 @@ use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256_parts;
 use crate::issuer::Client;
+use crate::issuer::client::AssertionAudiences;
 use crate::jose::key_set::{KeySet, NoCandidate};
 use crate::jose::verify::Jws;
 
@@ -82,6 +83,12 @@ impl ClientAuth {
         }
     }
 
+    /// Whether all of these name this issuer or its token endpoint, and at least one does.
+    fn are_ours(&self, audiences: &[&str]) -> bool {
+        let is_ours = |aud: &&str| self.our_names.iter().any(|name| name == aud);
+        !audiences.is_empty() && audiences.iter().all(is_ours)
+    }
+
     /// Checks the claims, and gives `jti` and `exp`.
     fn check_claims<'c>(
         &self,
@@ -95,12 +102,14 @@ impl ClientAuth {
         }
         // Another recipient could present the assertion here.
         let audiences = claims.strings("aud").map_err(wrong)?;
-        if audiences.is_empty()
-            || !audiences
-                .iter()
-                .all(|aud| self.our_names.iter().any(|name| name == aud))
-        {
-            return Err(AssertionFault::Audience);
+        match client.assertion_audiences {
+            AssertionAudiences::Issuer if audiences != [self.our_names[0].as_str()] => {
+                return Err(AssertionFault::NotIssuerAlone);
+            }
+            AssertionAudiences::Legacy if !self.are_ours(&audiences) => {
+                return Err(AssertionFault::Audience);
+            }
+            AssertionAudiences::Issuer | AssertionAudiences::Legacy => {}
         }
         let (earliest, latest) = (now.minus(SKEW), now.plus(SKEW));
         let date = |name| {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::known::KnownClients;
 use super::{AuthenticatedClient, ClientAuth};
 use crate::domain::client_certificate::ClientCertificate;
 use crate::domain::clock::UnixTime;
@@ -11,7 +12,6 @@ use crate::domain::spiffe::SpiffeId;
 use crate::issuer::TokenError;
 use crate::issuer::client::{Authentication, CertificateName, Client, ClientKeys};
 use crate::issuer::client_auth::fault::CertificateFault;
-use crate::issuer::clients::Clients;
 use crate::issuer::token::request::{Candidate, SecretCredentials};
 
 /// The client that a request names by `client_id` alone, if it authenticates by a certificate. The
@@ -20,7 +20,7 @@ use crate::issuer::token::request::{Candidate, SecretCredentials};
 /// # Errors
 /// [`CertificateFault::SeveralClients`]: the SPIFFE ID may be of several clients.
 pub(super) fn named(
-    clients: &Clients,
+    clients: KnownClients<'_>,
     credentials: &SecretCredentials,
     certificate: Option<&ClientCertificate>,
     now: UnixTime,

@@ -51,6 +51,13 @@ pub enum AssertionFault {
     /// RFC 7523 §3 (3).
     #[error("the assertion's aud is not this issuer")]
     Audience,
+    /// RFC 7523bis: only the issuer.
+    #[error(
+        "the assertion's aud is not this issuer alone: it must be `issuer.url`, as a text or as \
+         the only item of a list; the client's `assertionAudiences: legacy` also allows the token \
+         endpoint and lists of both"
+    )]
+    NotIssuerAlone,
     /// RFC 7523 §3 (4).
     #[error("the assertion has no exp")]
     NoExpiry,

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::assertion::SKEW;
+use super::known::KnownClients;
 use super::{AssertionFault, AuthenticatedClient, ClientAuth, TokenError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::spiffe::SpiffeId;
 use crate::issuer::client::{Authentication, Client};
-use crate::issuer::clients::Clients;
 use crate::issuer::federation::{Federation, Misfit, Trust};
 use crate::issuer::token::request::PresentedAssertion;
 use crate::jose::verify::Jws;
@@ -35,7 +35,7 @@ pub(super) enum Named {
 impl Named {
     /// Finds the client that is named beside an assertion, or by its unverified `iss`.
     pub(super) fn find(
-        clients: &Clients,
+        clients: KnownClients<'_>,
         presented: &PresentedAssertion,
         jws: &Jws<'_>,
     ) -> Result<Self, AssertionFault> {

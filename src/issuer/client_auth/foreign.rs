@@ -50,9 +50,11 @@ impl ClientAuth {
             tried.fetch_add(1, Ordering::Relaxed);
         }
         verified.map_err(|reason| match reason {
-            Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
-                TokenError::ClientKeysUnavailable
-            }
+            // No fault of the client.
+            Reason::Busy
+            | Reason::KeysUnavailable
+            | Reason::RevocationUnavailable
+            | Reason::Internal => TokenError::ClientKeysUnavailable,
             reason => AssertionFault::Foreign(reason).into(),
         })
     }

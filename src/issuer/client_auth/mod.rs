@@ -16,6 +16,7 @@ pub(super) mod fault;
 mod federated;
 mod federated_keys;
 pub(super) mod foreign;
+mod known;
 mod proven;
 mod secrets;
 mod slow_hash;
@@ -44,6 +45,7 @@ use exchange::Exchanged;
 use fault::AssertionFault;
 use federated::Named;
 use foreign::VerifyForeign;
+use known::KnownClients;
 
 /// An authenticated client. Only [`ClientAuth::authenticate`] makes one.
 #[derive(Clone, Debug)]
@@ -154,6 +156,10 @@ impl ClientAuth {
         from: &ClientConnection,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
+        let clients = KnownClients {
+            all: clients,
+            address: from.address,
+        };
         match credentials {
             None => Err(TokenError::InvalidClient { basic: false }),
             Some(Credentials::Secret(credentials)) => {
@@ -164,10 +170,7 @@ impl ClientAuth {
                         .authenticate_by_certificate(client, certificate, now)
                         .await;
                 }
-                let client = self
-                    .secrets
-                    .authenticate(clients, credentials, from.address, now)
-                    .await?;
+                let client = self.secrets.authenticate(clients, credentials, now).await?;
                 Ok(AuthenticatedClient {
                     client,
                     exchanged: None,
@@ -192,7 +195,7 @@ impl ClientAuth {
     /// Counts the tried keys in `verified`.
     async fn authenticate_by_assertion(
         &self,
-        clients: &Clients,
+        clients: KnownClients<'_>,
         presented: &PresentedAssertion,
         jws: &Jws<'_>,
         verified: &AtomicUsize,

@@ -5,12 +5,12 @@
 //! credentials, if any client of the store has a supplied secret, whether or not this client has
 //! one. An unknown client and a wrong secret cost the same operations in the same order.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::failures::{Attempt, Failures, attempt};
+use super::known::KnownClients;
 use super::proven::{Presented, Proven};
 use super::slow_hash::SlowHashes;
 use super::used_secrets::UsedSecrets;
@@ -21,7 +21,6 @@ use crate::domain::secret::ExposeSecret;
 use crate::issuer::TokenError;
 use crate::issuer::client::{Authentication, Client, ExpectedSecret, Secret};
 use crate::issuer::client_secret::{self, Digest, Salt};
-use crate::issuer::clients::Clients;
 use crate::issuer::token::request::{Candidate, SecretCredentials};
 use crate::store::{Store, StoreError};
 
@@ -103,9 +102,8 @@ impl Secrets {
     /// The client with this secret.
     pub(super) async fn authenticate(
         &self,
-        clients: &Clients,
+        clients: KnownClients<'_>,
         credentials: &SecretCredentials,
-        from: Option<IpAddr>,
         now: UnixTime,
     ) -> Result<Arc<Client>, TokenError> {
         let basic = credentials.method() == ClientAuthMethod::ClientSecretBasic;
@@ -115,7 +113,7 @@ impl Secrets {
         }
         let attempt = attempt(
             credentials.candidates().map(|it| it.client_id.as_str()),
-            from,
+            clients.address,
         );
         self.note(Operation::CheckDelay);
         if let Err(delayed) = self.failures.check(&attempt, now) {
@@ -160,7 +158,7 @@ impl Secrets {
     /// latter is checked a limited number of times, because a guesser may share the network.
     fn despite_delay(
         &self,
-        clients: &Clients,
+        clients: KnownClients<'_>,
         credentials: &SecretCredentials,
         attempt: &Attempt,
         now: UnixTime,
@@ -195,7 +193,7 @@ impl Secrets {
     /// The cheap comparisons of a reading.
     fn read<'c>(
         &self,
-        clients: &Clients,
+        clients: KnownClients<'_>,
         candidate: &'c Candidate,
         attempt: &Attempt,
         now: UnixTime,
@@ -224,7 +222,7 @@ impl Secrets {
     /// A reading that matches only a secret that was right from the same network before.
     fn recall<'c>(
         &self,
-        clients: &Clients,
+        clients: KnownClients<'_>,
         candidate: &'c Candidate,
         attempt: &Attempt,
         now: UnixTime,

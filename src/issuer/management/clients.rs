@@ -103,13 +103,13 @@ impl ClientAdmin {
         Ok(CreatedClient { client, secret })
     }
 
-    /// A further claim must not make a client look like an owner.
+    /// A further claim must not make a client look like an owner, and a device needs a claim.
     fn check_claims(&self, metadata: &ClientMetadata) -> Result<(), ManagementError> {
         let own = metadata
             .claims
             .keys()
             .filter(|name| self.policy.is_own_claim(name));
-        let problems: Vec<_> = own
+        let mut problems: Vec<_> = own
             .map(|name| {
                 FieldProblem::new(
                     format!("claims.{name}"),
@@ -117,6 +117,10 @@ impl ClientAdmin {
                 )
             })
             .collect();
+        if metadata.allow_device_id && self.policy.device_id_claim.is_empty() {
+            let problem = "the issuer has no `deviceIDClaim`, which names the parameter";
+            problems.push(FieldProblem::new("allow_device_id", problem));
+        }
         if problems.is_empty() {
             Ok(())
         } else {

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use super::federated_member::FederatedMember;
 use crate::domain::clock::{UnixTime, rfc3339};
 use crate::domain::scope::ScopeSet;
-use crate::issuer::client::{Authentication, Client, ClientKeys, KeyPlace};
+use crate::issuer::client::{AssertionAudiences, Authentication, Client, ClientKeys, KeyPlace};
 use crate::issuer::token_exchange::ExchangePolicy;
 use crate::issuer::token_format::{AudienceSettings, ByAudience};
 use crate::store::StoreError;
@@ -61,6 +61,15 @@ pub struct ClientMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 256)]
     pub owner: Option<String>,
+    /// The owners that its token requests may choose by a parameter named as the owner claim:
+    /// single ones, `prefix*`, or `*` for any. `owner` is always allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, max_items = 100, example = json!(["tenant-*"]))]
+    pub allowed_owners: Vec<String>,
+    /// Whether its token requests may choose a device by a parameter named as the device id claim.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub allow_device_id: bool,
     /// The lifetime of its access tokens, 1s to 366d: seconds, or a duration such as `1h30m`.
     /// The issuer's value when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +141,15 @@ pub struct ClientMetadata {
     #[serde(default, skip_serializing_if = "is_false")]
     #[schema(required = false)]
     pub dpop_bound_access_tokens: bool,
+    /// The networks or addresses that its requests may come from; all when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, max_items = 100, example = json!(["10.0.0.0/8"]))]
+    pub allowed_networks: Vec<String>,
+    /// The `aud` of its assertions: `issuer` alone (RFC 7523bis), or with `legacy` also the token
+    /// endpoint and lists of both.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(required = false)]
+    pub assertion_audiences: AssertionAudiences,
     /// Whether it is refused. Its tokens end when this becomes true.
     #[serde(default)]
     #[schema(required)]
@@ -197,6 +215,14 @@ impl AuthMethod {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
 }
 
 fn lifetime_schema() -> Schema {
@@ -323,10 +349,14 @@ impl ClientMetadata {
                 .collect(),
             audience: client.allowed_audiences.clone(),
             owner: client.owner.clone(),
+            allowed_owners: texts(&client.allowed_choices.owners),
+            allow_device_id: client.allowed_choices.device_id,
             access_token_lifetime: client.access_token_lifetime.map(|it| it.as_secs()),
             claims: client.insert_token_claims.clone(),
             allow_introspection: client.allow_introspection,
             exchange: client.exchange.clone(),
+            allowed_networks: texts(&client.allowed_networks),
+            assertion_audiences: client.assertion_audiences,
             disabled: client.disabled,
             expiry: client.expires_at,
             ..Self::default()

@@ -1,6 +1,7 @@
 //! The registration of clients at the management API: requests are read into [`ClientMetadata`],
 //! with every problem at once.
 
+mod allowances;
 mod audience_settings;
 mod certificate_members;
 mod client_members;

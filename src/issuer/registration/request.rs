@@ -16,7 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
 /// The members of a request that have an effect. `foreign` reads further ones.
-pub const MEMBERS: [&str; 29] = [
+pub const MEMBERS: [&str; 33] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -28,6 +28,8 @@ pub const MEMBERS: [&str; 29] = [
     "audience",
     audience_settings::MEMBER,
     "owner",
+    "allowed_owners",
+    "allow_device_id",
     "expiry",
     "access_token_lifetime",
     "claims",
@@ -45,6 +47,8 @@ pub const MEMBERS: [&str; 29] = [
     SAN_EMAIL,
     TO_CERTIFICATE,
     TO_DPOP_KEY,
+    "allowed_networks",
+    "assertion_audiences",
     "limits",
 ];
 
@@ -360,10 +364,11 @@ fn metadata(
         federated: federated_member::read(members),
         longest_token_lifetime: access_token_lifetime,
         kept,
-        ..named
+        ..members.allowances(named)
     }
     .with_scopes(&scopes);
     members.check_federated(&metadata);
+    members.check_assertion_audiences(&metadata);
     let audience: usize = metadata.audience.iter().map(String::len).sum();
     let claims = Value::Object(metadata.claims.clone()).to_string().len();
     if metadata.scope.len() + audience + claims > MAX_TOGETHER {

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::certificate_members::certificate_name;
 use super::metadata::{AuthMethod, ClientMetadata};
+use crate::domain::network::parse_network;
 use crate::domain::oauth::GrantType;
+use crate::domain::owner_pattern::OwnerPattern;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, LineEnd};
 use crate::issuer::client::{
-    Authentication, BoundAccessTokens, Client, ClientKeys, ExpectedSecret, KeyPlace, Secret,
+    AllowedChoices, Authentication, BoundAccessTokens, Client, ClientKeys, ExpectedSecret,
+    KeyPlace, Secret,
 };
 use crate::issuer::client_secret::{self, Stored};
 use crate::issuer::token_format::AudienceSettings;
@@ -32,6 +35,10 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
         secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
         owner: metadata.owner,
         owner_issuer: None,
+        allowed_choices: AllowedChoices {
+            owners: parsed(&metadata.allowed_owners, OwnerPattern::parse)?,
+            device_id: metadata.allow_device_id,
+        },
         access_token_lifetime: metadata.access_token_lifetime.map(Duration::from_secs),
         allowed_grant_types: grants.collect::<Option<_>>()?,
         allowed_audiences: metadata.audience,
@@ -45,9 +52,16 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
             to_certificate: metadata.tls_client_certificate_bound_access_tokens,
             to_dpop_key: metadata.dpop_bound_access_tokens,
         },
+        allowed_networks: parsed(&metadata.allowed_networks, parse_network)?,
+        assertion_audiences: metadata.assertion_audiences,
         disabled: metadata.disabled,
         expires_at: metadata.expiry,
     })
+}
+
+/// `None`: one of the texts cannot be parsed.
+fn parsed<T, E>(texts: &[String], parse: impl Fn(&str) -> Result<T, E>) -> Option<Vec<T>> {
+    texts.iter().map(|text| parse(text).ok()).collect()
 }
 
 /// `None`: keys that cannot be read, keys in two places, or none where there must be some.

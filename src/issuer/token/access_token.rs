@@ -74,7 +74,7 @@ fn record(
     let client = granted.client();
     let identity = match granted.delegation() {
         Some(delegation) => of_subject(delegation, policy),
-        None => Identity::of(client, policy),
+        None => Identity::of(client, granted.choice(), policy),
     };
     let copied = client.exchanged().map(Exchanged::copied);
     TokenRecord {
@@ -134,9 +134,8 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     if let Some(issuer) = owner_issuer.filter(|issuer| *issuer != policy.issuer) {
         set(OWNER_ISSUER, issuer.into());
     }
-    let copies_device = policy.profile.copy_device_id && !policy.device_id_claim.is_empty();
-    let exchanged = client.exchanged().filter(|_| copies_device);
-    if let Some(device) = exchanged.and_then(|jwt| jwt.claim(&policy.device_id_claim)) {
+    let chosen_device = granted.choice().device_id.as_deref();
+    if let Some(device) = chosen_device.or(policy.copied_device_id(client)) {
         set(&policy.device_id_claim, device.into());
     }
     if let Some(keys) = granted.confirmation().claim() {

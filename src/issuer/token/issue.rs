@@ -39,7 +39,7 @@ pub(in crate::issuer) async fn issue(
     if !registered.is_some_and(|it| it.is_usable(now) && registration.is_still(&it)) {
         return Err(TokenError::InvalidClient { basic: false });
     }
-    check_quota(granted.client(), state, now).await?;
+    check_quota(granted, state, now).await?;
     let after_end = state.revocations.mark_for(&registration.id, now);
     let signed = sign(granted, &state.policy, &state.keys, after_end, now)?;
     let refresh_token = store(granted, &signed.record, state, now).await?;
@@ -49,6 +49,7 @@ pub(in crate::issuer) async fn issue(
         expires_in: granted.expires_at().map(|end| now.until(end)),
         scope: granted.scope().clone(),
         jti: signed.record.jti,
+        chosen: granted.choice().clone(),
         refresh_token,
         exchanged: granted.delegation().map(exchanged),
     })
@@ -79,7 +80,8 @@ async fn store(
             Ok(None)
         }
         Refresh::First => {
-            let (token, row) = refresh_tokens::first(client, access, &state.policy, now)?;
+            let device_id = granted.choice().device_id.as_deref();
+            let (token, row) = refresh_tokens::first(client, access, device_id, now)?;
             state
                 .store
                 .insert_refresh_token(&row, access, is_kept)

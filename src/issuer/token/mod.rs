@@ -20,6 +20,7 @@ use http::HeaderMap;
 use self::confirmation::Confirmation;
 use self::request::TokenRequest;
 use super::authenticator::Authenticator;
+use super::choice::Choice;
 use super::client_auth::AuthenticatedClient;
 use super::error::TokenError;
 use super::metadata::TOKEN_PATH;
@@ -149,6 +150,8 @@ pub struct TokenResponse {
     pub scope: ScopeSet,
     /// The `jti` of the access token, for the audit log.
     pub jti: String,
+    /// The owner and the device that the request chose, for the audit log.
+    pub chosen: Choice,
     /// For a client that may use one.
     pub refresh_token: Option<SecretString>,
     /// Of a token exchange.

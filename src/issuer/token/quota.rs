@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::grants::Granted;
 use crate::domain::clock::UnixTime;
-use crate::issuer::client_auth::AuthenticatedClient;
 use crate::issuer::error::TokenError;
 use crate::issuer::policy::Identity;
 use crate::issuer::state::State;
@@ -22,11 +22,12 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// # Errors
 /// [`TokenError::TooManyTokens`], or if the store does not answer.
 pub(super) async fn check_quota(
-    client: &AuthenticatedClient,
+    granted: &Granted,
     state: &State,
     now: UnixTime,
 ) -> Result<(), TokenError> {
-    let identity = Identity::of(client, &state.policy);
+    let client = granted.client();
+    let identity = Identity::of(client, granted.choice(), &state.policy);
     let Some(owner) = identity.owner.filter(|_| client.exchanged().is_some()) else {
         return Ok(());
     };

@@ -6,6 +6,7 @@ use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
 use crate::domain::client_certificate::AlternativeName;
 use crate::domain::distinguished_name::DistinguishedName;
+use crate::domain::settings::AssertionAudiences;
 use crate::issuer::ProfilePolicy;
 use crate::issuer::client::{
     Authentication, CertificateName, ClientKeys, CopyClaims, Exchange, KeyPlace,
@@ -22,6 +23,13 @@ pub(super) fn resolve(
         let message = "`capToAssertion` needs `jwtPrivateKey`: without it, the client sends no \
                        JWT of a user";
         resolver.error(&path.key("capToAssertion"), message);
+    }
+    let has_keys = raw.jwks_file.is_some() || raw.jwks_uri.is_some();
+    let is_legacy = raw.assertion_audiences == AssertionAudiences::Legacy;
+    if is_legacy && (!has_keys || raw.tls_client_auth.is_some()) {
+        let message = "`legacy` needs `jwksFile` or `jwksUri`: the client authenticates without an \
+                       assertion of its own";
+        resolver.error(&path.key("assertionAudiences"), message);
     }
     if let Some(certificate) = &raw.tls_client_auth
         && !certificate.self_signed

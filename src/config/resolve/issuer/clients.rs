@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{YEAR, check_lifetime, client_authentication, exchange, federated};
+use super::{YEAR, check_lifetime, choices, client_authentication, exchange, federated};
 use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
@@ -91,6 +91,7 @@ fn resolve_client(
         _ => Vec::new(),
     };
     Some(Client {
+        allowed_choices: choices::resolve(resolver, path, &raw, context),
         owner_issuer: owner_issuer(resolver, &path.key("ownerAuthority"), &raw),
         id: raw.id.0,
         name: None,
@@ -110,6 +111,8 @@ fn resolve_client(
             to_certificate: raw.certificate_bound_access_tokens,
             to_dpop_key: raw.dpop_bound_access_tokens,
         },
+        allowed_networks: raw.allowed_networks.into_iter().map(Into::into).collect(),
+        assertion_audiences: raw.assertion_audiences,
         disabled: raw.disabled,
         expires_at: raw.expires_at.map(|time| time.0),
     })
@@ -152,10 +155,10 @@ fn warn_of_endless_exchange(
 /// The issuer of the authority that the owner is a user of.
 fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<String> {
     let name = &raw.owner_authority.as_ref()?.0;
-    if raw.owner.is_none() {
+    if raw.owner.is_none() && raw.allowed_owners.is_empty() {
         resolver.error(
             path,
-            "`ownerAuthority` needs `owner`: the name of that authority's user",
+            "`ownerAuthority` needs `owner` or `allowedOwners`: the names of that authority's users",
         );
     }
     resolver.reference(path, name, "authorities", "authority");

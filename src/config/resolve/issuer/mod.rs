@@ -2,6 +2,7 @@
 
 mod audiences;
 mod certificates;
+mod choices;
 mod client_authentication;
 mod clients;
 mod exchange;
@@ -157,11 +158,16 @@ fn check_own_claims(
     const MESSAGE: &str = "the issuer sets this claim itself: choose another name";
     // In the plgd profile, the owner is the subject.
     let is_subject = owner == "sub" && profile.subject_is_owner;
+    let (owner_path, device_path) = (path.key("ownerClaim"), path.key("deviceIDClaim"));
     if RESERVED_CLAIMS.contains(&owner) && !is_subject {
-        resolver.error(&path.key("ownerClaim"), MESSAGE);
+        resolver.error(&owner_path, MESSAGE);
+    } else {
+        choices::check_name(resolver, &owner_path, owner);
     }
     if RESERVED_CLAIMS.contains(&device) || device == owner {
-        resolver.error(&path.key("deviceIDClaim"), MESSAGE);
+        resolver.error(&device_path, MESSAGE);
+    } else {
+        choices::check_name(resolver, &device_path, device);
     }
 }
 

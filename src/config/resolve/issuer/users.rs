@@ -63,11 +63,17 @@ pub(in crate::config::resolve) fn resolve(
 fn warn_of_ambiguous_owners(resolver: &mut Resolver<'_>, role: &IssuerRole) {
     let clients = KeyPath::root("issuer").key("clients");
     for (i, client) in role.issuer.clients.iter().enumerate() {
-        if client.owner.is_some() && client.owner_issuer.is_none() {
+        let key = if client.owner.is_some() {
+            "owner"
+        } else {
+            "allowedOwners"
+        };
+        let has_owner = client.owner.is_some() || !client.allowed_choices.owners.is_empty();
+        if has_owner && client.owner_issuer.is_none() {
             let message = "users of several authorities are trusted, so no user can list or \
                            revoke the tokens of this client: set `ownerAuthority` to the \
                            authority of the owner";
-            resolver.warn(&clients.index(i).key("owner"), message);
+            resolver.warn(&clients.index(i).key(key), message);
         }
     }
 }

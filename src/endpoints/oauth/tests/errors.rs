@@ -269,6 +269,29 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
     }
 }
 
+/// plgd's coap-gateway takes these statuses for final, and ends the connection of the device.
+#[test]
+fn overload_and_faults_of_the_store_never_have_a_status_that_is_final() {
+    const FINAL: [u16; 5] = [400, 401, 403, 404, 409];
+    for error in [
+        TokenError::Busy,
+        TokenError::TooManyFailures { retry_after: 1 },
+        TokenError::TooManyTokens { retry_after: 1 },
+        TokenError::TooManyProofs,
+        TokenError::ClientKeysUnavailable,
+        TokenError::KeyNotReady,
+        TokenError::StoreUnavailable,
+        TokenError::StoreUnwritable("the disk is full"),
+        TokenError::from(crate::store::StoreError::Unreadable),
+        TokenError::Signing,
+    ] {
+        for answer in [token_error_answer(error), plgd::token_error_answer(error)] {
+            let status = answer.status().as_u16();
+            assert!(!FINAL.contains(&status), "{error:?}: {status}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn descriptions_keep_to_the_characters_of_rfc_6749() {
     for error in [
@@ -284,7 +307,7 @@ async fn descriptions_keep_to_the_characters_of_rfc_6749() {
         TokenError::InvalidProof(InvalidProof::Target),
         TokenError::ProofReused,
         TokenError::TooManyProofs,
-        TokenError::InQuery("scope"),
+        TokenError::ChangedChoice("owner"),
         TokenError::NoTarget,
     ] {
         let allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);

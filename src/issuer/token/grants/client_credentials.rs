@@ -3,12 +3,15 @@
 //! A request is granted as a whole or refused: a scope or audience that was silently dropped would
 //! be missed only where the token is used.
 
-use super::{GrantRequest, Refresh, Terms, allowed_audiences, allowed_scopes, audiences_of};
+use super::{
+    GrantRequest, Refresh, Terms, allowed_audiences, allowed_scopes, audiences_of, choice,
+};
 use crate::issuer::error::TokenError;
 
 /// A request that names no scope or audience gets all that the client is allowed, unless the
 /// profile requires an audience.
 pub(super) fn terms(asked: &GrantRequest<'_>) -> Result<Terms, TokenError> {
+    let choice = choice::first(asked)?;
     let GrantRequest {
         client,
         request,
@@ -33,6 +36,7 @@ pub(super) fn terms(asked: &GrantRequest<'_>) -> Result<Terms, TokenError> {
         audiences: allowed_audiences(asked, allowed)?,
         scope: allowed_scopes(scope, &client.allowed_scopes)?,
         token_name: request.token_name().map(str::to_owned),
+        choice,
         refresh: Refresh::first_of(client),
         delegation: None,
     })

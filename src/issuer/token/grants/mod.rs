@@ -3,6 +3,7 @@
 //! A grant is a function from a [`GrantRequest`] to [`Terms`], in a file of its own, and one line
 //! in [`grant`]. It neither signs nor stores.
 
+mod choice;
 mod client_credentials;
 mod refresh_token;
 mod token_exchange;
@@ -11,6 +12,7 @@ use crate::domain::actors::Actor;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::{GrantType, TokenTypeUri};
 use crate::domain::scope::ScopeSet;
+use crate::issuer::choice::Choice;
 use crate::issuer::client_auth::AuthenticatedClient;
 use crate::issuer::client_auth::exchange::Exchanged;
 use crate::issuer::error::TokenError;
@@ -45,6 +47,7 @@ struct Terms {
     /// At least one.
     audiences: Vec<String>,
     token_name: Option<String>,
+    choice: Choice,
     refresh: Refresh,
     /// Of a token exchange.
     delegation: Option<Delegation>,
@@ -201,6 +204,11 @@ impl Granted {
     /// The party for which the client acts, after a token exchange.
     pub(in crate::issuer) fn delegation(&self) -> Option<&Delegation> {
         self.terms.delegation.as_ref()
+    }
+
+    /// The owner and the device that the request chose.
+    pub(in crate::issuer) fn choice(&self) -> &Choice {
+        &self.terms.choice
     }
 
     pub(in crate::issuer) fn refresh(&self) -> &Refresh {

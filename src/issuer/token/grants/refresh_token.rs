@@ -1,6 +1,8 @@
 //! The refresh token grant (RFC 6749 §6), with rotation (RFC 9700 §4.14.2).
 
-use super::{GrantRequest, Refresh, Terms, allowed_audiences, allowed_scopes, audiences_of};
+use super::{
+    GrantRequest, Refresh, Terms, allowed_audiences, allowed_scopes, audiences_of, choice,
+};
 use crate::domain::scope::ScopeSet;
 use crate::issuer::error::TokenError;
 use crate::issuer::policy::Identity;
@@ -23,12 +25,13 @@ pub(super) async fn terms(asked: &GrantRequest<'_>) -> Result<Terms, TokenError>
         .ok_or(TokenError::InvalidGrant)?;
     let before = FamilyGrant::of(&used)?;
     // A client that was given to another owner must not act for the previous one.
-    let identity = Identity::of(client, policy);
+    let choice = choice::kept(asked, &before)?;
+    let identity = Identity::of(client, &choice, policy);
     let (owner, issuer) = (before.owner.as_deref(), before.owner_issuer.as_deref());
     if identity.subject != before.subject || !policy.is_same_owner(owner, issuer, &identity) {
         return Err(TokenError::InvalidGrant);
     }
-    let granted = ScopeSet::parse(&before.scope).map_err(|_| TokenError::InvalidGrant)?;
+    let granted = ScopeSet::parse(&before.scope).map_err(|_| TokenError::StoreUnavailable)?;
     let scope = if request.scope().is_empty() {
         &granted
     } else {
@@ -53,6 +56,7 @@ pub(super) async fn terms(asked: &GrantRequest<'_>) -> Result<Terms, TokenError>
             .token_name()
             .map(str::to_owned)
             .or(before.token_name),
+        choice,
         refresh: Refresh::Replaces(Box::new(used)),
         delegation: None,
     })

@@ -4,7 +4,7 @@
 //! The new token is never more than the client's policy and the subject token allow: its scopes,
 //! its audiences and its end.
 
-use super::{Delegation, GrantRequest, Refresh, Terms, allowed_audiences, audiences_of};
+use super::{Delegation, GrantRequest, Refresh, Terms, allowed_audiences, audiences_of, choice};
 use crate::domain::actors::{self, Actor};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
@@ -64,12 +64,14 @@ pub(super) async fn terms(
         .actors(&subject, actor.as_ref(), policy)
         .map_err(TokenError::SubjectToken)?;
     let scope = scopes(request.scope(), registration, policy, &subject)?;
+    let delegation = check.delegation(subject, actor, actors, exchange.requested);
     Ok(Terms {
+        choice: choice::of_exchange(asked, delegation.owner.as_deref())?,
         audiences: audiences(asked, policy)?,
         scope,
         token_name: request.token_name().map(str::to_owned),
         refresh: Refresh::None,
-        delegation: Some(check.delegation(subject, actor, actors, exchange.requested)),
+        delegation: Some(delegation),
     })
 }
 

@@ -12,7 +12,8 @@ use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::TokenError;
-use super::parameters::{ClientParameters, form_decode};
+use super::body::form_decode;
+use super::parameters::ClientParameters;
 use crate::domain::oauth::{
     CLIENT_ASSERTION_TYPE, ClientAuthMethod, MAX_TOKEN_SIZE, SVID_ASSERTION_TYPE,
 };

@@ -4,12 +4,15 @@
 //! its name resembles a known one. A repeated one is an error. Sizes are limited here, so that
 //! later phases may compare lists.
 
+mod body;
 mod credentials;
 mod exchange;
 mod expiration;
+mod names;
 mod parameters;
 mod presented;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -20,6 +23,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
+use crate::issuer::choice::ClaimParameters;
 use crate::issuer::error::TokenError;
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::profile::ProfilePolicy;
@@ -29,7 +33,8 @@ pub(in crate::issuer) use self::credentials::{
     Candidate, Credentials, PresentedAssertion, SecretCredentials,
 };
 pub(in crate::issuer) use self::exchange::{ExchangeParameters, PresentedToken};
-pub(in crate::issuer) use self::parameters::Parameters;
+pub use self::names::parameter_like;
+pub(in crate::issuer) use self::parameters::{Asked, Parameters};
 pub(in crate::issuer) use self::presented::Presented;
 
 /// The most scopes, and the most audiences and resources together.
@@ -51,6 +56,8 @@ pub struct TokenRequest {
     refresh_token: Option<SecretString>,
     /// Only of a token exchange.
     exchange: Option<ExchangeParameters>,
+    owner: Asked,
+    device_id: Asked,
     /// The DPoP proof (RFC 9449 §5).
     proof: Option<SecretString>,
 }
@@ -82,28 +89,30 @@ impl TokenRequest {
     /// # Errors
     /// If the request is malformed.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        Self::parse_in(&ProfilePolicy::STANDARD, headers, None, body)
+        let form = (&ProfilePolicy::STANDARD, &Arc::default());
+        Self::parse_in(form, headers, None, body)
     }
 
     /// Parses a request. The query of its URL must have no parameter. In plgd's profile a body that
-    /// is no form is JSON, an `expiration` of 0 is none, and a form has its audience in `aud`.
+    /// is no form is JSON, an `expiration` of 0 is none, and a form has its audience in `aud`. The
+    /// parameters that `claims` name choose owner and device.
     ///
     /// # Errors
     /// If the request is malformed.
     pub fn parse_in(
-        profile: &ProfilePolicy,
+        (profile, claims): (&ProfilePolicy, &Arc<ClaimParameters>),
         headers: &HeaderMap,
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Self, TokenError> {
         let parameters = if profile.lenient_requests {
-            Parameters::parse_form_or_json(headers, body)
+            Parameters::parse_form_or_json(headers, body, claims)
         } else {
-            Parameters::parse(headers, body)
+            Parameters::parse(headers, body, claims)
         };
         Self::of(
             headers,
-            Parameters::without_query(parameters, query)?,
+            Parameters::without_query(parameters, query, claims)?,
             profile,
         )
     }
@@ -113,8 +122,12 @@ impl TokenRequest {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub fn parse_protojson(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        let parameters = Parameters::parse_protojson(headers, body)?;
+    pub fn parse_protojson(
+        claims: &Arc<ClaimParameters>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, TokenError> {
+        let parameters = Parameters::parse_protojson(headers, body, claims)?;
         let mut headers = headers.clone();
         if parameters.client.id.is_some() {
             headers.remove(AUTHORIZATION);
@@ -170,6 +183,8 @@ impl TokenRequest {
                 .transpose()?,
             refresh_token: parameters.refresh_token,
             exchange,
+            owner: parameters.owner,
+            device_id: parameters.device_id,
             proof,
         })
     }
@@ -237,8 +252,32 @@ impl TokenRequest {
         self.exchange.as_ref()
     }
 
+    /// The requested owner.
+    ///
+    /// # Errors
+    /// If it is no usable text.
+    pub(in crate::issuer) fn owner(&self) -> Result<Option<&str>, TokenError> {
+        asked(&self.owner)
+    }
+
+    /// The requested device.
+    ///
+    /// # Errors
+    /// If it is no usable text.
+    pub(in crate::issuer) fn device_id(&self) -> Result<Option<&str>, TokenError> {
+        asked(&self.device_id)
+    }
+
     pub(in crate::issuer) fn refresh_token(&self) -> Option<&SecretString> {
         self.refresh_token.as_ref()
+    }
+}
+
+fn asked(parameter: &Asked) -> Result<Option<&str>, TokenError> {
+    match parameter {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(error)) => Err(*error),
     }
 }
 

@@ -1,50 +1,25 @@
 //! Parses a form or a JSON object into named parameters, each at most once.
 
 use std::collections::HashSet;
-use std::fmt;
+use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
-use percent_encoding::percent_decode;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use http::HeaderMap;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::TokenError;
+use super::body::{Members, check_coding, content_type, form_decode, media_type, snake_case};
 use super::exchange::ExchangeTexts;
+use super::names::{AUD, KNOWN, folded, known, repeated};
+use crate::domain::owner_pattern::is_chosen;
 use crate::domain::secret::SecretString;
+use crate::issuer::choice::{ChosenClaim, ClaimParameters};
 use crate::issuer::excerpt::Excerpt;
 use crate::jose::dpop::SCHEME;
 
 /// The most parameters of one request, known and unknown.
 const MAX_PARAMETERS: usize = 100;
-
-/// The known parameters.
-const KNOWN: [&str; 17] = [
-    "grant_type",
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    "scope",
-    "audience",
-    "resource",
-    "expiration",
-    "token_name",
-    "token",
-    "refresh_token",
-    "subject_token",
-    "subject_token_type",
-    "actor_token",
-    "actor_token_type",
-    "requested_token_type",
-];
-/// The audience in a form of plgd's clients, as its server names it.
-const AUD: &str = "aud";
-/// The longest name of an unknown parameter in an answer.
-const MAX_SHOWN_NAME: usize = 32;
-/// The first bytes of a gzip file (RFC 1952 §2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Stands for a JSON value that is no text. No request may choose it as owner or device.
+const NO_TEXT: &str = "\0";
 
 /// The parameters by which a client authenticates itself (RFC 6749 §2.3.1, RFC 7521 §4.2).
 #[derive(Default)]
@@ -54,6 +29,9 @@ pub(in crate::issuer) struct ClientParameters {
     pub(in crate::issuer) assertion: Option<SecretString>,
     pub(in crate::issuer) assertion_type: Option<String>,
 }
+
+/// A parameter for a claim: absent, or its value, or why it is no usable value.
+pub(in crate::issuer) type Asked = Option<Result<String, TokenError>>;
 
 /// The known parameters, as text.
 #[derive(Default)]
@@ -70,19 +48,37 @@ pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) token: Option<SecretString>,
     pub(in crate::issuer) refresh_token: Option<SecretString>,
     pub(super) exchange: ExchangeTexts,
+    /// The parameter named as the owner claim.
+    pub(in crate::issuer) owner: Asked,
+    /// The parameter named as the device id claim.
+    pub(in crate::issuer) device_id: Asked,
+    claims: Arc<ClaimParameters>,
     token_type: Option<String>,
     seen: HashSet<String>,
     is_plgd_form: bool,
 }
 
 impl Parameters {
+    /// Without parameters, and with the names of those for claims.
+    fn with_claims(claims: &Arc<ClaimParameters>) -> Self {
+        Self {
+            claims: claims.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Parses a body by its media type.
-    pub(in crate::issuer) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+    pub(in crate::issuer) fn parse(
+        headers: &HeaderMap,
+        body: &[u8],
+        claims: &Arc<ClaimParameters>,
+    ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
+        let empty = Self::with_claims(claims);
         match media_type(headers)?.as_deref() {
-            Some(b"application/x-www-form-urlencoded") => Self::default().with_form(body),
-            Some(b"application/json") => Self::parse_json(body),
-            _ if body.is_empty() => Ok(Self::default()),
+            Some(b"application/x-www-form-urlencoded") => empty.with_form(body),
+            Some(b"application/json") => empty.with_members(body, |name| name),
+            _ if body.is_empty() => Ok(empty),
             _ => Err(TokenError::ContentType),
         }
     }
@@ -91,8 +87,10 @@ impl Parameters {
     pub(in crate::issuer) fn parse_form_or_json(
         headers: &HeaderMap,
         body: &[u8],
+        claims: &Arc<ClaimParameters>,
     ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
+        let empty = Self::with_claims(claims);
         // plgd's server searches the whole header for it.
         let is_form = content_type(headers)?.is_some_and(|value| {
             let value = value.as_bytes().to_ascii_lowercase();
@@ -101,11 +99,11 @@ impl Parameters {
         if is_form {
             Self {
                 is_plgd_form: true,
-                ..Self::default()
+                ..empty
             }
             .with_form(body)
         } else {
-            Self::parse_json(body)
+            empty.with_members(body, |name| name)
         }
     }
 
@@ -113,9 +111,10 @@ impl Parameters {
     pub(in crate::issuer) fn parse_protojson(
         headers: &HeaderMap,
         body: &[u8],
+        claims: &Arc<ClaimParameters>,
     ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
-        Self::parse_members(body, snake_case)
+        Self::with_claims(claims).with_members(body, snake_case)
     }
 
     /// Whether this is a form of plgd's clients.
@@ -140,21 +139,25 @@ impl Parameters {
         Ok(self)
     }
 
-    fn parse_json(body: &[u8]) -> Result<Self, TokenError> {
-        Self::parse_members(body, |name| name)
-    }
-
-    fn parse_members(body: &[u8], rename: fn(String) -> String) -> Result<Self, TokenError> {
+    fn with_members(
+        mut self,
+        body: &[u8],
+        rename: fn(String) -> String,
+    ) -> Result<Self, TokenError> {
         let Members(members) =
             serde_json::from_slice(body).map_err(|_| TokenError::MalformedBody)?;
         if members.len() > MAX_PARAMETERS {
             return Err(TokenError::TooLarge);
         }
-        let mut parameters = Self::default();
         for (name, value) in members {
-            parameters.add_json(rename(name), value)?;
+            // The name of a claim is not protobuf's.
+            let name = match self.claims.find(&name) {
+                Some(_) => name,
+                None => rename(name),
+            };
+            self.add_json(name, value)?;
         }
-        Ok(parameters)
+        Ok(self)
     }
 
     /// A list is allowed for parameters that a form may repeat or join.
@@ -162,6 +165,7 @@ impl Parameters {
         match value {
             Value::Null => Ok(()),
             Value::String(text) => self.add(name, text),
+            _ if self.claims.find(&name).is_some() => self.add(name, NO_TEXT.to_owned()),
             Value::Number(number) => self.add(name, number.to_string()),
             Value::Array(items) if matches!(name.as_str(), "audience" | "resource" | "scope") => {
                 let texts = items.into_iter().map(|item| match item {
@@ -202,6 +206,7 @@ impl Parameters {
             "refresh_token" => self.refresh_token = Some(value.into()),
             "token_type" => self.token_type = Some(value),
             _ if is_aud => self.aud.push(value),
+            _ if self.claims.find(&name).is_some() => self.choose(&name, value),
             _ => self.exchange.add(&name, value),
         }
         if self.seen.contains(&name) && !repeatable {
@@ -211,22 +216,40 @@ impl Parameters {
         Ok(())
     }
 
+    /// Takes the parameter for a claim. A client that may not choose has it ignored in plgd's
+    /// profile, so a malformed value is no error yet.
+    fn choose(&mut self, name: &str, value: String) {
+        let asked = if is_chosen(&value) {
+            Ok(value)
+        } else {
+            Err(TokenError::MalformedChoice(Excerpt::of(name)))
+        };
+        match self.claims.find(name) {
+            Some(ChosenClaim::Owner) => self.owner = Some(asked),
+            Some(ChosenClaim::DeviceId) => self.device_id = Some(asked),
+            None => {}
+        }
+    }
+
     /// Refuses a known parameter in the query of the URL that the body does not have: it would be
     /// silently ignored.
     pub(in crate::issuer) fn without_query(
         parsed: Result<Self, TokenError>,
         query: Option<&str>,
+        claims: &ClaimParameters,
     ) -> Result<Self, TokenError> {
         let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let has_aud = parsed
             .as_ref()
             .is_ok_and(|parameters| parameters.is_plgd_form);
-        let mut known = names.filter_map(|(name, _)| known(has_aud).find(|known| *known == name));
+        let is_known =
+            |name: &str| known(has_aud).any(|known| known == name) || claims.find(name).is_some();
+        let mut known = names.map(|(name, _)| name).filter(|name| is_known(name));
         let missing = match &parsed {
-            Ok(parameters) => known.find(|name| !parameters.seen.contains(*name)),
+            Ok(parameters) => known.find(|name| !parameters.seen.contains(&**name)),
             Err(_) => known.next(),
         };
-        missing.map_or(parsed, |name| Err(TokenError::InQuery(name)))
+        missing.map_or(parsed, |name| Err(TokenError::InQuery(Excerpt::of(&name))))
     }
 
     /// Refuses a parameter whose name differs from a known one only in case, separators or a
@@ -272,127 +295,6 @@ impl Parameters {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// The known names; in forms of plgd's clients also `aud`.
-fn known(with_aud: bool) -> impl Iterator<Item = &'static str> {
-    KNOWN.into_iter().chain(with_aud.then_some(AUD))
-}
-
-/// The error of a repeated parameter. An unknown name is shown only if it looks like a name: it may
-/// be a secret.
-fn repeated(name: &str) -> TokenError {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    let is_name = name.len() <= MAX_SHOWN_NAME && name.bytes().all(is_plain);
-    if is_name {
-        TokenError::Repeated(Excerpt::of(name))
-    } else {
-        TokenError::RepeatedUnknown
-    }
-}
-
-/// A parameter's name without case, separators and plural.
-fn folded(name: &str) -> String {
-    let letters = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|letter| letter.to_ascii_lowercase());
-    let letters: String = letters.collect();
-    letters
-        .strip_suffix('s')
-        .map(str::to_owned)
-        .unwrap_or(letters)
-}
-
-/// Refuses a compressed body, which would look malformed. A small request gains nothing by
-/// compression, and a large one could expand to any size.
-fn check_coding(headers: &HeaderMap, body: &[u8]) -> Result<(), TokenError> {
-    let codings = headers.get_all(CONTENT_ENCODING).iter();
-    let is_coded = codings.into_iter().any(|coding| {
-        !coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"identity")
-    });
-    if is_coded || body.starts_with(&GZIP) {
-        Err(TokenError::ContentCoding)
-    } else {
-        Ok(())
-    }
-}
-
-fn snake_case(name: String) -> String {
-    let mut snake = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
-}
-
-fn content_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, TokenError> {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        Err(TokenError::RepeatedHeader("Content-Type"))
-    } else {
-        Ok(first)
-    }
-}
-
-/// The body's media type in lower case, without parameters.
-fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
-    Ok(content_type(headers)?.map(|value| {
-        let essence = value
-            .as_bytes()
-            .split(|&byte| byte == b';')
-            .next()
-            .unwrap_or_default();
-        essence.trim_ascii().to_ascii_lowercase()
-    }))
-}
-
-/// Decodes `application/x-www-form-urlencoded` text; `None` if the result is not UTF-8.
-/// Intermediate copies are wiped, because the text may be a secret.
-pub(super) fn form_decode(text: &[u8]) -> Option<String> {
-    let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
-        text.iter()
-            .map(|&byte| if byte == b'+' { b' ' } else { byte })
-            .collect(),
-    );
-    // The decoded text is never longer, so the buffer does not move and leave a copy behind.
-    let mut decoded = Vec::with_capacity(spaced.len());
-    decoded.extend(percent_decode(&spaced));
-    String::from_utf8(decoded).ok()
-}
-
-/// The members of a JSON object in order, with repetitions, which are refused later.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor)
     }
 }
 

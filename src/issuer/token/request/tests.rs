@@ -47,7 +47,12 @@ fn form_and_json_mean_the_same() {
 fn plgd(content_type: &'static str, body: &str) -> Result<TokenRequest, TokenError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    TokenRequest::parse_in(&ProfilePolicy::PLGD, &headers, None, body.as_bytes())
+    TokenRequest::parse_in(
+        (&ProfilePolicy::PLGD, &Arc::default()),
+        &headers,
+        None,
+        body.as_bytes(),
+    )
 }
 
 fn plgd_form(parameters: &str) -> Result<TokenRequest, TokenError> {
@@ -298,7 +303,8 @@ fn a_request_has_at_most_one_proof() {
     headers.insert("DPoP", HeaderValue::from_static("a.b.c"));
     let body = b"grant_type=client_credentials&token_type=DPoP";
     for profile in [&ProfilePolicy::STANDARD, &ProfilePolicy::PLGD] {
-        let request = TokenRequest::parse_in(profile, &headers, None, body).unwrap();
+        let request =
+            TokenRequest::parse_in((profile, &Arc::default()), &headers, None, body).unwrap();
         assert_eq!(request.proof().unwrap().expose_secret(), "a.b.c");
     }
     headers.append("DPoP", HeaderValue::from_static("a.b.d"));
@@ -316,7 +322,7 @@ fn a_parameter_in_the_query_is_refused_unless_the_body_has_it_too() {
     );
     let parse = |query, body: &str| {
         TokenRequest::parse_in(
-            &ProfilePolicy::STANDARD,
+            (&ProfilePolicy::STANDARD, &Arc::default()),
             &headers,
             Some(query),
             body.as_bytes(),
@@ -324,18 +330,21 @@ fn a_parameter_in_the_query_is_refused_unless_the_body_has_it_too() {
         .map(|_| ())
     };
     let grant = "grant_type=client_credentials";
-    assert_eq!(parse(grant, ""), Err(TokenError::InQuery("grant_type")));
+    assert_eq!(
+        parse(grant, ""),
+        Err(TokenError::InQuery(Excerpt::of("grant_type")))
+    );
     assert_eq!(
         parse(grant, "a=%ff"),
-        Err(TokenError::InQuery("grant_type"))
+        Err(TokenError::InQuery(Excerpt::of("grant_type")))
     );
     assert_eq!(
         parse("client_secret=s&x", grant),
-        Err(TokenError::InQuery("client_secret"))
+        Err(TokenError::InQuery(Excerpt::of("client_secret")))
     );
     assert_eq!(
         parse("aud%69ence=a", grant),
-        Err(TokenError::InQuery("audience"))
+        Err(TokenError::InQuery(Excerpt::of("audience")))
     );
     for query in ["", grant, "api-version=2", "Scope"] {
         assert_eq!(parse(query, grant), Ok(()), "{query}");

@@ -1,11 +1,14 @@
 //! Bodies as forms and as JSON.
 
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
 use super::*;
 
 fn parse(content_type: &'static str, body: &[u8]) -> Result<Parameters, TokenError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Parameters::parse(&headers, body)
+    Parameters::parse(&headers, body, &Arc::default())
 }
 
 #[test]
@@ -25,10 +28,10 @@ fn a_body_needs_a_media_type_that_we_read() {
         assert!(parse(content_type, b"").is_ok());
     }
     assert_eq!(
-        Parameters::parse(&HeaderMap::new(), b"a=b").err(),
+        Parameters::parse(&HeaderMap::new(), b"a=b", &Arc::default()).err(),
         Some(TokenError::ContentType)
     );
-    assert!(Parameters::parse(&HeaderMap::new(), b"").is_ok());
+    assert!(Parameters::parse(&HeaderMap::new(), b"", &Arc::default()).is_ok());
     assert!(parse("Application/X-WWW-Form-URLencoded ; charset=utf-8", b"a=b").is_ok());
     assert!(parse("application/json;charset=utf-8", b"{}").is_ok());
 }
@@ -50,14 +53,14 @@ fn plgds_server_finds_a_forms_media_type_anywhere_and_reads_all_else_as_json() {
         if let Some(value) = content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
         }
-        let form = Parameters::parse_form_or_json(&headers, b"scope=a").ok();
+        let form = Parameters::parse_form_or_json(&headers, b"scope=a", &Arc::default()).ok();
         assert_eq!(
             form.is_some_and(|it| it.is_plgd_form()),
             is_form,
             "{content_type:?}"
         );
         assert_eq!(
-            Parameters::parse_form_or_json(&headers, b"[").is_err(),
+            Parameters::parse_form_or_json(&headers, b"[", &Arc::default()).is_err(),
             !is_form
         );
     }
@@ -72,7 +75,7 @@ fn two_content_types_are_refused() {
         HeaderValue::from_static("application/x-www-form-urlencoded"),
     );
     assert_eq!(
-        Parameters::parse(&headers, b"{}").err(),
+        Parameters::parse(&headers, b"{}", &Arc::default()).err(),
         Some(TokenError::RepeatedHeader("Content-Type"))
     );
 }
