@@ -29,7 +29,8 @@ configure() {
     case $part in
       refresh) grants="client_credentials, refresh_token" ;;
       private_key_jwt) signer="
-    - { id: signer, jwksFile: $data/signer-jwks.json, allowedAudiences: [$M2M_AUDIENCE], allowedScopes: [devices:read] }" ;;
+    - { id: signer, jwksFile: $data/signer-jwks.json, allowedAudiences: [$M2M_AUDIENCE], allowedScopes: [devices:read],
+        assertionAudiences: legacy }" ;;
       introspection) reader="
     - { id: reader, secretFile: $data/reader-secret, allowIntrospection: true }" ;;
     esac

@@ -46,6 +46,7 @@ mod mistakes;
 mod opened_store;
 mod outage_model;
 mod outbound;
+mod owners;
 mod pages;
 mod path_case;
 mod plgd;

@@ -23,7 +23,8 @@ async fn start(builder: SidecarBuilder) -> Sidecar {
                    disabled: true }\n    - { id: \
                    over, jwksFile: \"@DIR@/robot.json\", expiresAt: 2020-01-01T00:00:00Z }\n    - \
                    { id: legacy, \
-                   secretFile: \"@DIR@/legacy\" }\n";
+                   secretFile: \"@DIR@/legacy\" }\n    - { id: older, jwksFile: \
+                   \"@DIR@/robot.json\", assertionAudiences: legacy }\n";
     builder.start(&yaml(clients)).await
 }
 
@@ -35,11 +36,9 @@ async fn an_assertion_of_the_clients_own_key_gets_a_token() {
     }
     let sidecar = sidecar(&robot, &other).await;
     let good = || assertion(&robot, "robot");
-    let token_endpoint = format!("{ISSUER}/oauth/token");
     for jwt in [
         good(),
-        good().claim("aud", token_endpoint.as_str()),
-        good().claim("aud", json!([ISSUER, token_endpoint])),
+        good().claim("aud", json!([ISSUER])),
         good().without("iat"),
         good().without_header("typ"),
         good().header("typ", "client-authentication+jwt"),
@@ -98,6 +97,34 @@ async fn an_assertion_of_the_clients_own_key_gets_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_a_client_that_is_registered_so_may_name_the_token_endpoint() {
+    let (robot, other) = (Authority::start(), Authority::start());
+    let sidecar = sidecar(&robot, &other).await;
+    let good = || assertion(&robot, "older");
+    let token_endpoint = format!("{ISSUER}/oauth/token");
+    for audience in [
+        json!(ISSUER),
+        json!(token_endpoint),
+        json!([token_endpoint]),
+        json!([ISSUER, token_endpoint]),
+    ] {
+        let jwt = good().claim("aud", audience).sign();
+        assert_eq!(claims(&present(&sidecar, &jwt).await)["client_id"], "older");
+    }
+    for audience in [
+        json!("https://other.example"),
+        json!([ISSUER, "https://other.example"]),
+        json!([]),
+    ] {
+        let mark = logs::mark();
+        let jwt = good().claim("aud", audience).sign();
+        assert_eq!(present(&sidecar, &jwt).await.status, 401);
+        logs::wait_for_line(mark, &["audit", "the assertion's aud is not this issuer"]).await;
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told_which() {
     let (robot, other) = (Authority::start(), Authority::start());
     let sidecar = sidecar(&robot, &other).await;
@@ -120,7 +147,7 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
     const ISS: &str = "the assertion's iss is not the client";
     const UNKNOWN: &str = "no client has this id";
     const SUB: &str = "the assertion's sub is not the client";
-    const AUD: &str = "the assertion's aud is not this issuer";
+    const AUD: &str = "the assertion's aud is not this issuer alone: it must be `issuer.url`";
     const CLAIMS: &str = "a claim of the assertion has a wrong type";
     const JTI: &str = "the assertion has no usable jti";
     const KEY: &str = "the assertion's key is none of the client's";
@@ -172,6 +199,18 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
         (good().claim("sub", 1).sign(), CLAIMS),
         (good().claim("aud", "https://other.example").sign(), AUD),
         (good().claim("aud", format!("{ISSUER}/")).sign(), AUD),
+        // RFC 7523bis: not even beside the issuer.
+        (
+            good().claim("aud", format!("{ISSUER}/oauth/token")).sign(),
+            AUD,
+        ),
+        (
+            good()
+                .claim("aud", json!([ISSUER, format!("{ISSUER}/oauth/token")]))
+                .sign(),
+            AUD,
+        ),
+        (good().claim("aud", json!([ISSUER, ISSUER])).sign(), AUD),
         (
             good().claim("aud", format!("{ISSUER}/oauth/revoke")).sign(),
             AUD,
