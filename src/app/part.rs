@@ -115,6 +115,11 @@ impl<K: PartialEq, T> Registry<K, T> {
         found.map(|(_, part)| part.clone())
     }
 
+    /// The identities of the parts.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
     /// Adds a part.
     pub(super) fn put(&mut self, key: K, part: Arc<Part<T>>) -> Arc<Part<T>> {
         self.0.push((key, part.clone()));

@@ -96,7 +96,8 @@ pub async fn would_issue(
     let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, form_type)]);
     let body = form.finish();
-    let request = TokenRequest::parse_in(&issuer.profile(), &headers, None, body.as_bytes());
+    let form = (&issuer.profile(), issuer.claim_parameters());
+    let request = TokenRequest::parse_in(form, &headers, None, body.as_bytes());
     let request = request.map_err(NoToken::Refused)?;
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let answer = issuer
@@ -114,7 +115,7 @@ pub async fn would_issue(
 }
 
 /// The issuer with this client alone, which proves itself by `secret`. Its tokens are bound to no
-/// key, because there is no connection.
+/// key and its network does not count, because there is no connection.
 async fn open(
     config: &issuer::Config,
     registered: &Client,
@@ -125,6 +126,7 @@ async fn open(
         authentication: Authentication::Secret,
         secrets: vec![Secret::configured(secret.clone())],
         bound_access_tokens: BoundAccessTokens::default(),
+        allowed_networks: Vec::new(),
         ..registered.clone()
     };
     let config = issuer::Config {

@@ -17,7 +17,7 @@ use self::child::{Child, Signals, code_of_signal};
 use super::{ConfigFile, Ended};
 use crate::app::Running;
 use crate::app::explain::reachable;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::proxy::outbound::Kind;
 use crate::{app, telemetry};
 
@@ -86,19 +86,35 @@ fn variable(text: &str) -> Result<Variable, String> {
     }
 }
 
+/// What became of the command.
+enum Beside {
+    Runs(Child),
+    /// A signal ended the sidecar before, with this exit code.
+    Ended(u8),
+}
+
 /// Runs the command beside the sidecar.
 pub fn exec(options: &Options) -> anyhow::Result<()> {
-    let config = super::load(&options.file.config)?;
+    let file = &options.file.config;
+    let (text, name) = (config::read(file)?, file.display().to_string());
+    let config = super::resolved(&text, &name)?;
     let variables = options.variables(&config);
     let schemes = schemes(&config, &variables)?;
     let _log = telemetry::start_logging(config.log);
     let runtime = super::runtime()?;
     let code = runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let running = app::start(config).await?;
+        let mut running = app::start(config).await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-        let result = options.beside(&running, &variables, &schemes, &mut signals);
-        let result = result.await;
+        let started = options.beside(&running, &variables, &schemes, &mut signals);
+        let result = match started.await {
+            Ok(Beside::Runs(child)) => tokio::select! {
+                code = child.until_end(&mut signals) => Ok(code),
+                () = running.follow_files(super::resolve_again(text, name)) => Ok(0),
+            },
+            Ok(Beside::Ended(code)) => Ok(code),
+            Err(error) => Err(error),
+        };
         tracing::info!("ending");
         tokio::select! {
             () = running.drain() => {}
@@ -132,17 +148,19 @@ impl Options {
         proxy.chain(self.set_url.iter().cloned()).collect()
     }
 
-    /// Runs the command when the sidecar is ready. Gives its exit code.
+    /// Starts the command when the sidecar is ready.
     async fn beside(
         &self,
         running: &Running,
         variables: &[Variable],
         schemes: &[&str],
         signals: &mut Signals,
-    ) -> anyhow::Result<u8> {
+    ) -> anyhow::Result<Beside> {
         tokio::select! {
             ready = self.ready(running) => ready?,
-            signal = signals.next_end() => return Ok(code_of_signal(signal.as_raw())),
+            signal = signals.next_end() => {
+                return Ok(Beside::Ended(code_of_signal(signal.as_raw())));
+            }
         }
         let Some((name, arguments)) = self.command.split_first() else {
             bail!("there is no command");
@@ -162,7 +180,7 @@ impl Options {
             },
             error,
         })?;
-        Ok(child.until_end(signals).await)
+        Ok(Beside::Runs(child))
     }
 
     /// Waits until the sidecar is ready.

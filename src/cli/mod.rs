@@ -187,11 +187,27 @@ enum Ended {
 
 /// Loads a configuration; prints its warnings to standard error.
 fn load(file: &Path) -> anyhow::Result<Config> {
-    let loaded = config::load(file, &config::process_environment)?;
+    resolved(&config::read(file)?, &file.display().to_string())
+}
+
+/// The configuration of a text; prints its warnings.
+fn resolved(text: &str, name: &str) -> anyhow::Result<Config> {
+    let loaded = config::parse(text, name, &config::process_environment)?;
     for warning in &loaded.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
     Ok(loaded.config)
+}
+
+/// Resolves the same text again, with the present content of the files that it names.
+fn resolve_again(
+    text: String,
+    name: String,
+) -> impl Fn() -> Result<Config, String> + Clone + Send + 'static {
+    move || {
+        let loaded = config::parse(&text, &name, &config::process_environment);
+        Ok(loaded.map_err(|problems| problems.to_string())?.config)
+    }
 }
 
 /// Writes a result; returns write errors.

@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{app, telemetry};
+use crate::{app, config, telemetry};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
 SIGTERM, SIGINT and SIGQUIT shut the sidecar down: it reports not ready, waits for
 `shutdown.delay`, accepts no more connections, and gives open requests `shutdown.gracePeriod`. A
 second signal ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 only log a warning. A changed
-configuration needs a restart; changed secret files take effect without one.
+configuration needs a restart; the files that it names take effect without one.
 
 Examples:
   m2m-sidecar run --config /etc/m2m-sidecar/sidecar.yaml
@@ -21,14 +21,19 @@ Examples:
 /// Runs until SIGTERM, SIGINT or SIGQUIT, then shuts down in order. A second signal ends the
 /// process at once.
 pub fn run(file: &Path) -> anyhow::Result<()> {
-    let config = super::load(file)?;
+    let text = config::read(file)?;
+    let name = file.display().to_string();
+    let config = super::resolved(&text, &name)?;
     let _log = telemetry::start_logging(config.log);
     let runtime = super::runtime()?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let running = app::start(config).await?;
+        let mut running = app::start(config).await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-        signals.next().await;
+        tokio::select! {
+            () = signals.next() => {}
+            () = running.follow_files(super::resolve_again(text, name)) => {}
+        }
         tracing::info!("ending");
         tokio::select! {
             () = running.shutdown() => {}

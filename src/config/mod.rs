@@ -40,6 +40,7 @@ pub use crate::domain::settings::Readiness;
 
 use ipnet::IpNet;
 
+use crate::domain::hash::sha256;
 use crate::domain::listen::Listen;
 use crate::domain::secret::SecretString;
 use crate::proxy::connection::MaxConnections;
@@ -48,18 +49,39 @@ use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
 use tree::KeyPath;
 
-/// A file that is read only at start.
+/// The most bytes of a file that is a part of the resolved configuration.
+const MAX_RESOLVED: u64 = 1024 * 1024;
+
+/// A file whose content is a part of the resolved configuration, so a change of it changes that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedFile {
+pub struct ResolvedFile {
     pub key: String,
     pub file: PathBuf,
+    digest: Option<[u8; 32]>,
+}
+
+impl ResolvedFile {
+    /// Notes the content of a key's file. To be called before the content is used, so that no later
+    /// change is missed. Blocks.
+    #[must_use]
+    pub fn noted(key: String, file: PathBuf) -> Self {
+        let content = crate::files::read(&file, MAX_RESOLVED);
+        let digest = content.ok().map(|content| sha256(&content));
+        Self { key, file, digest }
+    }
+
+    /// The file with its present content. Blocks.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::noted(self.key.clone(), self.file.clone())
+    }
 }
 
 /// The configuration of one process.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The files whose changes need a restart. Other files are read again when they change.
-    pub fixed_files: Vec<FixedFile>,
+    /// The files whose changes make a new generation. Other files are read by their users.
+    pub resolved_files: Vec<ResolvedFile>,
     pub log: telemetry::LogConfig,
     /// Worker threads; 0: one per core, at most 4.
     pub threads: usize,
@@ -160,7 +182,11 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Problem
     parse(&read(path)?, &path.display().to_string(), environment)
 }
 
-fn read(path: &Path) -> Result<String, Problems> {
+/// Reads the text of a configuration file, for [`parse`].
+///
+/// # Errors
+/// That it cannot be read.
+pub fn read(path: &Path) -> Result<String, Problems> {
     files::read_config(path).map_err(|error| {
         let mut findings = Findings::default();
         findings.error(&KeyPath::default(), format!("the file {error}"));

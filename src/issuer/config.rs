@@ -41,6 +41,8 @@ pub struct Config {
     pub rotate_every: Option<Duration>,
     /// The key that encrypts the private keys in the store; `None`: they are stored in plain text.
     pub encryption_key: Option<EncryptionKey>,
+    /// The key before a change of it: what it encrypted is encrypted again.
+    pub former_encryption_key: Option<EncryptionKey>,
     /// The clients of the configuration; read-only.
     pub clients: Vec<Client>,
     /// The files of their secrets, which are watched for changes.

@@ -89,6 +89,7 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         private_key: None,
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
+        former_encryption_key: None,
         clients,
         secret_files: crate::issuer::SecretFiles::default(),
         client_jwks_hosts: Vec::new(),

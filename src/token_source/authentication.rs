@@ -332,6 +332,49 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn every_file_of_a_credential_is_watched() {
+        use crate::token_source::testing;
+
+        let authority = testing::Authority::start().await;
+        for (authentication, files) in [
+            (testing::secret_basic("/secret".into()), vec!["/secret"]),
+            (
+                Authentication::PrivateKeyJwt(PrivateKeyJwt {
+                    key_file: "/key".into(),
+                    algorithm: None,
+                    kid: None,
+                    audience: None,
+                }),
+                vec!["/key"],
+            ),
+            (
+                Authentication::Assertion {
+                    file: "/jwt".into(),
+                },
+                vec!["/jwt"],
+            ),
+            (
+                Authentication::Certificate {
+                    cert_file: "/cert".into(),
+                    key_file: "/key".into(),
+                },
+                vec!["/cert", "/key"],
+            ),
+        ] {
+            let config = Config {
+                authentication,
+                ca_file: Some("/ca".into()),
+                ..testing::config(&authority)
+            };
+            let expected = files.into_iter().chain(["/ca"]).map(PathBuf::from);
+            assert_eq!(
+                Material::watched_files(&config),
+                expected.collect::<Vec<_>>()
+            );
+        }
+    }
+
     #[test]
     fn a_certificate_needs_its_own_key() {
         let pair = || {

@@ -1,5 +1,8 @@
 //! Files that change while the sidecar runs.
 
+mod every_key;
+mod resolved;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,16 +251,4 @@ inbound:
         asked.iter().any(|(_, value)| value.contains(&basic)),
         "asked with another secret"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_needs_a_restart_says_so_when_it_changes() {
-    let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-    let yaml = issuer("  signing: { privateKeyFile: \"@DIR@/key\" }");
-    let sidecar = builder().key_file("key", &key).start(&yaml).await;
-    let other = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-    logs::remember_private_key(&other);
-    let mark = logs::mark();
-    replace(&sidecar.path("key"), &other);
-    logs::wait_for_line(mark, &["WARN", "issuer.signing.privateKeyFile", "restart"]).await;
 }

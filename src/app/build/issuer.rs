@@ -10,6 +10,7 @@ use super::super::part::{Life, Part};
 use super::Build;
 use crate::app::error::StartError;
 use crate::domain::clock::SharedClock;
+use crate::domain::encryption::EncryptionKey;
 use crate::issuer::{self, Issuer, OpenError};
 use crate::store::{self, Store};
 use crate::verifier::OwnIssuer;
@@ -43,19 +44,30 @@ impl Build<'_> {
         };
         let part = match self.before.issuer.find(&key) {
             Some(part) => Ok(part),
-            None => open(&key, &store, self.process.clock.clone()).await,
+            None => open(&key, self.former_key(), &store, self.process.clock.clone()).await,
         };
         let part = self.note(part)?;
         Some(self.parts.issuer.put(key, part))
+    }
+
+    /// The key that encrypts the private keys in the store so far.
+    fn former_key(&self) -> Option<EncryptionKey> {
+        let mut before = self.before.issuer.keys();
+        before.find_map(|key| key.config.encryption_key.clone())
     }
 }
 
 async fn open(
     key: &IssuerIdentity,
+    former_key: Option<EncryptionKey>,
     store: &Arc<Part<Arc<dyn Store>>>,
     clock: SharedClock,
 ) -> Result<Arc<Part<OpenIssuer>>, StartError> {
-    let issuer = Issuer::open(key.config.clone(), (**store).clone(), clock.clone()).await;
+    let config = issuer::Config {
+        former_encryption_key: former_key,
+        ..key.config.clone()
+    };
+    let issuer = Issuer::open(config, (**store).clone(), clock.clone()).await;
     let issuer = issuer.map_err(|error| match error {
         OpenError::Store(error) => store::unreadable_at_start(&key.store, error).into(),
         error => StartError::Issuer(error.to_string()),

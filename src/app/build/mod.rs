@@ -114,7 +114,6 @@ struct Build<'b> {
 
 impl Build<'_> {
     async fn all(&mut self) {
-        self.watch_fixed_files();
         let checked = store::check_state_dir(self.config);
         self.note(checked);
         self.platform_certificates();

@@ -8,7 +8,6 @@ use super::admin_token::AdminIdentity;
 use super::authorities::AuthorityIdentity;
 use super::issuer::{IssuerIdentity, OpenIssuer};
 use super::listeners::ListenerId;
-use crate::config::FixedFile;
 use crate::endpoints::admin::Guard;
 use crate::limits::throttle::{self, Throttle};
 use crate::limits::{self, Limits};
@@ -50,7 +49,6 @@ pub(super) type TlsIdentity = (ListenerId, tls::Config);
 /// Every living part, by kind and identity.
 #[derive(Default)]
 pub(in crate::app) struct Parts {
-    pub(super) fixed_files: Registry<FixedFile, ()>,
     pub(super) store: Registry<store::Config, Arc<dyn Store>>,
     pub(super) issuer: Registry<IssuerIdentity, OpenIssuer>,
     pub(super) authorities: Registry<AuthorityIdentity, Arc<Authority>>,
@@ -68,8 +66,7 @@ pub(in crate::app) struct Parts {
 impl Parts {
     /// Every part, in the order in which they begin.
     pub(in crate::app) fn each(&self) -> impl Iterator<Item = &dyn Living> {
-        (self.fixed_files.each())
-            .chain(self.store.each())
+        (self.store.each())
             .chain(self.issuer.each())
             .chain(self.authorities.each())
             .chain(self.credentials.each())

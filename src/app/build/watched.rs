@@ -3,26 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::part::{Life, Part};
-use super::Build;
-use crate::config::FixedFile;
+use super::super::part::Life;
 use crate::files::{Watched, blocking};
-
-impl Build<'_> {
-    /// Warns when a file changes that is read at the start only.
-    pub(super) fn watch_fixed_files(&mut self) {
-        let fixed = &mut self.parts.fixed_files;
-        for file in &self.config.fixed_files {
-            let part = self.before.fixed_files.find(file).unwrap_or_else(|| {
-                let (watched, changing) = (Watched::new([file.file.clone()]), file.clone());
-                // Noted before the file is read, so that no later change is missed.
-                watched.note();
-                Part::new((), move |life| life.warn_of_changes(&changing, watched))
-            });
-            fixed.put(file.clone(), part);
-        }
-    }
-}
 
 impl Life {
     /// Applies a file whenever it changes: [`watch_files`](Self::watch_files).
@@ -74,25 +56,6 @@ impl Life {
                         }
                     }
                     watched.changed().await;
-                }
-            }
-        });
-    }
-
-    fn warn_of_changes(&self, file: &FixedFile, watched: Arc<Watched>) {
-        let (key, shown) = (file.key.clone(), file.file.display().to_string());
-        self.tasks.spawn(format!("changes of {key}"), move || {
-            let (key, shown, watched) = (key.clone(), shown.clone(), watched.clone());
-            async move {
-                loop {
-                    watched.changed().await;
-                    let noted = watched.clone();
-                    blocking(move || noted.note()).await;
-                    tracing::warn!(
-                        key,
-                        file = shown,
-                        "a file has changed that is read at the start only: restart to use it"
-                    );
                 }
             }
         });

@@ -1,5 +1,6 @@
 //! Running: sockets are bound, tasks spawned, and listeners pointed at a generation.
 
+mod files;
 mod listeners;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::build::{Generation, Parts, build, raise_limit};
 use super::error::{StartError, StartErrors};
 use super::process::Process;
 use super::tasks::Tasks;
-use crate::config::{Config, Shutdown};
+use crate::config::{Config, ResolvedFile, Shutdown};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::duration;
 use crate::endpoints::probes::Readiness;
@@ -37,6 +38,8 @@ pub struct Running {
     parts: Arc<Parts>,
     readiness: Readiness,
     shutdown: Shutdown,
+    /// The files of the configuration in use.
+    files: Vec<ResolvedFile>,
 }
 
 /// Starts everything that a configuration names. All but the serving of requests runs on the
@@ -77,6 +80,7 @@ pub async fn start_with_clock(
         parts: Arc::default(),
         readiness: Arc::new(|| Ok(())),
         shutdown: config.shutdown,
+        files: Vec::new(),
         process,
     };
     match running.replace(&config).await {
@@ -125,7 +129,9 @@ impl Running {
     /// that was opened for the generation stays on disk.
     pub async fn replace(&mut self, config: &Config) -> Result<(), StartErrors> {
         let generation = build(&self.process, config, &self.parts).await?;
-        self.start(generation)
+        self.start(generation)?;
+        self.files.clone_from(&config.resolved_files);
+        Ok(())
     }
 
     /// Binds, spawns and registers the new parts of a generation, and ends those it lacks.

@@ -36,7 +36,7 @@ pub(super) fn resolve(
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
     let key_token_file = key_token_file(resolver, &path.key("keyTokenFile"), &raw, keys.as_ref());
-    let ca_pem = resolver.fixed_certificates(&path.key("caFile"), raw.ca_file.as_ref());
+    let ca_pem = resolver.resolved_certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let max_token_size = token_size::resolve(
         resolver,

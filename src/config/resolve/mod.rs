@@ -115,7 +115,7 @@ pub(super) fn resolve(
         local_api,
         local_audiences,
         state_dir,
-        fixed_files: resolver.fixed_files,
+        resolved_files: resolver.resolved_files,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::config::FixedFile;
+use crate::config::ResolvedFile;
 use crate::config::check::quoted;
 use crate::config::files::{self, FileError};
 use crate::config::problem::Findings;
@@ -21,8 +21,8 @@ use crate::http_client::Egress;
 pub(super) struct Resolver<'a> {
     pub tree: &'a Node,
     findings: &'a mut Findings,
-    /// The files whose content is part of the configuration until the next start.
-    pub fixed_files: Vec<FixedFile>,
+    /// The files whose content is a part of the configuration.
+    pub resolved_files: Vec<ResolvedFile>,
     /// The proxies of requests to authorities.
     pub egress: Egress,
 }
@@ -32,7 +32,7 @@ impl<'a> Resolver<'a> {
         Self {
             tree,
             findings,
-            fixed_files: Vec::new(),
+            resolved_files: Vec::new(),
             egress: Egress::default(),
         }
     }
@@ -193,12 +193,11 @@ impl Resolver<'_> {
         Some(profile.issuer(self.text(&authority.key("issuer"))?))
     }
 
-    /// Marks a file as read at start only.
-    pub fn fixed(&mut self, path: &KeyPath, file: &FilePath) {
-        self.fixed_files.push(FixedFile {
-            key: path.to_string(),
-            file: file.0.clone(),
-        });
+    /// Notes a file whose content becomes a part of the configuration. To be called before it is
+    /// read.
+    pub fn resolved(&mut self, path: &KeyPath, file: &FilePath) {
+        let noted = ResolvedFile::noted(path.to_string(), file.0.clone());
+        self.resolved_files.push(noted);
     }
 
     /// Reads the file of a key.
@@ -260,15 +259,15 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reads the certificates of an optional key, whose file is read at start only.
+    /// Reads the certificates of an optional key, which become a part of the configuration.
     #[expect(clippy::option_option, reason = "missing and unreadable are two cases")]
-    pub fn fixed_certificates(
+    pub fn resolved_certificates(
         &mut self,
         path: &KeyPath,
         file: Option<&FilePath>,
     ) -> Option<Option<Vec<u8>>> {
         if let Some(file) = file {
-            self.fixed(path, file);
+            self.resolved(path, file);
         }
         self.certificates(path, file)
     }
@@ -276,7 +275,7 @@ impl Resolver<'_> {
     /// Reads the key that encrypts private keys in the store.
     pub fn encryption_key(&mut self, file: Option<&FilePath>) -> Option<EncryptionKey> {
         let path = KeyPath::root("store").key("encryptionKeyFile");
-        self.fixed(&path, file?);
+        self.resolved(&path, file?);
         let text = self.secret(&path, file?, files::read_secret)?;
         let key = EncryptionKey::parse(&text);
         key.map_err(|why| self.error(&path, format!("the file {why}")))

@@ -101,6 +101,7 @@ impl SigningKeys {
         let vault = Vault {
             store,
             encryption,
+            former: config.former_encryption_key.clone(),
             own,
             policy: ArcSwap::from_pointee(policy),
         };

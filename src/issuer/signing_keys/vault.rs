@@ -20,6 +20,8 @@ const ATTEMPTS: usize = 10;
 pub(super) struct Vault {
     pub store: Arc<dyn Store>,
     pub encryption: Option<EncryptionKey>,
+    /// The key before `encryption`.
+    pub former: Option<EncryptionKey>,
     /// A configured signing key.
     pub own: Option<Arc<SigningKey>>,
     /// Replaced when a client or an audience needs a further algorithm.
@@ -59,7 +61,8 @@ impl Vault {
             if !withdraws {
                 self.leave_out_planted(&mut stored);
             }
-            let is_plain = !withdraws && stored.keys.iter().any(|key| self.is_bare(key));
+            let is_to_seal = |key| self.is_bare(key) || self.is_sealed_before(key);
+            let is_plain = !withdraws && stored.keys.iter().any(is_to_seal);
             if !withdraws {
                 stored = self.open(stored)?;
                 // Checked first, so that an unusable store is not changed.
@@ -117,6 +120,15 @@ impl Vault {
     /// Whether a key is in plain text and should not be.
     fn is_bare(&self, key: &StoredKey) -> bool {
         self.encryption.is_some() && !is_sealed(&key.private_key)
+    }
+
+    /// Whether a key is encrypted with the former key.
+    fn is_sealed_before(&self, key: &StoredKey) -> bool {
+        let opens = |with: &Option<EncryptionKey>| {
+            let with = with.as_ref();
+            with.is_some_and(|with| with.open(&key.record.kid, &key.private_key).is_ok())
+        };
+        is_sealed(&key.private_key) && !opens(&self.encryption) && opens(&self.former)
     }
 
     /// The changes to write. With `all`, also the unchanged keys, so that they are encrypted.
@@ -185,9 +197,10 @@ impl Vault {
                 .encryption
                 .as_ref()
                 .ok_or_else(|| OpenError::Encrypted(kid()))?;
-            let private_key = encryption
-                .open(&key.record.kid, &key.private_key)
-                .map_err(|_| OpenError::OtherEncryptionKey(kid()))?;
+            let mut keys = std::iter::once(encryption).chain(&self.former);
+            let private_key = keys
+                .find_map(|with| with.open(&key.record.kid, &key.private_key).ok())
+                .ok_or_else(|| OpenError::OtherEncryptionKey(kid()))?;
             Ok(StoredKey { private_key, ..key })
         };
         let keys = stored

@@ -135,6 +135,22 @@ impl Sidecar {
             .inspect_err(|why| logs::note(why))
     }
 
+    /// Runs a test while changed files are taken over, as the command `run` does.
+    pub async fn following<T>(&mut self, test: impl Future<Output = T>) -> T {
+        let file = self.dir.path().join("sidecar.yaml");
+        let text = std::fs::read_to_string(file).expect("it was started from this file");
+        let env = self.env.clone();
+        let resolve = move || {
+            let loaded = config::parse(&text, "sidecar.yaml", &|name| env.get(name).cloned());
+            Ok(loaded.map_err(|problems| problems.to_string())?.config)
+        };
+        let running = self.running.as_mut().expect("present until stopped");
+        tokio::select! {
+            done = test => done,
+            () = running.follow_files(resolve) => unreachable!("it never ends"),
+        }
+    }
+
     /// The address of a listener, by its name; `issuer` and `probes` are names too.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let running = self.running.as_ref().expect("present until stopped");

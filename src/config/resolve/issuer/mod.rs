@@ -47,7 +47,7 @@ pub(super) fn resolve(
     };
     let (clients, files) = clients::resolve(resolver, &path.key("clients"), raw.clients, &context);
     let ca_file = raw.client_jwks_ca_file.as_ref();
-    let client_jwks_ca = resolver.fixed_certificates(&path.key("clientJwksCaFile"), ca_file)?;
+    let client_jwks_ca = resolver.resolved_certificates(&path.key("clientJwksCaFile"), ca_file)?;
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         tls: resolver.server_tls(path, raw.tls),
@@ -75,6 +75,7 @@ pub(super) fn resolve(
             private_key: signing.private_key,
             rotate_every: signing.rotate_every,
             encryption_key: None,
+            former_encryption_key: None,
             clients,
             secret_files: SecretFiles {
                 files,

@@ -34,7 +34,7 @@ pub(super) fn resolve(
     let private_key = match &raw.private_key_file {
         None => None,
         Some(file) => {
-            resolver.fixed(&key_path, file);
+            resolver.resolved(&key_path, file);
             Some(resolver.secret(&key_path, file, files::read_secret_lines)?)
         }
     };
