@@ -76,6 +76,7 @@ pub struct Metrics {
     credential_skew: Family<CredentialLabels, Gauge>,
     jwks_fetch: Family<AuthorityResultLabels, Counter>,
     revocation_fetch: Family<AuthorityResultLabels, Counter>,
+    introspection: Family<AuthorityResultLabels, Counter>,
     jwks_age: Family<AuthorityLabels, Gauge>,
     revocation_age: Family<AuthorityLabels, Gauge>,
     clock_skew: Family<AuthorityLabels, Gauge>,
@@ -123,6 +124,7 @@ impl Metrics {
             credential_skew: Family::default(),
             jwks_fetch: Family::default(),
             revocation_fetch: Family::default(),
+            introspection: Family::default(),
             jwks_age: Family::default(),
             revocation_age: Family::default(),
             clock_skew: Family::default(),
@@ -172,6 +174,7 @@ impl Metrics {
                 credential_skew;
             "jwks_fetch", "Key sets fetched", jwks_fetch;
             "revocation_fetch", "Requests to an authority about revoked tokens", revocation_fetch;
+            "introspection", "Questions to an authority about opaque tokens", introspection;
             "jwks_age_seconds", "Age of an authority's key set", jwks_age;
             "revocation_age_seconds",
                 "Age of an authority's list of revoked tokens; absent where there is no list",
@@ -303,6 +306,15 @@ impl Metrics {
             result: if ok { "ok" } else { "error" },
         };
         self.revocation_fetch.get_or_create(&labels).inc();
+    }
+
+    /// Counts a question about an opaque token; `result` is one word.
+    pub fn introspected(&self, authority: &str, result: &'static str) {
+        let labels = AuthorityResultLabels {
+            authority: authority.to_owned(),
+            result,
+        };
+        self.introspection.get_or_create(&labels).inc();
     }
 
     /// The lead of an authority's clock in seconds; `None`: unknown.

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// The place of a tenant in an issuer, as Microsoft Entra writes it.
+const TENANT_ID: &str = "{tenantid}";
+
 /// The issuer of an authority, with its rule of comparison.
 ///
 /// Issuers are compared exactly (RFC 8414 §3.3, RFC 9068 §4). plgd ignores differences in the
@@ -52,6 +55,16 @@ impl IssuerName {
                 .canonical
                 .as_ref()
                 .is_some_and(|canonical| *canonical == self::canonical(other))
+    }
+
+    /// Whether a text of a key set or of metadata names this issuer, if `{tenantid}` in it stands
+    /// for a tenant. Microsoft Entra writes it where a document is that of all tenants.
+    #[must_use]
+    pub fn is_in(&self, written: &str, tenant: Option<&str>) -> bool {
+        match tenant {
+            Some(tenant) => self.is(&written.replace(TENANT_ID, tenant)),
+            None => self.is(written),
+        }
     }
 
     /// Whether another text differs from this issuer only by slashes that matter.
@@ -176,6 +189,25 @@ mod tests {
             odd.spellings(),
             ["https://host/a", "https://host//a", "https://host/a/"]
         );
+    }
+
+    #[test]
+    fn the_place_of_a_tenant_is_filled_in() {
+        let issuer = IssuerName::exact("https://login.example/blue/v2.0");
+        for (written, tenant, expected) in [
+            ("https://login.example/{tenantid}/v2.0", Some("blue"), true),
+            (
+                "https://login.example/{tenantid}/v2.0",
+                Some("green"),
+                false,
+            ),
+            ("https://login.example/{tenantid}/v2.0", None, false),
+            ("https://login.example/blue/v2.0", Some("blue"), true),
+            ("https://login.example/blue/v2.0", None, true),
+            ("https://login.example/green/v2.0", Some("blue"), false),
+        ] {
+            assert_eq!(issuer.is_in(written, tenant), expected, "{written}");
+        }
     }
 
     proptest! {

@@ -19,6 +19,7 @@ pub mod hash;
 pub mod host;
 pub mod host_pattern;
 pub mod issuer_name;
+pub mod issuer_pattern;
 pub mod issuer_url;
 pub mod keyed_digest;
 pub mod letter_case;

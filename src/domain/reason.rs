@@ -4,36 +4,9 @@
 //! because tools and people match on them. `proxy::respond` maps each to an HTTP answer, and
 //! `docs/reason-codes.md` is generated from both.
 
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal => $advice:literal,)+) => {
-        /// The check that decided a request.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
+mod declare;
 
-        impl Reason {
-            /// Every reason, in the order of the documentation.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-            /// The stable code.
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)+ }
-            }
-
-            /// The meaning of the code, for people.
-            #[must_use]
-            pub fn meaning(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc,)+).trim_ascii(),)+ }
-            }
-
-            /// The action for an operator: where to look, which key to change.
-            #[must_use]
-            pub fn advice(self) -> &'static str {
-                match self { $(Self::$name => $advice,)+ }
-            }
-        }
-    };
-}
+use declare::reasons;
 
 reasons! {
     /// The token was verified and a rule permits the request.
@@ -77,7 +50,7 @@ reasons! {
     /// The token is not a signed JWT in compact form.
     MalformedToken = "malformed_token" =>
         "The client sends an opaque token, an API key or a truncated token. Configure the \
-         authority to issue JWT access tokens.",
+         authority to issue JWT access tokens, or set `authorities.X.introspection`.",
     /// The authority may not use the token's `alg`.
     Algorithm = "algorithm" =>
         "Compare the `alg` in the token's header with `authorities.*.algorithms`. `none` and the \
@@ -96,6 +69,10 @@ reasons! {
          scheme makes a different issuer, and so does a slash at the end, unless the authority \
          has `profile: plgd`. Then check that the listener's `authorities` contains that \
          authority.",
+    /// The token's tenant is not allowed, or its `tid` is not the tenant of its `iss`.
+    Tenant = "tenant" =>
+        "Compare the token's `iss` and `tid` with `authorities.X.tenants`. Add the tenant if its \
+         tokens are to be accepted. An `iss` and a `tid` of two tenants are never accepted.",
     /// The authority publishes no key with the token's `kid`, or none that fits its `alg`.
     UnknownKid = "unknown_kid" =>
         "The token is older or newer than the published keys, or comes from another installation \
@@ -121,6 +98,10 @@ reasons! {
         "The client must get a new token. A library that caches tokens should renew them before \
          `exp`. If new tokens are refused immediately, compare the clocks of both machines: \
          `clockSkew` is the accepted difference.",
+    /// The token's `exp` is further away than its authority's tokens may live.
+    LifetimeTooLong = "lifetime_too_long" =>
+        "Configure the authority to issue tokens that expire sooner. Or raise \
+         `authorities.*.maxTokenLifetime`, if tokens of that length are intended.",
     /// The token's `nbf` is in the future.
     NotYetValid = "not_yet_valid" =>
         "Compare the clocks of this machine and of the authority. `authorities.*.clockSkew` \
@@ -134,6 +115,11 @@ reasons! {
         "The token was revoked at the issuer, alone or with all tokens of its client. The client \
          must get a new one. If that was not intended, check which source \
          `authorities.*.revocation` selects, and the issuer's status for the token's `jti`.",
+    /// The authority says that the opaque token is not active: unknown, expired or revoked.
+    Inactive = "inactive" =>
+        "The client must get a new token. If new tokens are refused too, check that the token is \
+         one of the authority whose `introspection` is asked, and that the sidecar's client may \
+         introspect it.",
     /// The token's `aud` contains none of the listener's audiences.
     Audience = "audience" =>
         "Compare the token's `aud` with the listener's `audiences`. Usually the client must \
@@ -245,6 +231,25 @@ reasons! {
          for longer than `revocation.maxStale`, or its metadata names no usable one. Look for the \
          warnings that name the authority. `authorities.*.revocation` selects the source, and \
          `onFailure` the answer without a status.",
+    /// The authority did not answer in time about the opaque token.
+    IntrospectionUnavailable = "introspection_unavailable" =>
+        "Check that the authority runs and that the sidecar reaches \
+         `authorities.X.introspection.url`; it must answer within 2 s. The log and `/status` name \
+         the cause.",
+    /// The authority refuses the sidecar's own credentials at its introspection endpoint.
+    IntrospectionCredentials = "introspection_credentials" =>
+        "Check `credential`, or `clientId` and `secretFile`, of `authorities.X.introspection`, and \
+         that this client may introspect tokens. The log names the authority's answer.",
+    /// The answer of the authority's introspection endpoint cannot be used.
+    IntrospectionAnswer = "introspection_answer" =>
+        "The answer has another status than 200, or is no JSON object with a boolean `active`. \
+         Compare `authorities.X.introspection.url` with `introspection_endpoint` of the issuer's \
+         metadata. The log names the fault.",
+    /// Too many opaque tokens wait for the authority's answer, or were refused lately.
+    IntrospectionLimited = "introspection_limited" =>
+        "A client sends many different tokens that the authority refuses, or the authority is \
+         slow. Tokens that were active before are still asked about. Find the client by `peer` in \
+         the access log, and check how long the authority takes for one answer.",
     /// Servers could interpret the path in two ways.
     AmbiguousPath = "ambiguous_path" =>
         "`error_description`, and `detail` in the log line, name the problem of the path. \

@@ -159,6 +159,15 @@ impl KeySet {
         }
     }
 
+    /// The issuers that the document binds a key to; none if the key may sign for every issuer of
+    /// the set.
+    pub fn issuers_of(&self, key: &Fingerprint) -> impl Iterator<Item = &str> {
+        let same = self.keys.iter().filter(move |it| it.fingerprint == *key);
+        let is_free = same.clone().any(|it| it.issuer.is_none());
+        same.filter(move |_| !is_free)
+            .filter_map(|it| it.issuer.as_deref())
+    }
+
     /// The keys of the document that are not used.
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {

@@ -51,8 +51,7 @@ const fn row(status: u16, error: &'static str) -> Row {
     }
 }
 
-/// The table. `None`: the reason occurs only in the log and the metrics, because the request passed
-/// or the client is gone.
+/// The table. `None`: the request passed, or the client is gone.
 #[must_use]
 pub fn table(reason: Reason) -> Option<Row> {
     use Reason as R;
@@ -76,14 +75,17 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::TokenType
         | R::CriticalHeader
         | R::UnknownIssuer
+        | R::Tenant
         | R::UnknownKid
         | R::Signature
         | R::MalformedClaims
         | R::NoExpiry
         | R::Expired
+        | R::LifetimeTooLong
         | R::NotYetValid
         | R::IssuedInFuture
         | R::Revoked
+        | R::Inactive
         | R::Audience
         | R::SenderConstrained
         | R::TokenBinding
@@ -101,6 +103,10 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::TooManyConnections
         | R::KeysUnavailable
         | R::RevocationUnavailable
+        | R::IntrospectionUnavailable
+        | R::IntrospectionCredentials
+        | R::IntrospectionAnswer
+        | R::IntrospectionLimited
         | R::ProofMemory
         | R::TokenUnavailable
         | R::TokenFile => retry(503, "temporarily_unavailable"),

@@ -58,6 +58,8 @@ pub struct VerifyingKey {
     pub(super) fingerprint: Fingerprint,
     /// The thumbprint of its certificate, if the JWK has one.
     certificate: Option<String>,
+    /// The issuer whose tokens it signs, if the JWK names one: key sets of several issuers do.
+    pub(super) issuer: Option<Arc<str>>,
     prepared: Arc<Prepared>,
 }
 
@@ -163,6 +165,7 @@ impl VerifyingKey {
             algorithms,
             fingerprint,
             certificate: certificate(jwk),
+            issuer: stated_text(jwk, "issuer")?.map(Into::into),
             prepared: Arc::new(prepared),
         })
     }
