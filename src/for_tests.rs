@@ -115,9 +115,9 @@ pub mod token_source {
 pub mod verifier {
     pub use crate::verifier::{
         Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight,
-        DpopConfig, Gate, KeySource, Mode, Needs, OwnIssuer, Profile, Request, RevocationConfig,
-        RevocationKind, RuleConfig, Sender, TokenLocations, TokenPolicy, TokenVerifier,
-        VerifiedToken,
+        DpopConfig, Gate, IntrospectionClients, KeySource, Mode, Needs, OwnIssuer, Profile,
+        Request, RevocationConfig, RevocationKind, RuleConfig, Sender, TokenLocations, TokenPolicy,
+        TokenVerifier, VerifiedToken,
     };
     pub mod rules {
         pub use crate::verifier::rules::{InvalidRules, PathCase, Rules};

@@ -12,7 +12,8 @@ use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
 use m2m_sidecar::for_tests::jose::sign::SigningKey;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, KeySource, OwnIssuer, TokenPolicy, TokenVerifier,
+    Audiences, Authority, AuthorityConfig, IntrospectionClients, KeySource, OwnIssuer, TokenPolicy,
+    TokenVerifier,
 };
 use serde_json::json;
 
@@ -61,12 +62,18 @@ impl Issuing {
             audiences: Audiences::OneOf(vec!["bench".to_owned()]),
             rule_claims: Vec::new(),
             cache_size,
+            introspects: false,
         };
         let own = OwnIssuer {
             keys,
             revoked: RevokedNow::default(),
         };
-        let authority = Authority::new(authority, clock.clone(), Some(own), None);
+        let authority = Authority::new(
+            authority,
+            clock.clone(),
+            Some(own),
+            IntrospectionClients::default(),
+        );
         TokenVerifier::new(policy, vec![authority], clock)
     }
 }

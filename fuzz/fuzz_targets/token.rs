@@ -27,8 +27,8 @@ use m2m_sidecar::for_tests::domain::revoked::RevokedNow;
 use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, Profile,
-    RevocationConfig, RevocationKind, TokenPolicy, TokenVerifier,
+    Audiences, Authority, AuthorityConfig, BearerToken, IntrospectionClients, KeySource, OwnIssuer,
+    Profile, RevocationConfig, RevocationKind, TokenPolicy, TokenVerifier,
 };
 
 use recheck::{AUDIENCE, FORWARDED, ISSUERS, NOW, base64url, recheck};
@@ -70,7 +70,7 @@ static VERIFIER: LazyLock<TokenVerifier> = LazyLock::new(|| {
                 keys,
                 revoked: RevokedNow::default(),
             }),
-            None,
+            IntrospectionClients::default(),
         )
     });
     let policy = TokenPolicy {
@@ -78,6 +78,7 @@ static VERIFIER: LazyLock<TokenVerifier> = LazyLock::new(|| {
         forwarded_claims: FORWARDED.map(str::to_owned).to_vec(),
         rule_claims: Vec::new(),
         cache_size: 100,
+        introspects: false,
     };
     TokenVerifier::new(policy, authorities.to_vec(), clock)
 });

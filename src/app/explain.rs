@@ -11,20 +11,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 
-use super::build::{gate, introspection_client};
+use super::build::{gate, introspection_clients};
 use super::error::{StartError, unusable};
 use super::would_issue::WouldIssue;
 use crate::config::{Config, IssuerRole};
+use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::listen::Listen;
+use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::endpoints::oauth::{self, Placement};
+use crate::http_client::place;
 use crate::issuer::metadata::{JWKS_PATH, REVOCATIONS_PATH};
 use crate::jose::live_keys::FetchError;
 use crate::jose::provider;
 use crate::proxy::dry_run::{Outcome, Request};
 use crate::proxy::inbound;
 use crate::verifier::{
-    Authority, AuthorityConfig, Gate, KeptLists, KeySource, RevocationConfig, RevocationKind,
+    Asked, Authority, AuthorityConfig, BearerToken, Gate, IntrospectionClients, KeptLists,
+    KeySource, RevocationConfig, RevocationKind,
 };
 
 /// The parts of a listener that decide about its requests.
@@ -34,6 +38,8 @@ pub struct Explained<'c> {
     gate: Arc<Gate>,
     /// The authority that issued the token.
     authority: Option<Arc<Authority>>,
+    /// The authority that is asked about the token, because the token is opaque.
+    introspecting: Option<Arc<Authority>>,
     keys: Option<KeysFetched>,
     state_dir: PathBuf,
 }
@@ -55,10 +61,32 @@ pub struct Evaluation {
     pub revocation: Option<String>,
     /// Why the revocation is unknown.
     pub revocation_error: Option<String>,
+    /// The introspection of an opaque token; none for a JWT.
+    pub introspection: Option<Introspected>,
+}
+
+/// The introspection of an opaque token.
+pub struct Introspected {
+    /// The authority that was asked.
+    pub authority: String,
+    /// The endpoint.
+    pub endpoint: String,
+    /// The claims of an active token.
+    pub claims: Option<Claims>,
+    /// Why there is no answer.
+    pub error: Option<String>,
+}
+
+impl Evaluation {
+    /// The claims of an opaque token, if its authority named them.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        self.introspection.as_ref()?.claims.as_ref()
+    }
 }
 
 impl<'c> Explained<'c> {
-    /// The gate of a listener, as [`super::start`] makes it. The keys of `issuer`, which the token
+    /// The gate of a listener, as [`super::start`] makes it. The keys of `issuer`, which `token`
     /// names, are fetched once.
     ///
     /// # Errors
@@ -66,7 +94,7 @@ impl<'c> Explained<'c> {
     pub async fn new(
         config: &Config,
         listener: &'c inbound::Config,
-        issuer: Option<&str>,
+        (token, issuer): (Option<&SecretString>, Option<&str>),
         clock: SharedClock,
     ) -> Result<Self, StartError> {
         provider::install();
@@ -80,18 +108,20 @@ impl<'c> Explained<'c> {
                 continue;
             };
             let seen = seen_from_outside(config, of);
-            let client = introspection_client(config, of)?.map(|it| it.client);
-            let authority = Authority::new(seen, clock.clone(), None, client);
-            if issuer.is_some_and(|issuer| of.issuer_name().is(issuer)) {
-                keys = Some(fetch_keys(config, &authority).await?);
+            let clients = introspection_clients(config, of)?.clients;
+            let authority = Authority::new(seen, clock.clone(), None, clients);
+            if let Some(issuing) = issuer.and_then(|issuer| authority.of_issuer(issuer)) {
+                keys = Some(fetch_keys(config, &authority, &issuing).await?);
                 asked = Some(authority.clone());
             }
             authorities.push(authority);
         }
         let gate = gate(listener, authorities, clock, Arc::new(|_| {}))?;
+        let introspecting = token.and_then(|token| gate.introspecting(token.expose_secret()));
         Ok(Self {
             listener,
             own: own_paths(config, listener),
+            introspecting,
             gate: Arc::new(gate),
             authority: asked,
             keys,
@@ -123,7 +153,7 @@ impl<'c> Explained<'c> {
                 ..of.clone()
             };
             let own = is_its.then(|| issued.verifies.clone());
-            Authority::new(seen, clock.clone(), own, None)
+            Authority::new(seen, clock.clone(), own, IntrospectionClients::default())
         });
         let authorities = authorities.collect();
         let gate = gate(listener, authorities, clock, Arc::new(|_| {}))?;
@@ -132,6 +162,7 @@ impl<'c> Explained<'c> {
             own: own_paths(config, listener),
             gate: Arc::new(gate),
             authority: None,
+            introspecting: None,
             keys: None,
             state_dir: config.state_dir.clone(),
         })
@@ -143,17 +174,26 @@ impl<'c> Explained<'c> {
         self.keys.as_ref()
     }
 
-    /// Evaluates a request as the listener does. The revocation of its token is queried.
+    /// Evaluates a request as the listener does. Its token is introspected, or the revocation of
+    /// its token is queried.
     ///
     /// # Errors
     /// [`StartError`] when the issuer cannot be asked with this configuration.
-    pub async fn evaluate(&self, request: &Request<'_>) -> Result<Evaluation, StartError> {
+    pub async fn evaluate(
+        &self,
+        request: &Request<'_>,
+        token: Option<&SecretString>,
+    ) -> Result<Evaluation, StartError> {
         let evaluation = request.evaluate(self.listener, &self.gate, &self.own);
+        if let (Some(authority), Some(token)) = (&self.introspecting, token) {
+            return introspect(authority, token, evaluation).await;
+        }
         let Some(authority) = &self.authority else {
             return Ok(Evaluation {
                 outcome: evaluation.await,
                 revocation: None,
                 revocation_error: None,
+                introspection: None,
             });
         };
         let http = authority.revocation_client();
@@ -184,17 +224,53 @@ impl<'c> Explained<'c> {
             outcome,
             revocation: Some(revocation.method().to_string()),
             revocation_error,
+            introspection: None,
         })
     }
 }
 
-async fn fetch_keys(config: &Config, authority: &Authority) -> Result<KeysFetched, StartError> {
-    let source = authority.source(&config.state_dir);
-    let source = source.map_err(unusable(authority.name()))?;
-    let source = source.ok_or_else(|| unusable(authority.name())("its keys cannot be fetched"))?;
-    let error = authority.keys().fetch_once(&source).await.err();
+/// Evaluates a request while its opaque token is introspected.
+async fn introspect(
+    authority: &Authority,
+    token: &SecretString,
+    evaluation: impl Future<Output = Outcome>,
+) -> Result<Evaluation, StartError> {
+    let name = authority.name();
+    let http = authority.introspection_client().map_err(unusable(name))?;
+    let introspection = authority.introspection();
+    let introspection = introspection.ok_or_else(|| unusable(name)("it introspects no tokens"))?;
+    let asking = introspection.clone().run(http, Arc::new(|_: Asked<'_>| {}));
+    let outcome = tokio::select! {
+        outcome = evaluation => outcome,
+        () = asking => return Err(unusable(name)("the introspection ended")),
+    };
+    let bearer = BearerToken::parse(token).ok();
+    Ok(Evaluation {
+        outcome,
+        revocation: None,
+        revocation_error: None,
+        introspection: Some(Introspected {
+            authority: authority.name().to_owned(),
+            endpoint: place(introspection.url()),
+            claims: bearer.and_then(|bearer| introspection.last_claims(&bearer)),
+            error: introspection.last_error(),
+        }),
+    })
+}
+
+/// Fetches the keys of an authority, or of one of its tenants.
+async fn fetch_keys(
+    config: &Config,
+    authority: &Authority,
+    issuing: &Authority,
+) -> Result<KeysFetched, StartError> {
+    let name = authority.name();
+    let source = authority.source_of(issuing, &config.state_dir);
+    let source = source.map_err(unusable(name))?;
+    let source = source.ok_or_else(|| unusable(name)("its keys cannot be fetched"))?;
+    let error = issuing.keys().fetch_once(&source).await.err();
     Ok(KeysFetched {
-        count: authority.keys().count(),
+        count: issuing.keys().count(),
         error,
     })
 }

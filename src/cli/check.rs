@@ -13,7 +13,8 @@ use crate::verifier::{AuthorityConfig, KeySource};
 pub const AFTER_HELP: &str = "\
 Prints every error at once, each with file, line and key. The configured files must be readable,
 and the variables in the file must be set. For each authority it prints the source of the keys and
-the revocation method, and for each part the egress proxy that its requests use.
+the revocation method, and for each part the egress proxy that its requests use. Hints recommend
+keys; they are no errors.
 
 Examples:
   m2m-sidecar check --config sidecar.yaml && systemctl restart m2m-sidecar";
@@ -61,14 +62,37 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
     for (part, proxy) in config.ways_out() {
         text.push_str(&format!("\n{part}: through the proxy {proxy}"));
     }
+    if let Some(hint) = hint(&config.authorities) {
+        text.push_str(&format!("\nhint: {hint}"));
+    }
     super::print(&text)
+}
+
+/// A recommendation, if a key that protects is missing.
+fn hint(authorities: &[AuthorityConfig]) -> Option<String> {
+    let is_unlimited = |it: &&AuthorityConfig| {
+        it.keys != KeySource::OwnIssuer && it.require_expiry && it.max_token_lifetime.is_none()
+    };
+    let unlimited = authorities.iter().filter(is_unlimited);
+    let names: Vec<_> = unlimited.map(|it| format!("`{}`", it.name)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "tokens of {} may live for any time: set `maxTokenLifetime` of the authority to the \
+             longest lifetime that it gives, such as 24h",
+            names.join(", ")
+        )
+    })
 }
 
 /// The source of an authority's keys, and its revocation method.
 fn described(authority: &AuthorityConfig) -> String {
+    let tenants = match authority.tenants.len() {
+        0 => String::new(),
+        count => format!(", for each of {count} tenants"),
+    };
     let keys = match &authority.keys {
         KeySource::OwnIssuer => "of the sidecar's own issuer, in process".to_owned(),
-        KeySource::Discovery => format!("by discovery of {}", authority.issuer),
+        KeySource::Discovery => format!("by discovery of {}{tenants}", authority.issuer),
         KeySource::Url(url) => format!("from {}{}", url.origin().ascii_serialization(), url.path()),
         KeySource::File(file) => format!("from the file {}", file.display()),
     };
@@ -83,6 +107,7 @@ fn check_as_json(file: &Path) -> anyhow::Result<()> {
         Ok(Loaded { warnings, config }) => (Vec::new(), warnings, Some(config)),
         Err(Problems(errors)) => (errors, Vec::new(), None),
     };
+    let hints = config.as_ref().and_then(|config| hint(&config.authorities));
     let authorities: Map<String, Value> = config
         .iter()
         .flat_map(|config| &config.authorities)
@@ -94,7 +119,7 @@ fn check_as_json(file: &Path) -> anyhow::Result<()> {
     let ok = errors.is_empty();
     super::print_json(&json!({
         "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings),
-        "authorities": authorities, "egressProxies": proxies,
+        "authorities": authorities, "egressProxies": proxies, "hints": hints.as_slice(),
     }))?;
     if ok {
         Ok(())

@@ -3,6 +3,7 @@
 //! The code that handles requests evaluates it ([`dry_run`](crate::proxy::dry_run)) and reports the
 //! checks; this file only formats them.
 
+mod authority;
 mod input;
 mod lines;
 mod may_call;
@@ -20,12 +21,13 @@ use crate::app::explain::{Evaluation, Explained, KeysFetched, own_paths};
 use crate::app::would_issue::WouldIssue;
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
+use crate::domain::duration::written;
 use crate::domain::path::NormalPath;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::proxy::dry_run::Request;
 use crate::proxy::inbound::{self, Received};
 use crate::verifier::rules::{Rules, nearest};
-use crate::verifier::{Access, Audiences, AuthorityConfig, Check, Needs, RuleConfig};
+use crate::verifier::{Access, Audiences, Check, Needs, RuleConfig};
 use input::{fields, peer, read_token};
 use lines::{Lines, claims_of, equals_of, scopes_of};
 use shown::Shown;
@@ -35,10 +37,10 @@ pub const AFTER_HELP: &str = "\
 Exits with 0 when the request would pass, with 1 when it would be refused. The token is read from a
 file or from standard input and never printed. Of its claims only iss, sub, client_id, aud, scope,
 exp, nbf and iat are printed. As in `run`, its signature is verified with keys that are fetched for
-it, and its issuer is queried about revocation. The configuration's own issuer is queried at the
-running sidecar. Without a token nothing is fetched. For `limits` the request counts as the first
-one, because the counters of a running sidecar are not available. If no rule matches, the nearest
-one and the difference are printed.
+it, and its issuer is queried about revocation. An opaque token is introspected. The
+configuration's own issuer is queried at the running sidecar. Without a token nothing is fetched.
+For `limits` the request counts as the first one, because the counters of a running sidecar are not
+available. If no rule matches, the nearest one and the difference are printed.
 
 With `--to LISTENER` and `--from CLIENT` no token is needed and nothing is fetched: the issuer's own
 code makes the token that the client would get, and the listener's own code decides about it. The
@@ -192,12 +194,17 @@ impl Explanation<'_> {
             .as_ref()
             .and_then(|shown| shown.text("iss"))
             .filter(|_| is_read);
+        let token = self.token.filter(|_| is_read);
         let clock = Arc::new(SystemClock);
         let explained = match self.issued {
             Some(issued) => Explained::of_issued(self.config, self.listener, issued, clock)?,
-            None => Explained::new(self.config, self.listener, issuer, clock).await?,
+            None => Explained::new(self.config, self.listener, (token, issuer), clock).await?,
         };
-        let evaluation = explained.evaluate(&self.request).await?;
+        let evaluation = explained.evaluate(&self.request, token).await?;
+        let shown = shown.map(|shown| match evaluation.claims() {
+            Some(claims) => shown.with_claims(claims),
+            None => shown,
+        });
         if let (Some(shown), false) = (&shown, evaluation.outcome.checks.is_empty()) {
             lines.add("token", shown.summary());
             let words = Checks {
@@ -295,8 +302,9 @@ impl Checks<'_> {
     fn words(&self, check: Check) -> (&'static str, String) {
         match check {
             Check::Form => ("form", format!("{} bytes", self.shown.bytes)),
+            Check::Introspection => ("introspection", self.introspection()),
             Check::Algorithm => ("algorithm", self.shown.header_text("alg")),
-            Check::Type => ("type", self.shown.header_text("typ")),
+            Check::Type => ("type", self.kind()),
             Check::Issuer => ("issuer", self.issuer()),
             Check::Key => ("key", self.key()),
             Check::Signature => ("signature", String::new()),
@@ -314,42 +322,10 @@ impl Checks<'_> {
         }
     }
 
-    fn authority(&self) -> Option<&AuthorityConfig> {
-        let trusted = &self.asked.listener.verifier.authorities;
-        let issuer = self.shown.text("iss")?;
-        let mut known = self.asked.config.authorities.iter();
-        known.find(|authority| {
-            trusted.contains(&authority.name) && authority.issuer_name().is(issuer)
-        })
-    }
-
     fn needs(&self) -> Needs {
         match self.rule.map(|rule| &rule.access) {
             Some(Access::Token(needs)) => needs.clone(),
             _ => Needs::default(),
-        }
-    }
-
-    fn issuer(&self) -> String {
-        match self.authority() {
-            Some(authority) => format!("`iss` is that of the authority `{}`", authority.name),
-            None => {
-                let trusted = &self.asked.listener.verifier.authorities;
-                let iss = self.shown.text("iss").unwrap_or_default();
-                let mut known = self.asked.config.authorities.iter();
-                let nearly = known.find(|authority| {
-                    trusted.contains(&authority.name) && authority.issuer_name().is_nearly(iss)
-                });
-                let nearly = nearly.map_or(String::new(), |authority| {
-                    format!(
-                        "; it differs from `{}`, the issuer of `{}`, by slashes only, which count \
-                         unless the authority has \
-                         `profile: plgd`",
-                        authority.issuer, authority.name
-                    )
-                });
-                format!("known are the authorities {}{nearly}", trusted.join(", "))
-            }
         }
     }
 
@@ -374,10 +350,13 @@ impl Checks<'_> {
     }
 
     fn times(&self) -> String {
-        let skew = self
-            .authority()
-            .map_or(0, |authority| authority.clock_skew.as_secs());
-        format!("{}, skew {skew} s", self.shown.times())
+        let authority = self.authority();
+        let skew = authority.map_or(0, |authority| authority.clock_skew.as_secs());
+        let most = authority.and_then(|authority| authority.max_token_lifetime);
+        let most = most.map_or(String::new(), |most| {
+            format!(", exp at most {} away", written(most))
+        });
+        format!("{}, skew {skew} s{most}", self.shown.times())
     }
 
     fn audience(&self) -> String {

@@ -11,7 +11,7 @@ use super::header::{
 use super::name::{
     Audience, BasicUser, ClaimName, ClaimValue, ClientId, CookieName, CorsOrigin, ExtraParameter,
     HostValue, KeyId, Method, Name, PathPattern, PathPrefix, Resource, Scope, ServerName,
-    StatusAndError, WebOriginText,
+    StatusAndError, Tenant, TokenPrefix, WebOriginText,
 };
 use super::token_text::{FileMode, FileOwner, JsonPointer, ParameterName, TokenPlaceText};
 use super::value::{
@@ -86,8 +86,10 @@ const ALL: &[Format] = &[
     of::<StraightText>(),
     of::<Timestamp>(),
     of::<TokenPlaceText>(),
+    of::<Tenant>(),
     of::<TokenHeader>(),
     of::<TunnelText>(),
+    of::<TokenPrefix>(),
     of::<UpstreamHeader>(),
     of::<UpstreamUrl>(),
     of::<WebOriginText>(),

@@ -178,6 +178,34 @@ checked_text!(
 );
 
 checked_text!(
+    /// A tenant of an authority.
+    Tenant, "tenant", "a tenant", |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        require(
+            matches!(text.len(), 1..=128) && text.bytes().all(allowed),
+            "a tenant consists of 1 to 128 letters, digits, `.`, `_` and `-`",
+        )
+    }
+);
+
+checked_text!(
+    /// The beginning of opaque tokens. A JWT begins with `ey`.
+    TokenPrefix, "token-prefix", "the beginning of tokens such as `ory_at_`", |text| {
+        let allowed = |b: u8| {
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        };
+        require(
+            matches!(text.len(), 1..=64) && text.bytes().all(allowed),
+            "it consists of 1 to 64 letters, digits and `-._~+/` (RFC 6750 §2.1)",
+        )?;
+        require(
+            !text.starts_with("ey") && !"ey".starts_with(text),
+            "JWTs begin with `ey`: their keys verify them, and `revocation` asks about them",
+        )
+    }
+);
+
+checked_text!(
     /// A value of the `Host` header.
     HostValue, "host", "a host such as `hub.example` or `hub.example:8443`", |text| {
         require(

@@ -8,9 +8,6 @@ use super::tree::KeyPath;
 /// Keys, as patterns of [`KeyPath::matches`].
 pub(super) const KEYS: &[&str] = &[
     "admin.tokens",
-    "authorities.*.introspection",
-    "authorities.*.maxTokenLifetime",
-    "authorities.*.tenants",
     "issuer.clients[].limits",
     "issuer.clients[].plan",
     "issuer.clients[].registry",

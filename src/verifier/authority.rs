@@ -1,20 +1,24 @@
 //! A trusted issuer: its keys and the rules for its tokens.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use url::Url;
 
 use super::choice::is_svid_type;
 use super::discovery::{Get, Remote};
+use super::introspection::{self, Introspection, IntrospectionClient};
 use super::key_token::KeyToken;
-use super::revocation::{self, IntrospectionClient, Revocation};
+use super::revocation::{self, Revocation};
+use super::symptoms::RefusedIssuer;
+use super::tenants::{Family, Membership};
+use super::token::{Proof, TokenFacts};
 use super::{AuthorityConfig, KeySource, Profile, key_file};
-use crate::domain::clock::SharedClock;
+use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::issuer_name::IssuerName;
-use crate::domain::printable::excerpt;
+use crate::domain::issuer_pattern::IssuerPattern;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::domain::spiffe;
@@ -29,9 +33,6 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 /// The largest revocation list: some 200,000 tokens.
 const MAX_REVOCATION_ANSWER: usize = 8 * 1024 * 1024;
 
-/// How much of a refused token's `iss` is kept, in bytes.
-const SHOWN_ISSUER: usize = 200;
-
 /// A trusted issuer.
 pub struct Authority {
     pub(super) issuer: IssuerName,
@@ -39,6 +40,7 @@ pub struct Authority {
     pub(super) clock_skew: Duration,
     pub(super) client_id_claims: Vec<String>,
     pub(super) require_expiry: bool,
+    pub(super) max_token_lifetime: Option<Duration>,
     pub(super) profile: Profile,
     pub(super) max_token_size: usize,
     name: String,
@@ -46,7 +48,8 @@ pub struct Authority {
     trust_domain: Option<String>,
     keys: Arc<LiveKeys>,
     revocation: Arc<Revocation>,
-    source: KeySource,
+    introspection: Option<Arc<Introspection>>,
+    pub(super) source: KeySource,
     key_token_file: Option<PathBuf>,
     ca_pem: Option<Vec<u8>>,
     timeouts: FetchTimeouts,
@@ -57,24 +60,27 @@ pub struct Authority {
     named_hosts: Vec<String>,
     clock: SharedClock,
     /// Whether its clock differs by more than `clockSkew`.
-    clock_is_off: AtomicBool,
-    refused_issuer: Mutex<Option<RefusedIssuer>>,
-}
-
-/// Tokens that were refused because their `iss` differs from the authority's issuer by slashes
-/// only. Their signature is not checked, so anyone can send such a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedIssuer {
-    /// The last one's `iss`, escaped and cut.
-    pub iss: String,
-    /// How many there were since the start.
-    pub count: u64,
+    pub(super) clock_is_off: AtomicBool,
+    pub(super) refused_issuer: Mutex<Option<RefusedIssuer>>,
+    /// Its tenants, if its issuer is a pattern.
+    pub(super) family: Option<Family>,
+    /// The tenant that it is.
+    pub(super) membership: Option<Membership>,
 }
 
 /// The `caFile` has no usable certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the authority's certificates cannot be used")]
 pub struct UnusableCertificates;
+
+/// Our clients at an authority's introspection endpoints.
+#[derive(Default)]
+pub struct IntrospectionClients {
+    /// Of the credential that `revocation.credential` names.
+    pub of_revocation: Option<IntrospectionClient>,
+    /// Of `introspection`.
+    pub of_opaque_tokens: Option<IntrospectionClient>,
+}
 
 /// The parts of our own issuer that its tokens are verified with.
 #[derive(Clone)]
@@ -87,26 +93,26 @@ pub struct OwnIssuer {
 
 impl Authority {
     /// An authority with the keys of [`Authority::source`], or of `own` if it is our own issuer.
-    /// `introspection` is the credential that `revocation.credential` names.
     #[must_use]
     pub fn new(
         config: AuthorityConfig,
         clock: SharedClock,
         own: Option<OwnIssuer>,
-        introspection: Option<IntrospectionClient>,
+        clients: IntrospectionClients,
     ) -> Arc<Self> {
         let own = own.filter(|_| config.keys == KeySource::OwnIssuer);
+        let pattern = IssuerPattern::parse(&config.issuer).filter(|_| !config.tenants.is_empty());
+        let has_sets = pattern.is_some() && config.keys == KeySource::Discovery;
         let (keys, revoked) = match own {
             Some(own) => (own.keys, Some(own.revoked)),
+            // Each tenant has keys of its own.
+            None if has_sets => (LiveKeys::in_process(KeySet::default(), clock.clone()), None),
             None => (LiveKeys::fetched(clock.clone(), config.max_stale), None),
         };
-        let endpoint = config.revocation.endpoint.as_ref().and_then(Url::host_str);
-        let named_hosts = endpoint.map(str::to_owned).into_iter().collect();
         let issuer = config.issuer_name();
-        let proxy = config.proxy().map(ToString::to_string);
         let fixed = config.revocation.fixed_method(&config.keys);
-        let revocation = Revocation::new(
-            config.revocation,
+        let revocation = Arc::new(Revocation::new(
+            config.revocation.clone(),
             revocation::Issuer {
                 name: issuer.clone(),
                 algorithms: config.algorithms.clone(),
@@ -114,33 +120,85 @@ impl Authority {
                 clock: clock.clone(),
                 clock_skew: config.clock_skew,
             },
-            introspection,
+            clients.of_revocation,
             revoked,
             fixed,
-        );
+        ));
+        let parts = (keys, revocation);
+        let family = pattern.map(|it| Self::tenants_of(&config, it, &clock, &parts, has_sets));
+        let introspection = config.introspection.clone().map(|config| {
+            let client = clients.of_opaque_tokens;
+            let introspection = Introspection::new(config, issuer, client, clock.clone());
+            Arc::new(introspection)
+        });
         Arc::new(Self {
-            issuer,
+            family,
+            ..Self::with_parts(config, clock, parts, introspection)
+        })
+    }
+
+    /// The tenants, which have keys of their own if `has_sets`, and all else in common.
+    fn tenants_of(
+        config: &AuthorityConfig,
+        pattern: IssuerPattern,
+        clock: &SharedClock,
+        (keys, revocation): &(Arc<LiveKeys>, Arc<Revocation>),
+        has_sets: bool,
+    ) -> Family {
+        Family::new(pattern, &config.tenants, |issuer, membership| {
+            let keys = if has_sets {
+                LiveKeys::fetched(clock.clone(), config.max_stale)
+            } else {
+                keys.clone()
+            };
+            let config = AuthorityConfig {
+                issuer,
+                tenants: Vec::new(),
+                ca_pem: None,
+                introspection: None,
+                ..config.clone()
+            };
+            let parts = (keys, revocation.clone());
+            Arc::new(Self {
+                membership: Some(membership),
+                ..Self::with_parts(config, clock.clone(), parts, None)
+            })
+        })
+    }
+
+    fn with_parts(
+        config: AuthorityConfig,
+        clock: SharedClock,
+        (keys, revocation): (Arc<LiveKeys>, Arc<Revocation>),
+        introspection: Option<Arc<Introspection>>,
+    ) -> Self {
+        Self {
+            issuer: config.issuer_name(),
+            named_hosts: named_hosts(&config),
+            proxy: config.proxy().map(ToString::to_string),
             algorithms: config.algorithms,
             clock_skew: config.clock_skew,
             client_id_claims: config.client_id_claims,
             require_expiry: config.require_expiry,
+            max_token_lifetime: config.max_token_lifetime,
             profile: config.profile,
             max_token_size: config.max_token_size,
             name: config.name,
             trust_domain: spiffe::trust_domain(&config.issuer).map(str::to_owned),
             keys,
-            revocation: Arc::new(revocation),
+            revocation,
+            introspection,
             source: config.keys,
             key_token_file: config.key_token_file,
             ca_pem: config.ca_pem,
-            timeouts: config.timeouts,
             egress: config.egress,
-            proxy,
-            named_hosts,
+            timeouts: config.timeouts,
             clock,
             clock_is_off: AtomicBool::new(false),
             refused_issuer: Mutex::default(),
-        })
+            family: None,
+            membership: None,
+        }
     }
 
     /// Its name in the configuration.
@@ -178,6 +236,20 @@ impl Authority {
         &self.revocation
     }
 
+    /// The introspection of its opaque tokens, if it is configured.
+    #[must_use]
+    pub fn introspection(&self) -> Option<&Arc<Introspection>> {
+        self.introspection.as_ref()
+    }
+
+    /// The HTTP client of [`Introspection::run`].
+    ///
+    /// # Errors
+    /// [`UnusableCertificates`].
+    pub fn introspection_client(&self) -> Result<HttpClient, UnusableCertificates> {
+        self.client(introspection::MAX_ANSWER)
+    }
+
     /// The HTTP client of [`Revocation::run`].
     ///
     /// # Errors
@@ -186,7 +258,8 @@ impl Authority {
         self.client(MAX_REVOCATION_ANSWER)
     }
 
-    /// Where its keys come from, and where the last good ones are kept; `None` for our own issuer.
+    /// Where its keys come from, and where the last good ones are kept; `None` for our own issuer,
+    /// and if its tenants have [keys of their own](Self::tenant_keys).
     ///
     /// # Errors
     /// [`UnusableCertificates`].
@@ -194,12 +267,19 @@ impl Authority {
         if let KeySource::File(file) = &self.source {
             return Ok(Some(key_file::source(file, self.trust_domain())));
         }
+        if self.family.is_some() && self.source == KeySource::Discovery {
+            return Ok(None);
+        }
+        Ok(self.remote_source(self.get()?, state_dir))
+    }
+
+    /// The HTTP client of its keys and metadata.
+    pub(super) fn get(&self) -> Result<Get, UnusableCertificates> {
         let client = self.client(MAX_DOCUMENT)?;
-        let get: Get = Arc::new(move |url, fields| {
+        Ok(Arc::new(move |url, fields| {
             let client = client.clone();
             Box::pin(async move { client.get(&url, fields).await })
-        });
-        Ok(self.remote_source(get, state_dir))
+        }))
     }
 
     fn client(&self, max_body: usize) -> Result<HttpClient, UnusableCertificates> {
@@ -213,7 +293,8 @@ impl Authority {
         };
         // A configured URL may be anywhere. A URL of the metadata may be in a private network only
         // if the authority itself is there.
-        let home = Url::parse(self.issuer.written())
+        let issuer = self.family.as_ref().and_then(Family::first_issuer);
+        let home = Url::parse(issuer.unwrap_or(&self.issuer).written())
             .ok()
             .filter(|_| self.source == KeySource::Discovery);
         let client = match home.as_ref().and_then(Url::host_str) {
@@ -241,6 +322,7 @@ impl Authority {
             get,
             clock,
             issuer,
+            tenant: self.tenant().map(str::to_owned),
             jwks_uri,
             token: token.clone(),
         });
@@ -257,90 +339,33 @@ impl Authority {
             kept_at: Some(KeptAt::new(state_dir, "jwks", identity)),
         })
     }
-
-    /// The refused tokens whose `iss` differs from the issuer by slashes only; `None` if there were
-    /// none.
-    #[must_use]
-    pub fn refused_issuer(&self) -> Option<RefusedIssuer> {
-        self.refused_issuer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Counts a token whose `iss` differs from the issuer by slashes only, and warns less and less
-    /// often, because anyone can send such tokens.
-    pub(super) fn note_refused_issuer(&self, claimed: &str) {
-        if !self.issuer.is_nearly(claimed) {
-            return;
-        }
-        let iss = excerpt(claimed.as_bytes(), SHOWN_ISSUER).into_owned();
-        let count = {
-            let mut refused = self
-                .refused_issuer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let count = refused
-                .as_ref()
-                .map_or(0, |refused| refused.count)
-                .saturating_add(1);
-            *refused = Some(RefusedIssuer {
-                iss: iss.clone(),
-                count,
-            });
-            count
-        };
-        if count.is_power_of_two() {
-            tracing::warn!(
-                authority = self.name,
-                issuer = self.issuer.written(),
-                iss,
-                count,
-                "tokens are refused whose `iss` differs from the authority's issuer by slashes \
-                 only: write `issuer` as tokens have it, or `profile: plgd`, for which slashes at \
-                 the end do not count"
-            );
-        }
-    }
-
-    /// Warns when the authority's clock begins to differ from ours by more than `clockSkew`, and
-    /// logs when it agrees again. Called after each fetch.
-    pub fn check_clock(&self) {
-        let Some(seconds) = self.keys.clock_skew() else {
-            return;
-        };
-        let allowed = self.clock_skew.as_secs();
-        let is_off = seconds.unsigned_abs() > allowed;
-        if self.clock_is_off.swap(is_off, Ordering::Relaxed) == is_off {
-            return;
-        }
-        let authority = self.name.as_str();
-        if is_off {
-            tracing::warn!(
-                authority,
-                seconds,
-                allowed,
-                "the authority's clock differs from ours (negative: it is behind) by more than its \
-                 `clockSkew`: valid tokens may be refused"
-            );
-        } else {
-            tracing::info!(
-                authority,
-                seconds,
-                allowed,
-                "the authority's clock agrees with ours again"
-            );
-        }
-    }
 }
 
 impl Authority {
+    /// Checks that a token is still proven to be genuine.
+    ///
+    /// # Errors
+    /// [`Reason::KeysUnavailable`], or [`Reason::UnknownKid`] if its key is withdrawn.
+    pub(super) fn check_proof(&self, facts: &TokenFacts, now: UnixTime) -> Result<(), Reason> {
+        let Proof::Key(key) = &facts.proof else {
+            return Ok(());
+        };
+        match self.keys().publishes(key, now) {
+            None => Err(Reason::KeysUnavailable),
+            Some(false) => Err(Reason::UnknownKid),
+            Some(true) => Ok(()),
+        }
+    }
+
     /// The authority's keys; a newer set is requested if the token's key is missing.
     pub(super) async fn keys_for(
         &self,
         jws: &Jws<'_>,
         missing: impl FnOnce() -> [u8; 32],
     ) -> Result<Arc<KeySet>, Reason> {
+        if let Some(membership) = &self.membership {
+            membership.want();
+        }
         if let Keys::Usable(keys) = self.keys().current()
             && keys.has(jws.kid())
         {
@@ -372,4 +397,22 @@ impl Authority {
             _ => None,
         }
     }
+}
+
+/// The hosts of configured URLs and of tenants.
+fn named_hosts(config: &AuthorityConfig) -> Vec<String> {
+    let endpoint = config.revocation.endpoint.clone();
+    let introspection = config.introspection.as_ref().map(|it| it.url.clone());
+    let tenants = config
+        .issuers()
+        .into_iter()
+        .filter(|_| !config.tenants.is_empty());
+    let tenants = tenants.filter_map(|issuer| Url::parse(&issuer).ok());
+    let urls = endpoint.into_iter().chain(introspection).chain(tenants);
+    let mut hosts: Vec<_> = urls
+        .filter_map(|url| url.host_str().map(str::to_owned))
+        .collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
 }

@@ -8,8 +8,10 @@ use crate::domain::reason::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// The `Authorization` header holds one signed JWT in compact form, without critical
-    /// extensions.
+    /// extensions, or one opaque token.
     Form,
+    /// The authority says that the opaque token is active.
+    Introspection,
     /// The authority's keys may verify the token's `alg`.
     Algorithm,
     /// `typ` is that of an access token.

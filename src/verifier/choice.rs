@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Authority, TokenVerifier};
+use crate::domain::reason::Reason;
 use crate::domain::spiffe::SpiffeId;
 use crate::jose::verify::Jws;
 
@@ -10,19 +11,33 @@ impl TokenVerifier {
     /// The authority that an unverified token names, and its index: by `iss`, or else, as JWT-SVIDs
     /// need no `iss`, by the trust domain of `sub`. Every authority whose issuer differs by slashes
     /// only counts the miss.
-    pub(super) fn authority_of(&self, jws: &Jws<'_>) -> Option<(usize, &Arc<Authority>)> {
+    ///
+    /// # Errors
+    /// [`Reason::UnknownIssuer`], or [`Reason::Tenant`] if `iss` is that of a tenant that is not
+    /// allowed.
+    pub(super) fn authority_of(&self, jws: &Jws<'_>) -> Result<(usize, &Arc<Authority>), Reason> {
         let claimed = jws.claimed_issuer();
         let mut authorities = self.authorities.iter().enumerate();
         let found = claimed.and_then(|claimed| {
             authorities.find(|(_, it)| it.trust_domain().is_none() && it.issuer.is(claimed))
         });
         let found = found.or_else(|| self.trust_domain_of(jws));
-        if let (None, Some(claimed)) = (found, claimed) {
-            self.authorities
-                .iter()
-                .for_each(|authority| authority.note_refused_issuer(claimed));
+        found.ok_or_else(|| self.unknown(claimed))
+    }
+
+    /// The reason against a token of no authority.
+    fn unknown(&self, claimed: Option<&str>) -> Reason {
+        let Some(claimed) = claimed else {
+            return Reason::UnknownIssuer;
+        };
+        let mut families = self.families.iter().filter_map(|it| it.family.as_ref());
+        if families.any(|family| family.matches(claimed)) {
+            return Reason::Tenant;
         }
-        found
+        // There can be thousands of tenants, and their pattern did not match.
+        let single = self.authorities.iter().filter(|it| it.membership.is_none());
+        single.for_each(|authority| authority.note_refused_issuer(claimed));
+        Reason::UnknownIssuer
     }
 
     fn trust_domain_of(&self, jws: &Jws<'_>) -> Option<(usize, &Arc<Authority>)> {

@@ -9,9 +9,11 @@ use http::HeaderName;
 use ipnet::IpNet;
 use url::Url;
 
+use super::introspection::IntrospectionConfig;
 use super::revocation::RevocationConfig;
 use crate::domain::host_pattern::HostPattern;
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::issuer_pattern::IssuerPattern;
 use crate::domain::oauth::DEFAULT_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::settings::{CorsPreflight, Mode, PathCase, Profile};
@@ -202,6 +204,8 @@ pub struct AuthorityConfig {
     pub name: String,
     /// The `iss` of its tokens as configured; `profile` says how others are compared with it.
     pub issuer: String,
+    /// The allowed tenants, each of which has an issuer of its own; none if `issuer` is no pattern.
+    pub tenants: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
     /// A file with a bearer token for the request of its keys.
@@ -220,10 +224,14 @@ pub struct AuthorityConfig {
     pub max_stale: Duration,
     /// How revocations are found out.
     pub revocation: RevocationConfig,
+    /// How opaque tokens are introspected; `None`: they are not accepted.
+    pub introspection: Option<IntrospectionConfig>,
     /// The claims that may name the client; the first that a token has is used.
     pub client_id_claims: Vec<String>,
     /// Whether a token without `exp` is refused.
     pub require_expiry: bool,
+    /// How far away `exp` may be.
+    pub max_token_lifetime: Option<Duration>,
     /// How its tokens are written.
     pub profile: Profile,
     /// The longest accepted token, in bytes.
@@ -237,6 +245,7 @@ impl AuthorityConfig {
         Self {
             name: name.to_owned(),
             issuer: issuer.to_owned(),
+            tenants: Vec::new(),
             keys,
             key_token_file: None,
             ca_pem: None,
@@ -249,8 +258,10 @@ impl AuthorityConfig {
             clock_skew: Duration::from_mins(1),
             max_stale: Duration::from_hours(24),
             revocation: RevocationConfig::default(),
+            introspection: None,
             client_id_claims: CLIENT_ID_CLAIMS.map(str::to_owned).to_vec(),
             require_expiry: true,
+            max_token_lifetime: None,
             profile: Profile::Standard,
             max_token_size: DEFAULT_TOKEN_SIZE,
         }
@@ -263,6 +274,27 @@ impl AuthorityConfig {
             KeySource::OwnIssuer | KeySource::File(_) => None,
             KeySource::Url(url) => self.egress.way_to(url),
             KeySource::Discovery => self.egress.way_to(&Url::parse(&self.issuer).ok()?),
+        }
+    }
+
+    /// Whether a text is the `iss` of its tokens.
+    #[must_use]
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        match IssuerPattern::parse(&self.issuer).filter(|_| !self.tenants.is_empty()) {
+            Some(pattern) => {
+                let tenant = pattern.tenant(issuer);
+                tenant.is_some_and(|tenant| self.tenants.iter().any(|it| it == tenant))
+            }
+            None => self.issuer_name().is(issuer),
+        }
+    }
+
+    /// The issuers of its tokens: one, or one for each tenant.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<String> {
+        match IssuerPattern::parse(&self.issuer).filter(|_| !self.tenants.is_empty()) {
+            Some(pattern) => self.tenants.iter().map(|it| pattern.issuer(it)).collect(),
+            None => vec![self.issuer.clone()],
         }
     }
 

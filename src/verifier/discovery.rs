@@ -37,6 +37,8 @@ pub(super) struct Remote {
     pub get: Get,
     pub clock: SharedClock,
     pub issuer: IssuerName,
+    /// The tenant whose issuer it is.
+    pub tenant: Option<String>,
     /// `None`: discovery.
     pub jwks_uri: Option<Url>,
     pub token: Option<Arc<KeyToken>>,
@@ -155,7 +157,8 @@ impl Remote {
             Failure::Document(format!("the authority's metadata cannot be read{fault}").into())
         })?;
         let text = |name| metadata.get(name).and_then(serde_json::Value::as_str);
-        if !text("issuer").is_some_and(|found| self.issuer.is(found)) {
+        let is_issuer = |found| self.issuer.is_in(found, self.tenant.as_deref());
+        if !text("issuer").is_some_and(is_issuer) {
             return Err(Failure::Document(self.other_issuer(text("issuer")).into()));
         }
         let jwks_uri = text("jwks_uri").ok_or_else(|| wrong("the metadata has no jwks_uri"))?;

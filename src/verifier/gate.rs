@@ -127,6 +127,7 @@ impl Gate {
             forwarded_claims: config.forwarded_claims.clone(),
             rule_claims: rules.claims().to_vec(),
             cache_size: config.verified_token_cache,
+            introspects: true,
         };
         Ok(Self {
             tokens: TokenVerifier::new(policy, authorities, clock).observed(observe_cache),
@@ -150,6 +151,13 @@ impl Gate {
     #[must_use]
     pub fn locations(&self) -> &TokenLocations {
         &self.locations
+    }
+
+    /// The authority that is asked about a token, because the token is opaque.
+    #[must_use]
+    pub fn introspecting(&self, token: &str) -> Option<Arc<Authority>> {
+        let asked = self.tokens.introspecting(token)?;
+        Some(asked.authority.clone())
     }
 
     /// Whether refused requests are stopped, unless their rule says otherwise.

@@ -13,9 +13,12 @@ mod choice;
 mod config;
 mod discovery;
 mod gate;
+mod introspection;
 mod key_file;
 mod key_token;
 mod locations;
+mod opaque;
+mod outage;
 mod preflight;
 mod recent;
 mod refusal;
@@ -23,11 +26,14 @@ mod request;
 mod revocation;
 pub mod rules;
 mod share;
+mod signed;
+mod symptoms;
+mod tenants;
 mod token;
 mod token_verifier;
 mod watched_token;
 
-pub use authority::{Authority, OwnIssuer};
+pub use authority::{Authority, IntrospectionClients, OwnIssuer, UnusableCertificates};
 pub use bearer::{BearerToken, Scheme, claimed_token};
 pub use checks::{Check, CheckObserver};
 pub use config::{
@@ -35,12 +41,14 @@ pub use config::{
     DpopConfig, EqualNeed, KeySource, Needs, RequestPart, RuleConfig, TokenLocations,
 };
 pub use gate::{Gate, Permit};
+pub use introspection::{
+    Asked, ConfiguredClient, Introspection, IntrospectionClient, IntrospectionConfig, ObserveAsked,
+};
 pub use locations::TokenPlace;
 pub use refusal::Refusal;
 pub use request::{Request, Sender};
-pub use revocation::{
-    IntrospectionClient, KeptLists, Method, Observe, ObserveMethod, Revocation, RevocationConfig,
-};
+pub use revocation::{KeptLists, Method, Observe, ObserveMethod, Revocation, RevocationConfig};
+pub use tenants::TenantsState;
 pub use token::{TokenFacts, VerifiedToken};
 pub use token_verifier::{ObserveCache, PossiblyRevoked, TokenPolicy, TokenVerifier};
 pub use watched_token::WatchedToken;

@@ -48,13 +48,21 @@ pub(super) struct Reading<'a> {
     pub now: UnixTime,
 }
 
-/// The cached facts of a token with a verified signature. They are small, because tens of thousands
-/// are cached: of the claims only those that are forwarded or compared.
+/// The proof that a token is genuine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The key that made its signature.
+    Key(Fingerprint),
+    /// An answer of its authority, which counts from and until these times.
+    Answer { from: UnixTime, until: UnixTime },
+}
+
+/// The cached facts of a token that is proven to be genuine. They are small, because tens of
+/// thousands are cached: of the claims only those that are forwarded or compared.
 pub struct TokenFacts {
     /// The digest of the whole token.
     pub(super) digest: KeyedDigest,
-    /// The key that made the signature.
-    pub(super) key: Fingerprint,
+    pub(super) proof: Proof,
     /// Its `exp`; without one, until when it is cached.
     ends_at: i64,
     /// The beginning of time if the token has no `nbf`.
@@ -108,7 +116,7 @@ const SHOWN_ACTORS: usize = 256;
 const ITEM_END: char = '\0';
 
 impl TokenFacts {
-    /// Reads the claims of a token whose signature was checked.
+    /// Reads the claims of a token that is proven to be genuine.
     ///
     /// # Errors
     /// [`Reason::NoExpiry`], [`Reason::SenderConstrained`] or [`Reason::MalformedClaims`].
@@ -116,7 +124,7 @@ impl TokenFacts {
         claims: &Claims,
         digest: KeyedDigest,
         authority: usize,
-        key: Fingerprint,
+        proof: Proof,
         reading: &Reading<'_>,
     ) -> Result<Self, Reason> {
         let wrong = |_: WrongType| Reason::MalformedClaims;
@@ -145,7 +153,7 @@ impl TokenFacts {
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
         Ok(Self {
             digest,
-            key,
+            proof,
             ends_at: expires_at.unwrap_or(reading.now.plus(WITHOUT_EXPIRY).0),
             not_before,
             issued_at,
@@ -165,7 +173,8 @@ impl TokenFacts {
         self.authority.into()
     }
 
-    /// All claims of this token, read from its text. `None` if `bearer` is another token.
+    /// All claims of this token, read from its text. `None` if `bearer` is another token, or if the
+    /// token is opaque.
     #[must_use]
     pub fn claims(&self, bearer: &BearerToken<'_>) -> Option<Claims> {
         reread_claims(bearer.text(), &self.digest)
@@ -181,9 +190,17 @@ impl TokenFacts {
         self.never_expires
     }
 
+    /// Whether the authority confirmed the token by introspection.
+    pub(super) fn is_introspected(&self) -> bool {
+        matches!(self.proof, Proof::Answer { .. })
+    }
+
     /// Whether the cached facts may still be used. After the clock was set back they may not,
     /// because the caching time would begin again.
     pub(super) fn may_be_cached(&self, now: UnixTime) -> bool {
+        if let Proof::Answer { from, until } = self.proof {
+            return (from..until).contains(&now);
+        }
         let end = UnixTime(self.ends_at);
         !self.never_expires || (end.minus(WITHOUT_EXPIRY)..end).contains(&now)
     }
@@ -197,6 +214,23 @@ impl TokenFacts {
             Err(Reason::NotYetValid)
         } else if self.issued_at > latest.0 {
             Err(Reason::IssuedInFuture)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks that the token ends within the longest permitted time.
+    pub(super) fn check_lifetime(
+        &self,
+        now: UnixTime,
+        skew: Duration,
+        most: Option<Duration>,
+    ) -> Result<(), Reason> {
+        let Some(most) = most else {
+            return Ok(());
+        };
+        if self.never_expires || self.ends_at > now.plus(most).plus(skew).0 {
+            Err(Reason::LifetimeTooLong)
         } else {
             Ok(())
         }

@@ -7,17 +7,13 @@ use std::sync::Arc;
 
 use super::bearer::PresentedToken;
 use super::cache::VerifiedTokens;
-use super::choice::{is_access_token_type, is_svid_type};
-use super::token::{Reading, TokenFacts, VerifiedToken};
-use super::{Audiences, Authority, BearerToken, Check, CheckObserver, share};
-use crate::domain::claims::Claims;
+use super::token::{TokenFacts, VerifiedToken};
+use super::{Audiences, Authority, BearerToken, Check, CheckObserver};
 use crate::domain::clock::{SharedClock, UnixTime};
-use crate::domain::hash::sha256;
 use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
-use crate::jose::key_set::Fingerprint;
-use crate::jose::verify::{InvalidJws, Jws};
+use crate::jose::verify::Jws;
 
 /// The tokens that a verifier accepts, and the claims that it keeps.
 #[derive(Clone, Debug)]
@@ -30,10 +26,12 @@ pub struct TokenPolicy {
     pub rule_claims: Vec<String>,
     /// How many verified tokens are cached; 0 turns the cache off.
     pub cache_size: u64,
+    /// Whether opaque tokens are accepted from authorities that introspect them.
+    pub introspects: bool,
 }
 
 impl TokenPolicy {
-    /// Accepts any audience, keeps no claims and caches nothing.
+    /// Accepts JWTs of any audience, keeps no claims and caches nothing.
     #[must_use]
     pub fn any_audience() -> Self {
         Self {
@@ -41,6 +39,7 @@ impl TokenPolicy {
             forwarded_claims: Vec::new(),
             rule_claims: Vec::new(),
             cache_size: 0,
+            introspects: false,
         }
     }
 }
@@ -58,9 +57,12 @@ pub type ObserveCache = Arc<dyn Fn(bool) + Send + Sync>;
 
 /// Verifies the tokens of some authorities.
 pub struct TokenVerifier {
-    policy: TokenPolicy,
+    pub(super) policy: TokenPolicy,
+    /// An authority with tenants is one for each of them.
     pub(super) authorities: Vec<Arc<Authority>>,
-    cache: VerifiedTokens,
+    /// Those that have tenants.
+    pub(super) families: Vec<Arc<Authority>>,
+    pub(super) cache: VerifiedTokens,
     pub(super) clock: SharedClock,
     observe_cache: Option<ObserveCache>,
     /// The highest size limit of an authority.
@@ -78,12 +80,16 @@ impl TokenVerifier {
     /// A verifier that trusts `authorities`.
     #[must_use]
     pub fn new(policy: TokenPolicy, authorities: Vec<Arc<Authority>>, clock: SharedClock) -> Self {
+        let families = authorities.iter().filter(|it| it.family.is_some());
+        let families = families.cloned().collect();
+        let authorities: Vec<_> = authorities.iter().flat_map(Authority::issuing).collect();
         let limits = authorities.iter().map(|authority| authority.max_token_size);
         Self {
             longest_token: limits.max().unwrap_or_default(),
             cache: VerifiedTokens::new(policy.cache_size),
             policy,
             authorities,
+            families,
             clock,
             observe_cache: None,
         }
@@ -154,8 +160,12 @@ impl TokenVerifier {
             };
         }
         let bearer = presented.checked().ok();
+        let opaque = bearer.and_then(|bearer| self.introspecting(bearer.text()));
+        if let Some(asked) = opaque {
+            return asked.authority.max_token_size;
+        }
         let jws = bearer.and_then(|bearer| Jws::parse(bearer.text()).ok());
-        jws.and_then(|jws| Some(self.authority_of(&jws)?.1.max_token_size))
+        jws.and_then(|jws| Some(self.authority_of(&jws).ok()?.1.max_token_size))
             .unwrap_or(longest)
     }
 
@@ -213,14 +223,10 @@ impl TokenVerifier {
             return Ok(Cached::Miss(digest));
         };
         self.observe_cache(true);
-        let authority = self.authority(&facts)?;
-        let checked = match authority.keys().publishes(&facts.key, now) {
-            None => return Err(Reason::KeysUnavailable),
-            Some(false) => Err(Reason::UnknownKid),
-            Some(true) => self.check_now(&facts, now, observer),
-        };
-        match checked {
+        let proven = self.authority(&facts)?.check_proof(&facts, now);
+        match proven.and_then(|()| self.check_now(&facts, now, observer)) {
             Ok(()) => Ok(Cached::Hit(VerifiedToken(facts))),
+            Err(Reason::KeysUnavailable) => Err(Reason::KeysUnavailable),
             Err(reason) => {
                 self.cache.remove(&digest);
                 Err(reason)
@@ -237,8 +243,11 @@ impl TokenVerifier {
     ) -> Result<(VerifiedToken, UnixTime), Reason> {
         let bearer = presented.checked()?;
         self.observe_cache(false);
-        let facts = self.verify_signature(&bearer, digest, observer).await?;
-        // The signature check may have waited.
+        let facts = match self.introspecting(bearer.text()) {
+            Some(asked) => self.introspect(&bearer, digest, asked, observer).await?,
+            None => self.verify_signature(&bearer, digest, observer).await?,
+        };
+        // The check may have waited.
         let now = self.clock.now();
         self.check_now(&facts, now, observer)?;
         let facts = Arc::new(facts);
@@ -266,7 +275,9 @@ impl TokenVerifier {
         observer: &mut impl CheckObserver,
     ) -> Result<(), Reason> {
         observer.checking(Check::Times);
-        facts.check_times(now, self.authority(facts)?.clock_skew)?;
+        let authority = self.authority(facts)?;
+        facts.check_times(now, authority.clock_skew)?;
+        facts.check_lifetime(now, authority.clock_skew, authority.max_token_lifetime)?;
         observer.checking(Check::Audience);
         if facts.is_for(&self.policy.audiences) {
             Ok(())
@@ -276,7 +287,7 @@ impl TokenVerifier {
     }
 
     /// The last check: it may have to query the authority, which is spared tokens that are refused
-    /// anyway.
+    /// anyway. An opaque token has been confirmed already.
     pub(super) async fn check_not_revoked(
         &self,
         token: &VerifiedToken,
@@ -284,6 +295,9 @@ impl TokenVerifier {
         now: UnixTime,
         observer: &mut impl CheckObserver,
     ) -> Result<(), Reason> {
+        if token.is_introspected() {
+            return Ok(());
+        }
         observer.checking(Check::Revocation);
         let revocation = self.authority(token)?.revocation();
         if !revocation.is_checked() && !token.never_expires() {
@@ -295,80 +309,5 @@ impl TokenVerifier {
         let bearer = presented.checked()?;
         let before_query = || observer.before_query(token);
         Box::pin(revocation.check(token, Some(&bearer), before_query)).await
-    }
-
-    async fn verify_signature(
-        &self,
-        bearer: &BearerToken<'_>,
-        digest: KeyedDigest,
-        observer: &mut impl CheckObserver,
-    ) -> Result<TokenFacts, Reason> {
-        let jws = Jws::parse(bearer.text()).map_err(|error| match error {
-            InvalidJws::Malformed => Reason::MalformedToken,
-            InvalidJws::Algorithm => {
-                observer.checking(Check::Algorithm);
-                Reason::Algorithm
-            }
-            InvalidJws::Critical => Reason::CriticalHeader,
-        })?;
-        observer.checking(Check::Type);
-        if !is_access_token_type(&jws) && !is_svid_type(&jws) {
-            return Err(Reason::TokenType);
-        }
-        observer.checking(Check::Issuer);
-        let (index, authority) = self.authority_of(&jws).ok_or(Reason::UnknownIssuer)?;
-        if !authority.accepts_type(&jws) {
-            return Err(Reason::TokenType);
-        }
-        if bearer.text().len() > authority.max_token_size {
-            return Err(Reason::TokenTooLarge);
-        }
-        observer.checking(Check::Algorithm);
-        if !authority.algorithms.contains(&jws.algorithm()) {
-            return Err(Reason::Algorithm);
-        }
-        observer.checking(Check::Key);
-        let signed = self.check_signature(&jws, authority, bearer).await;
-        if matches!(signed, Ok(_) | Err(Reason::Signature)) {
-            observer.checking(Check::Signature);
-        }
-        let (claims, key) = signed?;
-        observer.checking(Check::Claims);
-        let reading = Reading {
-            forwarded: &self.policy.forwarded_claims,
-            compared: &self.policy.rule_claims,
-            client_id: &authority.client_id_claims,
-            require_expiry: authority.require_expiry,
-            profile: authority.profile,
-            issuer: &authority.issuer,
-            now: self.clock.now(),
-        };
-        TokenFacts::read(&claims, digest, index, key, &reading)
-    }
-
-    async fn check_signature(
-        &self,
-        jws: &Jws<'_>,
-        authority: &Authority,
-        bearer: &BearerToken<'_>,
-    ) -> Result<(Claims, Fingerprint), Reason> {
-        // A token without `kid` may be signed by any key, so the token itself is looked up.
-        let missing = || sha256(jws.kid().unwrap_or(bearer.text()).as_bytes());
-        let keys = authority.keys_for(jws, missing).await?;
-        // Only requests with cached tokens need protection from a flood of new tokens.
-        let signed = if self.cache.is_enabled() {
-            let turn = share::turn().await.map_err(|_| Reason::Busy)?;
-            turn.work(|| jws.verify_with(&keys)).await
-        } else {
-            jws.verify_with(&keys)
-        };
-        // A token without `kid` may be signed by a key that is newer than the set.
-        if signed.is_err()
-            && jws.kid().is_none()
-            && let Some(newer) = authority.newer_than(&keys, &missing()).await
-        {
-            return Ok(jws.verify_with(&newer)?);
-        }
-        Ok(signed?)
     }
 }

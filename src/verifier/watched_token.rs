@@ -64,7 +64,8 @@ impl TokenVerifier {
     /// Whether the authority is queried about a token.
     fn queries_about(&self, token: &VerifiedToken) -> bool {
         let authority = self.authority(token);
-        authority.is_ok_and(|authority| authority.revocation().needs_token())
+        token.is_introspected()
+            || authority.is_ok_and(|authority| authority.revocation().needs_token())
     }
 
     /// When the stream of a verified token ends at the latest, and why. It ends with `exp`, unless
@@ -78,7 +79,9 @@ impl TokenVerifier {
         match token.expires_at() {
             Some(end) if end > now.minus(JUST_EXPIRED) => (end, Reason::Expired),
             Some(end) => (end.plus(authority.clock_skew), Reason::Expired),
-            None if authority.revocation().is_checked() => (UnixTime::NEVER, Reason::Expired),
+            None if token.is_introspected() || authority.revocation().is_checked() => {
+                (UnixTime::NEVER, Reason::Expired)
+            }
             None => (now.plus(WITHOUT_END), Reason::NoExpiry),
         }
     }
@@ -98,11 +101,10 @@ impl TokenVerifier {
             return Err(reason);
         }
         let authority = self.authority(token)?;
-        match authority.keys().publishes(&token.key, now) {
-            None => return Err(Reason::KeysUnavailable),
-            Some(false) => return Err(Reason::UnknownKid),
-            Some(true) => {}
+        if let (true, Some(introspection)) = (token.is_introspected(), authority.introspection()) {
+            return introspection.check_again(bearer, token.digest).await;
         }
+        authority.check_proof(token, now)?;
         let revocation = authority.revocation();
         if !revocation.is_checked() {
             return Ok(());

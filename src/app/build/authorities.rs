@@ -3,32 +3,32 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::super::part::{Life, Part};
 use super::super::process::Process;
 use super::Build;
 use super::issuer::{OpenIssuer, own_issuer};
+use super::opaque::{self, Clients, asking};
 use super::revocations;
 use super::store::make_state_dir;
 use crate::app::error::{StartError, unusable};
 use crate::config::Config;
-use crate::domain::secret::SharedSecret;
-use crate::files;
 use crate::issuer::Issuer;
 use crate::jose::key_set::{LeftOut, join};
-use crate::jose::live_keys::{self, Keys};
+use crate::jose::live_keys::{self, Keys, LiveKeys};
 use crate::telemetry::Metrics;
-use crate::token_source::{self, Authentication};
-use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, KeySource};
+use crate::token_source::Authentication;
+use crate::verifier::{Authority, AuthorityConfig, KeySource};
 
 /// The authorities of a generation, by their names.
 pub(super) type Authorities = HashMap<String, Arc<Authority>>;
 
-/// An authority is known by its configuration, the client that asks it about tokens, and, where it
+/// An authority is known by its configuration, the clients that ask it about tokens, and, where it
 /// is the issuer of this process, by that issuer.
 pub(super) struct AuthorityIdentity {
     config: AuthorityConfig,
-    asking: Option<(String, Authentication)>,
+    asking: Vec<(String, Authentication)>,
     own: Option<Arc<Issuer>>,
     state_dir: PathBuf,
 }
@@ -47,11 +47,10 @@ impl Build<'_> {
     pub(super) fn authorities(&mut self, open: Option<&OpenIssuer>) -> Authorities {
         let mut authorities = HashMap::new();
         for each in &self.config.authorities {
-            let asking = credential_of(self.config, each);
             let is_own = each.keys == KeySource::OwnIssuer;
             let key = AuthorityIdentity {
                 config: each.clone(),
-                asking: asking.map(|it| (it.client_id.clone(), it.authentication.clone())),
+                asking: asking(self.config, each),
                 own: open.filter(|_| is_own).map(|open| open.issuer.clone()),
                 state_dir: self.config.state_dir.clone(),
             };
@@ -74,20 +73,24 @@ fn new_authority(
     key: &AuthorityIdentity,
 ) -> Result<Arc<Part<Arc<Authority>>>, StartError> {
     let each = &key.config;
-    let introspection = introspection_client(config, each)?;
-    let (client, secret) = introspection.map(|it| (it.client, it.secret)).unzip();
+    let Clients { clients, secrets } = opaque::clients(config, each)?;
     let own = key.own.as_deref().map(own_issuer);
-    let authority = Authority::new(each.clone(), process.clock.clone(), own, client);
+    let authority = Authority::new(each.clone(), process.clock.clone(), own, clients);
     let source = authority.source(&key.state_dir);
     let source = source.map_err(unusable(&each.name))?;
     let asks = authority.revocation().needs_run();
     let http = asks.then(|| authority.revocation_client()).transpose();
     let http = http.map_err(unusable(&each.name))?;
+    let tenant_keys = authority.tenant_keys().map_err(unusable(&each.name))?;
+    let introspecting = opaque::task(&authority).map_err(unusable(&each.name))?;
     let state_dir = key.state_dir.clone();
     let (begun, config) = (authority.clone(), each.clone());
     let begin = move |life: &mut Life| {
-        if let Some(secret) = secret {
+        for secret in secrets {
             secret.watch(life, &config.name);
+        }
+        if let Some(task) = introspecting {
+            task.begin(life, &config.name);
         }
         match http {
             Some(http) => revocations::ask(life, &begun, &config, http, &state_dir),
@@ -103,6 +106,18 @@ fn new_authority(
                     keys.clone().run(source.clone(), observe.clone())
                 });
         }
+        if let Some(keys) = tenant_keys {
+            make_state_dir(&state_dir);
+            let metrics = life.metrics.clone();
+            life.tasks.spawn(
+                format!("keys of the tenants of {}", config.name),
+                move || {
+                    let metrics = metrics.clone();
+                    let observe = move |tenant: &Arc<Authority>| key_observer(&metrics, tenant);
+                    keys.clone().run(state_dir.clone(), observe)
+                },
+            );
+        }
         read_at_scrape(life, &begun);
     };
     Ok(Part::new(authority, begin))
@@ -112,9 +127,9 @@ fn read_at_scrape(life: &mut Life, authority: &Arc<Authority>) {
     let (read, name) = (authority.clone(), authority.name().to_owned());
     let reading = life.metrics.read_at_scrape(
         move |metrics| {
-            let (name, keys, revocation) = (read.name(), read.keys(), read.revocation());
-            metrics.jwks_age(name, keys.age());
-            metrics.clock_skew(name, keys.clock_skew());
+            let (name, sets, revocation) = (read.name(), read.key_sets(), read.revocation());
+            metrics.jwks_age(name, oldest(&sets));
+            metrics.clock_skew(name, widest_skew(&sets));
             metrics.revocation_age(name, revocation.age());
         },
         move |metrics| {
@@ -126,21 +141,37 @@ fn read_at_scrape(life: &mut Life, authority: &Arc<Authority>) {
     life.keep(reading);
 }
 
+/// The age of the oldest of an authority's key sets.
+pub(super) fn oldest(sets: &[Arc<LiveKeys>]) -> Option<Duration> {
+    sets.iter().filter_map(|keys| keys.age()).max()
+}
+
+/// The greatest difference of an authority's clocks.
+pub(super) fn widest_skew(sets: &[Arc<LiveKeys>]) -> Option<i64> {
+    let skews = sets.iter().filter_map(|keys| keys.clock_skew());
+    skews.max_by_key(|skew| skew.unsigned_abs())
+}
+
 /// Counts and logs the fetches of an authority's keys.
 fn key_observer(metrics: &Arc<Metrics>, authority: &Arc<Authority>) -> live_keys::Observe {
     let (metrics, authority) = (metrics.clone(), authority.clone());
     let failing = Mutex::new(Failing::default());
     let logged = Mutex::new((Vec::new(), 0));
     Arc::new(move |result| {
-        let name = authority.name();
+        let (name, tenant) = (authority.name(), authority.tenant());
         metrics.jwks_fetched(name, result.is_ok());
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(()) => {
                 match std::mem::take(&mut *failing).failures {
-                    0 => tracing::debug!(authority = name, "fetched the key set"),
+                    0 => tracing::debug!(authority = name, tenant, "fetched the key set"),
                     failures => {
-                        tracing::info!(authority = name, failures, "fetched the key set again");
+                        tracing::info!(
+                            authority = name,
+                            tenant,
+                            failures,
+                            "fetched the key set again"
+                        );
                     }
                 }
                 authority.check_clock();
@@ -150,6 +181,7 @@ fn key_observer(metrics: &Arc<Metrics>, authority: &Arc<Authority>) -> live_keys
                 let failures = failing.failures;
                 tracing::warn!(
                     authority = name,
+                    tenant,
                     error,
                     failures,
                     "cannot fetch the key set"
@@ -213,76 +245,4 @@ fn log_left_out(authority: &Authority, logged: &Mutex<(Vec<LeftOut>, usize)>) {
         );
     }
     *logged = now;
-}
-
-/// The credential that an authority is asked with about its tokens.
-fn credential_of<'c>(
-    config: &'c Config,
-    authority: &AuthorityConfig,
-) -> Option<&'c token_source::Config> {
-    let name = authority.revocation.credential.as_ref()?;
-    config.credentials.iter().find(|it| it.name == *name)
-}
-
-/// The client that introspects an authority's tokens.
-pub(in crate::app) struct Introspecting {
-    pub client: IntrospectionClient,
-    secret: WatchedSecret,
-}
-
-struct WatchedSecret {
-    file: PathBuf,
-    secret: SharedSecret,
-}
-
-impl WatchedSecret {
-    fn watch(self, life: &Life, authority: &str) {
-        let (path, secret) = (self.file.clone(), self.secret);
-        let what = format!("introspection secret of {authority}");
-        life.watch_file(what, &self.file, move || {
-            let read = files::read_secret(&path).map_err(|error| format!("the file {error}"))?;
-            Ok(secret.replace(read))
-        });
-    }
-}
-
-/// The client that introspects an authority's tokens; none when it is not asked in this way.
-///
-/// # Errors
-/// The credential does not exist, has no client secret, or its file cannot be read.
-pub(in crate::app) fn introspection_client(
-    config: &Config,
-    authority: &AuthorityConfig,
-) -> Result<Option<Introspecting>, StartError> {
-    if authority.revocation.credential.is_none() {
-        return Ok(None);
-    }
-    let credential = credential_of(config, authority)
-        .ok_or_else(|| unusable(&authority.name)("its credential does not exist"))?;
-    let (basic, file) = match &credential.authentication {
-        Authentication::SecretBasic {
-            secret_file,
-            encoding,
-        } => (Some(*encoding), secret_file),
-        Authentication::SecretPost { secret_file } => (None, secret_file),
-        _ => {
-            return Err(unusable(&authority.name)(
-                "introspection needs a client secret, which its credential does not have",
-            ));
-        }
-    };
-    let secret = files::read_secret(file)
-        .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
-    let secret = SharedSecret::new(secret);
-    Ok(Some(Introspecting {
-        client: IntrospectionClient {
-            client_id: credential.client_id.clone(),
-            client_secret: secret.clone(),
-            basic,
-        },
-        secret: WatchedSecret {
-            file: file.clone(),
-            secret,
-        },
-    }))
 }

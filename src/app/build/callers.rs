@@ -13,8 +13,8 @@ use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
 use crate::verifier::{
-    self, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, PossiblyRevoked,
-    TokenPolicy, TokenVerifier,
+    self, Authority, AuthorityConfig, BearerToken, IntrospectionClients, KeySource, OwnIssuer,
+    PossiblyRevoked, TokenPolicy, TokenVerifier,
 };
 
 /// How many verified tokens are cached: plgd's services ask about each token every half minute.
@@ -38,7 +38,7 @@ impl Build<'_> {
         };
         let clock = &self.process.clock;
         let mut trusted = vec![own_authority(role, own_issuer(issuer), clock.clone())];
-        let is_other = |each: &&AuthorityConfig| !each.issuer_name().is(issuer.url());
+        let is_other = |each: &&AuthorityConfig| !each.is_issuer(issuer.url());
         let all = self.config.authorities.iter();
         let named = all.filter(|each| role.authorities.contains(&each.name));
         let others = named
@@ -60,7 +60,7 @@ fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<A
         max_token_size: role.issuer.max_token_size,
         ..AuthorityConfig::new("self", role.issuer.url.as_str(), KeySource::OwnIssuer)
     };
-    Authority::new(config, clock, Some(own), None)
+    Authority::new(config, clock, Some(own), IntrospectionClients::default())
 }
 
 /// Authenticates callers by the tokens of these authorities. Audiences are not checked: plgd's

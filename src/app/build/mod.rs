@@ -15,6 +15,7 @@ mod inbound;
 mod introspection;
 mod issuer;
 mod listeners;
+mod opaque;
 mod outbound;
 mod own_listeners;
 mod parts;
@@ -31,10 +32,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-pub(super) use authorities::introspection_client;
 pub(super) use descriptors::raise_limit;
 pub(super) use inbound::gate;
 pub(super) use listeners::{ListenerId, Planned, Service};
+pub(super) use opaque::clients as introspection_clients;
 pub(super) use parts::Parts;
 
 use self::descriptors::Shares;

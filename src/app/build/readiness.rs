@@ -52,7 +52,7 @@ impl Conditions {
             missing.push(format!("store (nothing can be written: {why})"));
         }
         if depends_on(Readiness::Authorities) {
-            let is_known = |it: &Authority| it.keys().is_usable() && it.revocation().is_known();
+            let is_known = |it: &Authority| it.has_keys() && it.revocation().is_known();
             let without = self
                 .authorities
                 .values()

@@ -22,7 +22,11 @@ pub(super) fn metadata(
         .is_some_and(|tls| tls.clients.is_some());
     ResourceMetadata {
         resource: url.to_owned(),
-        authorization_servers: trusted.map(|it| it.issuer.clone()).collect(),
+        authorization_servers: trusted
+            // A client has one tenant; the others are not for it to see.
+            .filter(|it| it.tenants.is_empty())
+            .map(|it| it.issuer.clone())
+            .collect(),
         scopes_supported: scopes(listener),
         bearer_methods_supported: if verifier.token_locations.bearer {
             vec!["header"]

@@ -4,19 +4,26 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::authorities::Authorities;
+use super::authorities::{Authorities, oldest, widest_skew};
 use super::credentials::Credentials;
 use super::listeners::ListenerId;
 use crate::app::process::Addresses;
 use crate::endpoints::admin::{
-    Authority as AuthorityStatus, Certificate, Credential, KeyLeftOut, Listener, ListenerTls,
-    RefusedIssuer, Revocation as RevocationStatus, Status, StatusOf, UpstreamTls,
+    Authority as AuthorityStatus, Certificate, Credential, Introspection as IntrospectionStatus,
+    KeyLeftOut, Listener, ListenerTls, RefusedIssuer, Revocation as RevocationStatus, Status,
+    StatusOf, Tenants, UpstreamTls,
 };
+use crate::http_client::place;
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;
 use crate::proxy::tls::{Expiring, ServerTls};
 use crate::proxy::upstream::Upstream;
-use crate::verifier::Authority;
+use crate::verifier::{Authority, TenantsState};
+
+/// How many keys that are not used are shown for an authority; a set has no more.
+const SHOWN_KEYS: usize = 256;
+/// How many tenants without keys are shown for an authority.
+const SHOWN_TENANTS: usize = 20;
 
 /// The status of these parts at the time of each request.
 pub(super) fn status(
@@ -94,30 +101,48 @@ fn of_certificate(expiring: Expiring) -> Certificate {
 }
 
 fn of_authority(authority: &Authority) -> AuthorityStatus {
-    let keys = authority.keys();
-    let set = match keys.current() {
-        Keys::Usable(set) => set,
-        Keys::Unavailable => Arc::default(),
-    };
+    let sets = authority.key_sets();
+    let current = sets.iter().filter_map(|keys| match keys.current() {
+        Keys::Usable(set) => Some(set),
+        Keys::Unavailable => None,
+    });
+    let current: Vec<_> = current.collect();
     let left_out = |key: &LeftOut| KeyLeftOut {
         key: key.key.clone(),
         why: key.why.clone(),
     };
+    let left_out = current.iter().flat_map(|set| set.left_out()).map(left_out);
+    let errors = sets.iter().filter_map(|keys| keys.last_error());
     AuthorityStatus {
         name: authority.name().to_owned(),
-        has_keys: keys.is_usable(),
-        keys: set.len(),
-        keys_left_out: set.left_out().iter().map(left_out).collect(),
-        keys_unread: set.unread(),
-        keys_age_seconds: keys.age().map(|age| age.as_secs()),
-        last_error: keys.last_error().map(Cow::into_owned),
+        has_keys: authority.has_keys(),
+        keys: current.iter().map(|set| set.len()).sum(),
+        keys_left_out: left_out.take(SHOWN_KEYS).collect(),
+        keys_unread: current.iter().map(|set| set.unread()).sum(),
+        keys_age_seconds: oldest(&sets).map(|age| age.as_secs()),
+        last_error: errors.map(Cow::into_owned).next(),
+        tenants: authority.tenants().map(of_tenants),
         refused_issuer: authority.refused_issuer().map(|refused| RefusedIssuer {
             iss: refused.iss,
             tokens: refused.count,
         }),
-        clock_skew_seconds: keys.clock_skew(),
+        clock_skew_seconds: widest_skew(&sets),
         revocation: of_revocation(authority),
         egress_proxy: authority.proxy().map(str::to_owned),
+        introspection: authority.introspection().map(|it| IntrospectionStatus {
+            endpoint: place(it.url()),
+            last_error: it.last_error(),
+            known_tokens: it.known(),
+        }),
+    }
+}
+
+fn of_tenants(mut state: TenantsState) -> Tenants {
+    state.without_keys.truncate(SHOWN_TENANTS);
+    Tenants {
+        allowed: state.allowed,
+        used: state.used,
+        without_keys: state.without_keys,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::token;
+use crate::domain::claims::Claims;
 use crate::domain::clock::{Clock, SystemClock};
 
 /// The printable parts of a token: header and claims, verified or not.
@@ -21,6 +22,14 @@ impl Shown {
             bytes: token.len(),
             header,
             claims,
+        }
+    }
+
+    /// The same token with these claims, which its authority names.
+    pub fn with_claims(self, claims: &Claims) -> Self {
+        Self {
+            claims: Value::Object(claims.as_map().clone()),
+            ..self
         }
     }
 

@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::OwnEgressProxy;
+use super::introspection::Introspection;
 use super::revocation::Revocation;
 use super::{Algorithm, FetchTimeouts, seconds, yes};
 use crate::config::address::HttpUrl;
-use crate::config::name::ClaimName;
+use crate::config::name::{ClaimName, Tenant};
 use crate::config::value::{FilePath, GoDuration, Size};
 use crate::domain::settings::Profile;
 use crate::verifier::CLIENT_ID_CLAIMS;
@@ -21,6 +22,11 @@ pub(in crate::config) struct Authority {
     /// sidecar's own issuer are read in process. A SPIFFE trust domain is `spiffe://example.org`:
     /// its tokens are JWT-SVIDs, whose `sub` is in the trust domain, and its keys are a bundle.
     pub issuer: String,
+    /// The allowed tenants, if `{tenant}` stands for one in `issuer`, as in
+    /// `https://login.example/{tenant}/v2.0`. Each is compared exactly, and with the claim `tid`.
+    /// The keys of a tenant are found by discovery when its first token arrives.
+    #[schemars(length(min = 1, max = 2000))]
+    pub tenants: Option<Vec<Tenant>>,
     /// The URL of its key set, on any host. It replaces discovery. For SPIFFE, the bundle endpoint
     /// (profile `https_web`).
     pub jwks_uri: Option<HttpUrl>,
@@ -51,6 +57,8 @@ pub(in crate::config) struct Authority {
     /// The revocation check of its tokens: a word, or a mapping with settings.
     #[schemars(extend("default" = "auto"))]
     pub revocation: Option<Revocation>,
+    /// The introspection of its opaque tokens, which inbound listeners and `decisions` then accept.
+    pub introspection: Option<Introspection>,
     /// The claims that can name the client of a token. The first one that the token has is used in
     /// limits, logs and usage. A dotted name selects a member of an object.
     #[serde(rename = "clientIDClaims", default = "default_client_id_claims")]
@@ -61,6 +69,9 @@ pub(in crate::config) struct Authority {
     /// `revocation: none`.
     #[serde(default = "yes")]
     pub require_expiry: bool,
+    /// The longest time that a token may still be valid for: 1m to 3650d. A token whose `exp` is
+    /// further away is refused, with a tolerance of `clockSkew`. Default: no limit.
+    pub max_token_lifetime: Option<GoDuration>,
     /// The format of its tokens. `plgd`: an `aud` of several audiences joined by spaces is split.
     /// Issuers are the same if they differ only by slashes at the end or in a row, in `iss` and in
     /// the metadata.

@@ -23,6 +23,7 @@ mod decisions;
 mod egress;
 mod exchange;
 mod inbound;
+mod introspection;
 mod issuer;
 mod login;
 mod max_connections;
@@ -43,6 +44,7 @@ pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, ClaimValues, ClientPauses, Inbound, Limits,
     NamedUpstream, Rule, Scalar, default_identity_headers,
 };
+pub(super) use introspection::Introspection;
 pub(super) use issuer::{
     AudienceSettings, Client, Federated, Issuer, JwtPrivateKey, Signing, TlsClientAuth,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::connections::is_open;
 use super::resolver::Resolver;
-use super::{revocation, token_size};
+use super::{introspection, revocation, tenants, token_size};
 use crate::config::address::IssuerUrl;
 use crate::config::tree::KeyPath;
 use crate::config::value::FilePath;
@@ -19,6 +19,8 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
 /// A shorter time could not be kept: keys are fetched at most once a minute in normal operation.
 const MIN_STALE: Duration = Duration::from_mins(1);
 const MAX_STALE: Duration = Duration::from_hours(366 * 24);
+/// Bounds of `maxTokenLifetime`. Tokens of devices may live for years.
+const LIFETIMES: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(3650 * 24));
 
 /// Resolves a member of `authorities`.
 pub(super) fn resolve(
@@ -34,6 +36,8 @@ pub(super) fn resolve(
         MAX_CLOCK_SKEW,
     );
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
+    check_lifetime(resolver, path, &raw);
+    let tenants = tenants::resolve(resolver, path, &raw)?;
     let keys = key_source(resolver, path, &raw);
     let key_token_file = key_token_file(resolver, &path.key("keyTokenFile"), &raw, keys.as_ref());
     let ca_pem = resolver.resolved_certificates(&path.key("caFile"), raw.ca_file.as_ref());
@@ -46,10 +50,21 @@ pub(super) fn resolve(
     );
     let egress = resolver.own_egress(path, raw.egress_proxy);
     let keys = keys?;
-    let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
+    let mut revocation =
+        revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
+    if !tenants.is_empty() {
+        tenants::revocation(resolver, path, &mut revocation);
+    }
+    let introspection = introspection::resolve(
+        resolver,
+        &path.key("introspection"),
+        raw.introspection,
+        &keys,
+    );
     let authority = AuthorityConfig {
         name: name.to_owned(),
         issuer: raw.issuer,
+        tenants,
         keys,
         key_token_file,
         revocation,
@@ -62,13 +77,29 @@ pub(super) fn resolve(
         ),
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,
+        introspection: introspection?,
         client_id_claims: raw.client_id_claims.into_iter().map(Into::into).collect(),
         require_expiry: raw.require_expiry,
+        max_token_lifetime: raw.max_token_lifetime.map(|it| it.0),
         profile: raw.profile,
         max_token_size,
     };
     check_endless_tokens(resolver, &path.key("requireExpiry"), &authority);
     Some(authority)
+}
+
+fn check_lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) {
+    let Some(lifetime) = raw.max_token_lifetime else {
+        return;
+    };
+    let (least, most) = LIFETIMES;
+    let path = path.key("maxTokenLifetime");
+    resolver.duration(&path, lifetime, least, most);
+    if !raw.require_expiry {
+        let message = "`requireExpiry: false` accepts tokens that never expire, which this key \
+                       refuses: remove one of them";
+        resolver.error(&path, message);
+    }
 }
 
 /// Tokens that never expire end only by revocation, so revocation must be checked unless the file
@@ -121,7 +152,10 @@ fn key_source(
             Some(KeySource::Url(url.0.clone()))
         }
         (None, Some(file)) => key_file(resolver, &path.key("jwksFile"), file, trust_domain),
-        (None, None) => own_or_discovery(resolver, &issuer_path, &raw.profile.issuer(&raw.issuer)),
+        (None, None) => {
+            let issuer = tenants::example(&raw.issuer, raw.tenants.as_deref());
+            own_or_discovery(resolver, &issuer_path, &raw.profile.issuer(&issuer))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 
 use super::resolver::Resolver;
-use super::{response_fields, routes, rules, token_size, websocket};
+use super::{introspection, response_fields, routes, rules, tenants, token_size, websocket};
 use crate::config::header::IdentityHeader;
 use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
@@ -74,6 +74,7 @@ pub(super) fn resolve_checks(
     let dpop = dpop(resolver, path, &raw);
     let trusted: Vec<String> = raw.authorities.into_iter().map(Into::into).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
+    introspection::check_listener(resolver, &path.key("authorities"), &trusted, authorities);
     let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
     let headers = raw
         .identity_headers
@@ -192,19 +193,19 @@ fn check_authorities(
     names: &[String],
     known: &[AuthorityConfig],
 ) {
-    let mut issuers: Vec<&str> = Vec::new();
+    let mut earlier: Vec<&AuthorityConfig> = Vec::new();
     for (i, name) in names.iter().enumerate() {
         let path = path.index(i);
         resolver.reference(&path, name, "authorities", "authority");
         let Some(authority) = known.iter().find(|authority| authority.name == *name) else {
             continue;
         };
-        if issuers.contains(&authority.issuer.as_str()) {
+        if earlier.iter().any(|it| tenants::overlap(it, authority)) {
             let message = "another authority of this listener has the same issuer: remove one of \
                            them, because only one set of keys can apply";
             resolver.error(&path, message);
         }
-        issuers.push(&authority.issuer);
+        earlier.push(authority);
     }
 }
 

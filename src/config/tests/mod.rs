@@ -2,6 +2,7 @@
 
 mod accepted;
 mod allowances;
+mod authorities;
 mod certificates;
 mod contradictions;
 mod credentials;

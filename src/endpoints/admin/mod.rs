@@ -28,8 +28,8 @@ use utoipa_axum::routes;
 use answer::Refusal;
 pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
 pub use status::{
-    Authority, Certificate, Credential, KeyLeftOut, Listener, ListenerTls, RefusedIssuer,
-    Revocation, Status, StatusOf, UpstreamTls,
+    Authority, Certificate, Credential, Introspection, KeyLeftOut, Listener, ListenerTls,
+    RefusedIssuer, Revocation, Status, StatusOf, Tenants, UpstreamTls,
 };
 
 use crate::issuer::{ClientAdmin, Issuer};

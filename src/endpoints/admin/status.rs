@@ -93,6 +93,8 @@ pub struct Authority {
     pub keys_age_seconds: Option<u64>,
     /// Why the keys could not be fetched the last time; null: they could.
     pub last_error: Option<String>,
+    /// Its tenants; null: it has none. The other members are about all of them.
+    pub tenants: Option<Tenants>,
     /// Tokens that were refused because their `iss` differs from its issuer by slashes only; null:
     /// there were none.
     pub refused_issuer: Option<RefusedIssuer>,
@@ -102,6 +104,30 @@ pub struct Authority {
     pub revocation: Revocation,
     /// The proxy on the way to its metadata and keys; null: there is none.
     pub egress_proxy: Option<String>,
+    /// The introspection of its opaque tokens; null: it is not configured.
+    pub introspection: Option<Introspection>,
+}
+
+/// The tenants of an authority.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Tenants {
+    /// How many are allowed.
+    pub allowed: usize,
+    /// How many of them have sent a token, so that their keys are fetched.
+    pub used: usize,
+    /// Those of them without keys that can be used, at most 20.
+    pub without_keys: Vec<String>,
+}
+
+/// The introspection of an authority's opaque tokens.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Introspection {
+    /// The endpoint, without user, password and query.
+    pub endpoint: String,
+    /// Why the last question had no answer; null: it had one.
+    pub last_error: Option<String>,
+    /// How many active tokens are known, about.
+    pub known_tokens: u64,
 }
 
 /// Tokens that were refused because their `iss` differs from an authority's issuer by slashes only.

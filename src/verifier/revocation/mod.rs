@@ -24,13 +24,12 @@ use url::Url;
 
 use super::TokenFacts;
 use super::bearer::BearerToken;
+use super::introspection::IntrospectionClient;
 use crate::domain::claims::Claims;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::issuer_name::IssuerName;
-use crate::domain::oauth::BasicEncoding;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
-use crate::domain::secret::SharedSecret;
 use crate::domain::settings::{OnFailure, RevocationKind};
 use crate::http_client::HttpClient;
 use crate::jose::Algorithm;
@@ -69,17 +68,6 @@ impl Default for RevocationConfig {
             credential: None,
         }
     }
-}
-
-/// Our credentials at an introspection endpoint (RFC 7662 §2.1).
-#[derive(Clone, Debug)]
-pub struct IntrospectionClient {
-    /// Our client id.
-    pub client_id: String,
-    /// Our secret; its file may change.
-    pub client_secret: SharedSecret,
-    /// How both are encoded in `Authorization: Basic`; `None` sends them in the form.
-    pub basic: Option<BasicEncoding>,
 }
 
 /// Called after each query of an authority, with its error: the URL and the cause, and nothing of

@@ -6,8 +6,7 @@
 //! query at a time per token. After a query without an answer the token is not queried again for a
 //! second.
 //!
-//! The authority itself is spared for a second if no connection can be made, or if queries about
-//! [`OUTAGE_AFTER`] different tokens fail, so that not every request queries it during an outage.
+//! The authority itself is spared while an [`Outage`] is assumed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,11 +18,13 @@ use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::query::{self, Failure, Query, State};
+use super::query::{self, Query, State};
 use super::{Observe, Revocation, TokenFacts};
 use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::reason::Reason;
 use crate::http_client::{HttpClient, HttpError};
+use crate::verifier::introspection::Failure;
+use crate::verifier::outage::{self, Outage};
 
 /// How many tokens' states are cached.
 const MAX_CACHED: u64 = 50_000;
@@ -33,11 +34,7 @@ const MAX_WAITING: usize = 1024;
 /// The longest that a request waits for its query to be sent and answered.
 const LONGEST_WAIT: Duration = Duration::from_millis(2500);
 /// How long a failure, or an answer that may soon change, is cached.
-const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
-/// The authority counts as down after failed queries about so many different tokens.
-const OUTAGE_AFTER: usize = 3;
-/// How long a failure counts among those.
-const COUNTED_FOR: Duration = Duration::from_secs(30);
+const FAILURE_LIFETIME: Duration = outage::LENGTH;
 
 /// The last answer about a token.
 #[derive(Clone, Copy, Default)]
@@ -95,55 +92,6 @@ impl Cached {
             }
             (Err(Reason::RevocationUnavailable), Last::Refused) => Err(Reason::Revoked),
             (result, _) => result,
-        }
-    }
-}
-
-/// Whether the authority counts as down.
-#[derive(Default)]
-struct Outage {
-    until: Option<Instant>,
-    /// The tokens whose queries failed since the last answer.
-    failed: Vec<KeyedDigest>,
-    /// When the last of them failed.
-    failed_at: Option<Instant>,
-}
-
-impl Outage {
-    fn is_assumed(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() < until)
-    }
-
-    /// The authority answered.
-    fn end(&mut self) {
-        *self = Self::default();
-    }
-
-    /// A query had no answer.
-    fn note_failure(&mut self, token: KeyedDigest, why: HttpError) {
-        let now = Instant::now();
-        if self
-            .failed_at
-            .is_none_or(|at| now.duration_since(at) >= COUNTED_FOR)
-        {
-            self.failed.clear();
-        }
-        self.failed_at = Some(now);
-        if self.failed.len() < OUTAGE_AFTER && !self.failed.contains(&token) {
-            self.failed.push(token);
-        }
-        // A connection depends on no token.
-        let no_connection = matches!(
-            why,
-            HttpError::Dns
-                | HttpError::Refused
-                | HttpError::Connect
-                | HttpError::Tls
-                | HttpError::Proxy
-                | HttpError::ProxyRefused
-        );
-        if no_connection || self.failed.len() >= OUTAGE_AFTER {
-            self.until = Some(now + FAILURE_LIFETIME);
         }
     }
 }
@@ -296,48 +244,6 @@ impl QueriedTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn digest(byte: u8) -> KeyedDigest {
-        KeyedDigest::made_of([byte; 16])
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_of_three_tokens_are_an_outage_and_of_one_are_not() {
-        for broken in [HttpError::Broken, HttpError::Timeout] {
-            let mut outage = Outage::default();
-            for _ in 0..100 {
-                outage.note_failure(digest(1), broken);
-            }
-            outage.note_failure(digest(2), broken);
-            assert!(!outage.is_assumed());
-            outage.end();
-            outage.note_failure(digest(3), broken);
-            outage.note_failure(digest(1), broken);
-            assert!(!outage.is_assumed(), "an answer came in between");
-            outage.note_failure(digest(2), broken);
-            assert!(outage.is_assumed());
-            tokio::time::advance(FAILURE_LIFETIME).await;
-            assert!(!outage.is_assumed());
-            outage.note_failure(digest(1), broken);
-            assert!(
-                outage.is_assumed(),
-                "the first query after the outage failed"
-            );
-            tokio::time::advance(COUNTED_FOR).await;
-            outage.note_failure(digest(1), broken);
-            assert!(!outage.is_assumed(), "the earlier failures are too old");
-        }
-        for unreachable in [
-            HttpError::Dns,
-            HttpError::Refused,
-            HttpError::Connect,
-            HttpError::Tls,
-        ] {
-            let mut outage = Outage::default();
-            outage.note_failure(digest(1), unreachable);
-            assert!(outage.is_assumed(), "{unreachable}");
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn without_an_answer_a_refusal_stands() {

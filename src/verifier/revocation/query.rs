@@ -1,6 +1,5 @@
 //! One query about one token: to plgd's tokens endpoint, or by introspection (RFC 7662).
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION};
@@ -12,12 +11,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{Method, Revocation, TokenFacts};
-use crate::domain::claims::Claims;
-use crate::domain::oauth::basic_authorization;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{Failed, HttpAnswer, HttpClient, HttpError};
 use crate::verifier::bearer::BearerToken;
+use crate::verifier::introspection::{self, Failure, Verdict};
 
 /// The limit of one query: a request waits for it.
 const LONGEST_QUERY: Duration = Duration::from_secs(2);
@@ -66,39 +64,6 @@ impl State {
             Self::Revoked | Self::Refused => Err(Reason::Revoked),
             Self::Unavailable => Err(Reason::RevocationUnavailable),
         }
-    }
-}
-
-/// Why a query has no usable answer.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// No complete answer came in time.
-    NoAnswer(Failed),
-    /// The answer gives no state of this token.
-    Answer(Cow<'static, str>),
-}
-
-impl Failure {
-    /// An unusable answer, with its status and its error message.
-    fn answer(why: &'static str, answer: &HttpAnswer, said: Option<String>) -> Self {
-        let said = said.map_or(String::new(), |said| format!(": {said}"));
-        Self::Answer(match answer.status {
-            StatusCode::OK => format!("{why}{said}").into(),
-            status => format!("{why} ({}){said}", status.as_u16()).into(),
-        })
-    }
-
-    pub fn text(&self) -> Cow<'static, str> {
-        match self {
-            Self::NoAnswer(failed) => failed.to_string().into(),
-            Self::Answer(text) => text.clone(),
-        }
-    }
-}
-
-impl From<&'static str> for Failure {
-    fn from(text: &'static str) -> Self {
-        Self::Answer(text.into())
     }
 }
 
@@ -193,59 +158,20 @@ fn read_plgd(answer: &HttpAnswer, jti: Uuid) -> Result<State, &'static str> {
     }
 }
 
-/// RFC 7662 §2.
+/// RFC 7662 §2. Only `active` decides.
 async fn introspect(
     of: &Revocation,
     http: &HttpClient,
     url: &Url,
     query: &Query,
 ) -> Result<State, Failure> {
-    let client = of
-        .client
-        .as_ref()
-        .ok_or("there is no credential for introspection")?;
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let client_secret = client.client_secret.get();
-    let mut form = vec![
-        ("token", query.token.expose_secret()),
-        ("token_type_hint", "access_token"),
-    ];
-    match client.basic {
-        Some(encoding) => {
-            let basic = basic_authorization(&client.client_id, &client_secret, encoding);
-            headers.insert(AUTHORIZATION, basic.ok_or("the credential cannot be sent")?);
-        }
-        None => {
-            form.push(("client_id", &client.client_id));
-            form.push(("client_secret", client_secret.expose_secret()));
-        }
-    }
-    let answer = http
-        .ask_form(url, headers, &form)
-        .await
-        .map_err(Failure::NoAnswer)?;
-    read_introspection(&answer).map_err(|why| {
-        let said = answer.said(
-            url,
-            &[query.token.expose_secret(), client_secret.expose_secret()],
-        );
-        Failure::answer(why, &answer, said)
+    let client = of.client.as_ref();
+    let client = client.ok_or("there is no credential for introspection")?;
+    let asked = introspection::ask(http, url, Some(client), &query.token).await?;
+    Ok(match asked {
+        Verdict::Active(_) => State::Active,
+        Verdict::Inactive => State::Refused,
     })
-}
-
-/// RFC 7662 §2.2. Only `active` decides.
-fn read_introspection(answer: &HttpAnswer) -> Result<State, &'static str> {
-    if answer.status != StatusCode::OK {
-        return Err("the introspection endpoint answered with an error status");
-    }
-    let claims =
-        Claims::parse(&answer.body).map_err(|_| "the introspection answer is not a JSON object")?;
-    match claims.get("active") {
-        Some(Value::Bool(true)) => Ok(State::Active),
-        Some(Value::Bool(false)) => Ok(State::Refused),
-        _ => Err("the introspection answer does not say whether the token is active"),
-    }
 }
 
 #[cfg(test)]

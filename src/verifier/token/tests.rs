@@ -33,7 +33,13 @@ fn read_compared(
         issuer,
         now,
     };
-    TokenFacts::read(&claims, KeyedDigest::of(b"1"), 3, [2; 16], &reading)
+    TokenFacts::read(
+        &claims,
+        KeyedDigest::of(b"1"),
+        3,
+        Proof::Key([2; 16]),
+        &reading,
+    )
 }
 
 fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
@@ -50,7 +56,13 @@ fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
         issuer,
         now,
     };
-    TokenFacts::read(&claims, KeyedDigest::of(b"1"), 3, [2; 16], &reading)
+    TokenFacts::read(
+        &claims,
+        KeyedDigest::of(b"1"),
+        3,
+        Proof::Key([2; 16]),
+        &reading,
+    )
 }
 
 /// The facts of a token with this digest.

@@ -24,8 +24,8 @@ use m2m_sidecar::for_tests::domain::reason::Reason;
 use m2m_sidecar::for_tests::jose::provider;
 use m2m_sidecar::for_tests::verifier::rules::PathCase;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, Config, CorsPreflight, DpopConfig, Gate, KeySource,
-    Mode, Request, RuleConfig, Sender, TokenLocations,
+    Audiences, Authority, AuthorityConfig, Config, CorsPreflight, DpopConfig, Gate,
+    IntrospectionClients, KeySource, Mode, Request, RuleConfig, Sender, TokenLocations,
 };
 use model::{Attempt, Model, Probe, Set, Shown};
 use timeline::{Event, Timeline};
@@ -53,7 +53,8 @@ impl Process {
             max_token_size: 8 * 1024,
             ..AuthorityConfig::new("users", ISSUER, KeySource::Discovery)
         };
-        let authority = Authority::new(config, clock.clone(), None, None);
+        let authority =
+            Authority::new(config, clock.clone(), None, IntrospectionClients::default());
         let asked = issuer.clone();
         let get = Arc::new(move |url, _| {
             let answer = world::answer(asked.clone(), url);

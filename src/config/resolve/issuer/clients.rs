@@ -8,6 +8,7 @@ use super::{YEAR, check_lifetime, choices, client_authentication, exchange, fede
 use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
+use crate::domain::issuer_pattern::TENANT;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
@@ -162,9 +163,13 @@ fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) 
         );
     }
     resolver.reference(path, name, "authorities", "authority");
-    resolver
-        .issuer_of(name)
-        .map(|issuer| issuer.name().to_owned())
+    let issuer = resolver.issuer_of(name)?;
+    if issuer.name().contains(TENANT) {
+        let message =
+            format!("the authority `{name}` has tenants, so its users have no one issuer");
+        resolver.error(path, message);
+    }
+    Some(issuer.name().to_owned())
 }
 
 /// Whether a client can go without a secret: it is disabled and its file holds no usable one.

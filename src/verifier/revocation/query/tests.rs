@@ -76,25 +76,3 @@ fn the_entry_of_a_tokens_endpoint_gives_the_state() {
         assert_eq!(read(status, body), expected, "{status} {body}");
     }
 }
-
-#[test]
-fn introspection_needs_status_200_and_a_boolean_active() {
-    for (status, body, expected) in [
-        (200, r#"{"active":true}"#, Some(State::Active)),
-        (200, r#"{"active":false}"#, Some(State::Refused)),
-        (200, r#"{"active":"true"}"#, None),
-        (200, r#"{"active":1}"#, None),
-        (200, r#"{"active":null}"#, None),
-        (200, r#"{"active":true,"active":false}"#, None),
-        (200, "{}", None),
-        (200, "", None),
-        (401, r#"{"active":true}"#, None),
-        (201, r#"{"active":true}"#, None),
-    ] {
-        assert_eq!(
-            read_introspection(&answer(status, body)).ok(),
-            expected,
-            "{status} {body}"
-        );
-    }
-}
