@@ -5,8 +5,10 @@ mod complaints;
 mod files;
 pub mod flood;
 mod left_out;
+mod lifetimes;
 mod slashes;
 mod state;
+mod tenants;
 
 use std::time::Duration;
 

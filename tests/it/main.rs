@@ -32,6 +32,7 @@ mod http2;
 mod image;
 mod import;
 mod inbound;
+mod introspection;
 mod issued;
 mod issuer;
 mod issuer_keys;

@@ -5,7 +5,7 @@ mod endpoints;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub use endpoints::{Endpoint, ExpiresIn, RevocationQuestion, TokenAnswer, TokenRequest};
@@ -16,7 +16,7 @@ use super::keys::{Alg, TestKey};
 use super::net::{Server, Stream};
 use super::tls::{ClientCertificate, TestTls};
 use super::tokens::TokenBuilder;
-use super::{WAIT_LIMIT, lock, logs};
+use super::{AUDIENCE, WAIT_LIMIT, lock, logs, now};
 use endpoints::State;
 
 struct Shared {
@@ -259,6 +259,33 @@ impl Authority {
     /// Sets the payload of its list of revoked tokens.
     pub fn publish_list(&self, payload: Value) {
         lock(&self.shared.state).list_payload = Some(payload);
+    }
+
+    /// Issues an opaque token that is active with these members, beside those of a valid token.
+    pub fn opaque(&self, token: &str, members: Value) {
+        logs::remember_secret(token);
+        let mut state = lock(&self.shared.state);
+        let mut answer = json!({
+            "active": true,
+            "iss": state.issuer,
+            "sub": "tester",
+            "aud": [AUDIENCE],
+            "client_id": "tester",
+            "scope": "devices:read",
+            "iat": now() - 10,
+            "exp": now() + 3600,
+            "token_type": "Bearer",
+        });
+        if let (Some(answer), Value::Object(members)) = (answer.as_object_mut(), members) {
+            answer.extend(members);
+            answer.retain(|_, value| !value.is_null());
+        }
+        state.opaque.insert(token.to_owned(), answer);
+    }
+
+    /// Ends an opaque token.
+    pub fn end_opaque(&self, token: &str) {
+        lock(&self.shared.state).opaque.remove(token);
     }
 
     /// The questions about revoked tokens.

@@ -150,6 +150,8 @@ pub(super) struct State {
     /// The payload of the list, if a test sets it.
     pub(super) list_payload: Option<Value>,
     pub(super) revocation_questions: Vec<RevocationQuestion>,
+    /// The opaque tokens, and the answers about them.
+    pub(super) opaque: HashMap<String, Value>,
 }
 
 impl State {
@@ -301,6 +303,13 @@ impl State {
             .is_some_and(|(id, secret)| self.clients.get(&id) == Some(&secret));
         if !known {
             return Reply::json(401, &json!({"error": "invalid_client"}));
+        }
+        let token = form.get("token").map(String::as_str).unwrap_or_default();
+        if let Some(answer) = self.opaque.get(token) {
+            return Reply::json(200, answer);
+        }
+        if token.split('.').count() != 3 {
+            return Reply::json(200, &json!({"active": false}));
         }
         let payload = form
             .get("token")
