@@ -80,6 +80,11 @@ const HOT: &[(&str, &str, &str)] = &[
     ),
     (
         "Credential",
+        "tokenFile",
+        "the_token_of_a_file_is_sent_and_a_new_one_takes_its_place",
+    ),
+    (
+        "Credential",
         "privateKeyFile",
         "every_file_of_a_credential_is_watched",
     ),
@@ -154,6 +159,11 @@ const HOT: &[(&str, &str, &str)] = &[
         "UpstreamTls",
         "keyFile",
         "a_renewed_certificate_is_used_for_new_requests_and_a_broken_one_changes_nothing",
+    ),
+    (
+        "ValueFile",
+        "valueFile",
+        "every_file_of_a_credential_is_watched",
     ),
 ];
 
