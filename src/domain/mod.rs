@@ -5,6 +5,7 @@
 //! clients, so plain values can test each.
 
 pub mod actors;
+pub mod assertion_audiences;
 pub mod claim_pattern;
 pub mod claims;
 pub mod client_certificate;

@@ -81,19 +81,6 @@ impl ScopeClaim {
     }
 }
 
-/// The `aud` of the assertions of a client.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ToSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum AssertionAudiences {
-    /// The issuer alone (RFC 7523bis), as a text or as a list with this one item.
-    #[default]
-    Issuer,
-    /// Also the token endpoint, and lists of both (RFC 7523).
-    Legacy,
-}
-
 /// How the public list of revoked tokens names clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

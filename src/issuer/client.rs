@@ -15,6 +15,7 @@ use super::client_secret;
 use super::federation::Federation;
 use super::token_exchange::ExchangePolicy;
 use super::token_format::ByAudience;
+pub use crate::domain::assertion_audiences::AssertionAudiences;
 use crate::domain::claim_pattern::ClaimPattern;
 use crate::domain::client_certificate::{AlternativeName, ClientCertificate};
 use crate::domain::clock::UnixTime;
@@ -24,7 +25,6 @@ use crate::domain::network::is_in;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{self, ExposeSecret, LineEnd, SecretString};
-pub use crate::domain::settings::AssertionAudiences;
 use crate::domain::spiffe::{self, InvalidSpiffePattern, SpiffePattern};
 
 /// A client, as the token endpoint uses it.

@@ -12,8 +12,9 @@ use super::{
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClaimValue, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
+use crate::domain::assertion_audiences::AssertionAudiences;
 use crate::domain::oauth::GrantType;
-use crate::domain::settings::{AssertionAudiences, ListedClients, Profile, ScopeClaim, TokenType};
+use crate::domain::settings::{ListedClients, Profile, ScopeClaim, TokenType};
 
 /// The authorization server.
 #[derive(Deserialize, JsonSchema)]

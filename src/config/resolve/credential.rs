@@ -1,5 +1,6 @@
 //! Credentials: the access tokens of other services.
 
+mod dpop;
 mod login;
 mod rotation;
 mod sink;
@@ -18,7 +19,6 @@ use crate::config::value::{FilePath, Percent};
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
-use crate::jose::Algorithm;
 use crate::token_source::{
     self, AudienceParameter, Authentication, CredentialGrant, KeptAt, PrivateKeyJwt, TokenEndpoint,
     check_client_certificate,
@@ -44,7 +44,7 @@ pub(super) fn resolve(
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let authentication = authentication(resolver, path, &raw);
-    let dpop = dpop(resolver, path, &raw);
+    let dpop = dpop::resolve(resolver, path, &raw);
     let rotation = raw.rotate_secret.as_ref().map(|rotate| {
         let note_file = state_dir.join(format!("rotation-{name}"));
         rotation::resolve(resolver, &path.key("rotateSecret"), &raw, rotate, note_file)
@@ -218,40 +218,6 @@ fn is_by_certificate(method: Method) -> bool {
         method,
         Method::TlsClientAuth | Method::SelfSignedTlsClientAuth
     )
-}
-
-/// The algorithm of DPoP proofs; `None`: bearer tokens.
-fn dpop(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) -> Option<Algorithm> {
-    let algorithm = match raw.dpop {
-        raw::CredentialDpop::Switch(false) => return None,
-        raw::CredentialDpop::Switch(true) => raw::Algorithm::default(),
-        raw::CredentialDpop::With(key) => key.algorithm,
-    };
-    let algorithm = Algorithm::from(algorithm);
-    if !matches!(
-        algorithm,
-        Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA
-    ) {
-        let message = "it must be ES256, ES384 or EdDSA: each request needs a new proof, and RSA \
-                       signs slowly";
-        resolver.error(&path.key("dpop").key("algorithm"), message);
-    }
-    if raw.keep_token {
-        let message = "it has no effect with `dpop`: the key of the tokens is made at each start, \
-                       and a token without its key cannot be used";
-        resolver.error(&path.key("keepToken"), message);
-    }
-    if raw.sink.is_some() {
-        let message = "remove this key: a token that is bound by `dpop` cannot be used without its \
-                       key, which stays in the sidecar. Let the program call an outbound listener";
-        resolver.error(&path.key("sink"), message);
-    }
-    if raw.local_api {
-        let message = "remove this key: a token that is bound by `dpop` cannot be used without its \
-                       key, which stays in the sidecar. Let the program call an outbound listener";
-        resolver.error(&path.key("localApi"), message);
-    }
-    Some(algorithm)
 }
 
 fn check_refresh(resolver: &mut Resolver<'_>, path: &KeyPath, refresh_at: Percent) {

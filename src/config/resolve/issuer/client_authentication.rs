@@ -4,9 +4,9 @@ use super::is_in_memory;
 use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
+use crate::domain::assertion_audiences::AssertionAudiences;
 use crate::domain::client_certificate::AlternativeName;
 use crate::domain::distinguished_name::DistinguishedName;
-use crate::domain::settings::AssertionAudiences;
 use crate::issuer::ProfilePolicy;
 use crate::issuer::client::{
     Authentication, CertificateName, ClientKeys, CopyClaims, Exchange, KeyPlace,
