@@ -167,6 +167,12 @@ fn the_nearest_reason_is_named_where_a_client_may_not_call() {
             &["--path", "/devices/7"],
             "deny: the client gets no token",
         ),
+        (
+            "gone",
+            "devices",
+            &["--path", "/devices/7"],
+            "disabled, issuer.yaml:15: issuer.clients[2].disabled",
+        ),
     ] {
         let (code, said) = files.ask(from, to, more);
         assert_eq!(code, Some(1), "{from} {to} {more:?}\n{said}");

@@ -96,6 +96,10 @@ fn client_lines(
             );
         }
     }
+    if client.disabled {
+        let at = place(&|item| item.member("disabled"));
+        lines.add("", format!("the client is disabled, {at}"));
+    }
     let binding = client.bound_access_tokens;
     if binding.to_certificate || binding.to_dpop_key {
         let text = "its tokens are bound to a key, which the question does not have: the token \
