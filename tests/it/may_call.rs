@@ -18,6 +18,7 @@ issuer:
       secretFile: "@DIR@/secret"
       allowedAudiences: [https://devices.example, https://other.example]
       allowedScopes: [devices:read]
+      allowedNetworks: [10.0.0.0/8]
     - id: billing
       secretFile: "@DIR@/secret"
       allowedAudiences: [https://other.example]
@@ -93,6 +94,7 @@ fn both_ends_are_named_with_file_line_and_key() {
         "reporting, issuer.yaml:7: issuer.clients[0]",
         "issuer.yaml:9: issuer.clients[0].allowedAudiences",
         "scopes devices:read, issuer.yaml:10: issuer.clients[0].allowedScopes",
+        "only from 10.0.0.0/8, issuer.yaml:11: issuer.clients[0].allowedNetworks",
         "https://issuer.example/m2m issues the token",
         "callee.yaml:6: inbound[0]",
         "trusts the issuer as `ours`, callee.yaml:9: inbound[0].authorities",
@@ -171,7 +173,7 @@ fn the_nearest_reason_is_named_where_a_client_may_not_call() {
             "gone",
             "devices",
             &["--path", "/devices/7"],
-            "disabled, issuer.yaml:15: issuer.clients[2].disabled",
+            "disabled, issuer.yaml:16: issuer.clients[2].disabled",
         ),
     ] {
         let (code, said) = files.ask(from, to, more);

@@ -100,6 +100,15 @@ fn client_lines(
         let at = place(&|item| item.member("disabled"));
         lines.add("", format!("the client is disabled, {at}"));
     }
+    if !client.allowed_networks.is_empty() {
+        let networks: Vec<_> = client
+            .allowed_networks
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let at = place(&|item| item.member("allowedNetworks"));
+        lines.add("", format!("only from {}, {at}", networks.join(" ")));
+    }
     let binding = client.bound_access_tokens;
     if binding.to_certificate || binding.to_dpop_key {
         let text = "its tokens are bound to a key, which the question does not have: the token \
