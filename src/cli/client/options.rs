@@ -156,8 +156,8 @@ pub(super) struct Metadata {
     /// The URL of its public keys, instead of a secret
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) jwks_uri: Option<String>,
-    /// A JWT of its platform, instead of a secret: JSON such as {"authority": "ci", "subject": "a/*"}
-    /// (repeatable)
+    /// A JWT of its platform, instead of a secret (repeatable): JSON such as {"authority": "ci",
+    /// "subject": "a/*"}
     #[arg(long, value_name = "JSON")]
     pub(super) federated: Vec<String>,
     #[command(flatten)]
@@ -251,23 +251,30 @@ impl Metadata {
                 .map(|audience| (audience.clone(), settings.clone().into()));
             set("audience_settings", Value::Object(of_each.collect()));
         }
-        if let Some(exchange) = self.exchange()? {
-            set("exchange", exchange);
+        for (name, value) in [
+            ("exchange", self.exchange()?),
+            ("federated", self.federations()?),
+            ("jwks", self.keys()?),
+        ] {
+            if let Some(value) = value {
+                set(name, value);
+            }
         }
         if !self.claim.is_empty() {
             set("claims", Value::Object(self.claims()?));
         }
-        if !self.federated.is_empty() {
-            set("federated", self.federations()?);
-        }
-        if let Some(file) = &self.jwks_file {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
-            let keys = serde_json::from_str(&text)
-                .with_context(|| format!("{} is not JSON", file.display()))?;
-            set("jwks", keys);
-        }
         Ok(members)
+    }
+
+    fn keys(&self) -> anyhow::Result<Option<Value>> {
+        let Some(file) = &self.jwks_file else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let keys = serde_json::from_str(&text);
+        keys.map(Some)
+            .with_context(|| format!("{} is not JSON", file.display()))
     }
 
     /// The members with the options that are switches.
@@ -317,12 +324,13 @@ impl Metadata {
         Ok(self.exchange.as_ref().map(read).transpose()?)
     }
 
-    fn federations(&self) -> anyhow::Result<Value> {
+    fn federations(&self) -> anyhow::Result<Option<Value>> {
         let entries = self.federated.iter().map(|entry| {
             serde_json::from_str::<Value>(entry)
                 .map_err(|why| Ended::Usage(format!("`--federated`: it is not JSON: {why}")))
         });
-        Ok(Value::Array(entries.collect::<Result<_, _>>()?))
+        let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+        Ok((!entries.is_empty()).then_some(Value::Array(entries)))
     }
 
     fn claims(&self) -> anyhow::Result<Map<String, Value>> {

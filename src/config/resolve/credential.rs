@@ -148,17 +148,19 @@ fn endpoint(
     Some(endpoint)
 }
 
+/// The methods by a secret, by a JWT of our own, by a JWT in a file, and by a certificate.
+const SECRET: &[Method] = &[
+    Method::ClientSecretBasic,
+    Method::ClientSecretBasicRaw,
+    Method::ClientSecretPost,
+];
+const JWT: &[Method] = &[Method::PrivateKeyJwt];
+const FILE: &[Method] = &[Method::PrivateKeyJwt, Method::SpiffeJwt];
+const TLS: &[Method] = &[Method::TlsClientAuth, Method::SelfSignedTlsClientAuth];
+
 /// Checks that each key fits `authMethod`. An ignored key is an error, because the operator relies
 /// on it.
 fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
-    const SECRET: &[Method] = &[
-        Method::ClientSecretBasic,
-        Method::ClientSecretBasicRaw,
-        Method::ClientSecretPost,
-    ];
-    const JWT: &[Method] = &[Method::PrivateKeyJwt];
-    const FILE: &[Method] = &[Method::PrivateKeyJwt, Method::SpiffeJwt];
-    const TLS: &[Method] = &[Method::TlsClientAuth, Method::SelfSignedTlsClientAuth];
     let has_assertion = raw.assertion_file.is_some();
     let is_svid = raw.auth_method == Method::SpiffeJwt;
     // An unknown key may be a misspelt one.

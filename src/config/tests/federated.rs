@@ -201,5 +201,5 @@ fn the_token_for_keys_goes_only_over_an_encrypted_connection() {
         assert_problem(&authority(&format!("{keys}, {token}")), path, message);
     }
     let missing = authority("issuer: \"https://a.example\", keyTokenFile: \"${DIR}/nothing\"");
-    assert_problem(&missing, path, "does not exist");
+    assert_problem(&missing, path, "cannot be read");
 }

@@ -170,11 +170,11 @@ async fn an_authority_is_added_and_ended_over_the_management_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keys_of_an_added_authority_lead_to_no_private_address() {
-    let ci = Authority::start_tls();
-    let sidecar = builder(&[ci.ca_pem()]).start(&yaml(&ci)).await;
-    let before = ci.fetches(Endpoint::Jwks);
-    let port = ci.address().port();
-    for (number, host) in ["127.0.0.1", "[::1]", "127.1", "0.0.0.0"]
+    let (ci, host) = (Authority::start_tls(), Authority::start_tls());
+    let pems = [ci.ca_pem(), host.ca_pem()];
+    let sidecar = builder(&pems).start(&yaml(&ci)).await;
+    let port = host.address().port();
+    for (number, place) in ["127.0.0.1", "[::1]", "127.1", "0.0.0.0"]
         .into_iter()
         .enumerate()
     {
@@ -184,14 +184,14 @@ async fn the_keys_of_an_added_authority_lead_to_no_private_address() {
         );
         let entry = json!([{
             "issuer": issuer, "subject": "a",
-            "jwks_uri": format!("https://{host}:{port}/jwks.json"),
+            "jwks_uri": format!("https://{place}:{port}/jwks.json"),
         }]);
         assert_eq!(create(&sidecar, &id, entry).await.status, 201);
-        let jwt = job(&ci, "a").claim("iss", issuer);
+        let jwt = job(&host, "a").claim("iss", issuer);
         let found = client_of(&sidecar, JWT, jwt, Some(&id)).await;
-        assert_eq!(found, "503 temporarily_unavailable", "{host}");
+        assert_eq!(found, "503 temporarily_unavailable", "{place}");
     }
-    assert_eq!(ci.fetches(Endpoint::Jwks), before);
+    assert_eq!(host.fetches(Endpoint::Jwks), 0);
     for (entry, field) in [
         (json!({ "subject": "a" }), "federated[0].authority"),
         (
