@@ -143,10 +143,9 @@ pub enum TokenError {
     Busy,
     #[error("the keys of the client are not available")]
     ClientKeysUnavailable,
-    #[error("subject_token is missing")]
-    NoSubjectToken,
-    #[error("actor_token is missing: actor_token_type needs it")]
-    NoActorToken,
+    /// `subject_token`, or `actor_token` beside its type.
+    #[error("{0} is missing")]
+    NoExchangedToken(&'static str),
     /// `subject_token_type` or `actor_token_type`.
     #[error(
         "{0} must be urn:ietf:params:oauth:token-type:access_token, \
@@ -240,8 +239,7 @@ impl TokenError {
             | Self::ChangedChoice(_)
             | Self::NoRefreshToken
             | Self::LongToken
-            | Self::NoSubjectToken
-            | Self::NoActorToken
+            | Self::NoExchangedToken(_)
             | Self::TokenTypeUri(_)
             | Self::RequestedTokenType
             | Self::SubjectToken(_)

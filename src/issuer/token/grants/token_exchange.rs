@@ -39,7 +39,9 @@ pub(super) async fn terms(
     let policy = policy
         .filter(|_| client.exchanged().is_none())
         .ok_or(TokenError::UnauthorizedClient)?;
-    let exchange = request.exchange().ok_or(TokenError::NoSubjectToken)?;
+    let exchange = request
+        .exchange()
+        .ok_or(TokenError::NoExchangedToken("subject_token"))?;
     let check = Check {
         client: registration,
         state,

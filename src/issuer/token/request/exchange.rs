@@ -45,7 +45,9 @@ pub(in crate::issuer) struct ExchangeParameters {
 
 impl ExchangeParameters {
     pub(super) fn of(exchange: ExchangeTexts) -> Result<Self, TokenError> {
-        let subject = exchange.subject_token.ok_or(TokenError::NoSubjectToken)?;
+        let subject = exchange
+            .subject_token
+            .ok_or(TokenError::NoExchangedToken("subject_token"))?;
         let kind = |name, text: Option<String>| {
             let kind = text.as_deref().and_then(TokenTypeUri::parse);
             kind.ok_or(TokenError::TokenTypeUri(name))
@@ -56,7 +58,9 @@ impl ExchangeParameters {
                 jwt,
                 kind: kind("actor_token_type", actor_type)?,
             }),
-            None if actor_type.is_some() => return Err(TokenError::NoActorToken),
+            None if actor_type.is_some() => {
+                return Err(TokenError::NoExchangedToken("actor_token"));
+            }
             None => None,
         };
         let requested = match exchange.requested_token_type {
