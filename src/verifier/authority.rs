@@ -1,6 +1,6 @@
 //! A trusted issuer: its keys and the rules for its tokens.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,30 +8,23 @@ use std::time::Duration;
 use url::Url;
 
 use super::choice::is_svid_type;
-use super::discovery::{Get, Remote};
-use super::introspection::{self, Introspection, IntrospectionClient};
-use super::key_token::KeyToken;
+use super::introspection::{Introspection, IntrospectionClient};
 use super::revocation::{self, Revocation};
 use super::symptoms::RefusedIssuer;
 use super::tenants::{Family, Membership};
 use super::token::{Proof, TokenFacts};
-use super::{AuthorityConfig, KeySource, Profile, key_file};
+use super::{AuthorityConfig, KeySource, Profile};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::issuer_pattern::IssuerPattern;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::domain::spiffe;
-use crate::http_client::{Egress, FetchTimeouts, HttpClient, HttpOptions};
+use crate::http_client::{Egress, FetchTimeouts};
 use crate::jose::Algorithm;
 use crate::jose::key_set::KeySet;
-use crate::jose::live_keys::{KeptAt, Keys, LiveKeys, Renewal, Source};
+use crate::jose::live_keys::{Keys, LiveKeys, Renewal};
 use crate::jose::verify::Jws;
-
-/// The largest discovery document or JWKS that is read.
-const MAX_DOCUMENT: usize = 1024 * 1024;
-/// The largest revocation list: some 200,000 tokens.
-const MAX_REVOCATION_ANSWER: usize = 8 * 1024 * 1024;
 
 /// A trusted issuer.
 pub struct Authority {
@@ -50,15 +43,15 @@ pub struct Authority {
     revocation: Arc<Revocation>,
     introspection: Option<Arc<Introspection>>,
     pub(super) source: KeySource,
-    key_token_file: Option<PathBuf>,
-    ca_pem: Option<Vec<u8>>,
-    timeouts: FetchTimeouts,
-    egress: Egress,
+    pub(super) key_token_file: Option<PathBuf>,
+    pub(super) ca_pem: Option<Vec<u8>>,
+    pub(super) timeouts: FetchTimeouts,
+    pub(super) egress: Egress,
     /// The proxy on the way to its keys, without credentials.
     proxy: Option<String>,
     /// The hosts of configured URLs, in addition to the issuer's.
-    named_hosts: Vec<String>,
-    clock: SharedClock,
+    pub(super) named_hosts: Vec<String>,
+    pub(super) clock: SharedClock,
     /// Whether its clock differs by more than `clockSkew`.
     pub(super) clock_is_off: AtomicBool,
     pub(super) refused_issuer: Mutex<Option<RefusedIssuer>>,
@@ -240,104 +233,6 @@ impl Authority {
     #[must_use]
     pub fn introspection(&self) -> Option<&Arc<Introspection>> {
         self.introspection.as_ref()
-    }
-
-    /// The HTTP client of [`Introspection::run`].
-    ///
-    /// # Errors
-    /// [`UnusableCertificates`].
-    pub fn introspection_client(&self) -> Result<HttpClient, UnusableCertificates> {
-        self.client(introspection::MAX_ANSWER)
-    }
-
-    /// The HTTP client of [`Revocation::run`].
-    ///
-    /// # Errors
-    /// [`UnusableCertificates`].
-    pub fn revocation_client(&self) -> Result<HttpClient, UnusableCertificates> {
-        self.client(MAX_REVOCATION_ANSWER)
-    }
-
-    /// Where its keys come from, and where the last good ones are kept; `None` for our own issuer,
-    /// and if its tenants have [keys of their own](Self::tenant_keys).
-    ///
-    /// # Errors
-    /// [`UnusableCertificates`].
-    pub fn source(&self, state_dir: &Path) -> Result<Option<Source>, UnusableCertificates> {
-        if let KeySource::File(file) = &self.source {
-            return Ok(Some(key_file::source(file, self.trust_domain())));
-        }
-        if self.family.is_some() && self.source == KeySource::Discovery {
-            return Ok(None);
-        }
-        Ok(self.remote_source(self.get()?, state_dir))
-    }
-
-    /// The HTTP client of its keys and metadata.
-    pub(super) fn get(&self) -> Result<Get, UnusableCertificates> {
-        let client = self.client(MAX_DOCUMENT)?;
-        Ok(Arc::new(move |url, fields| {
-            let client = client.clone();
-            Box::pin(async move { client.get(&url, fields).await })
-        }))
-    }
-
-    fn client(&self, max_body: usize) -> Result<HttpClient, UnusableCertificates> {
-        let options = HttpOptions {
-            connect_timeout: self.timeouts.connect,
-            total_timeout: self.timeouts.total,
-            ca_pem: self.ca_pem.clone(),
-            identity_pem: None,
-            max_body,
-            egress: self.egress.clone(),
-        };
-        // A configured URL may be anywhere. A URL of the metadata may be in a private network only
-        // if the authority itself is there.
-        let issuer = self.family.as_ref().and_then(Family::first_issuer);
-        let home = Url::parse(issuer.unwrap_or(&self.issuer).written())
-            .ok()
-            .filter(|_| self.source == KeySource::Discovery);
-        let client = match home.as_ref().and_then(Url::host_str) {
-            Some(home) => HttpClient::for_authority_urls(options, home, self.named_hosts.clone()),
-            None => HttpClient::new(options),
-        };
-        client.map_err(|_| UnusableCertificates)
-    }
-
-    /// [`source`](Self::source) with the HTTP client as a parameter, for tests. `None` if the keys
-    /// are not fetched by URL.
-    #[must_use]
-    pub fn remote_source(&self, get: Get, state_dir: &Path) -> Option<Source> {
-        let (jwks_uri, source) = match &self.source {
-            KeySource::OwnIssuer | KeySource::File(_) => return None,
-            KeySource::Url(url) => (Some(url.clone()), url.to_string()),
-            KeySource::Discovery => (None, "discovery".to_owned()),
-        };
-        let (clock, issuer) = (self.clock.clone(), self.issuer.clone());
-        let issuer_url = Url::parse(issuer.written()).ok();
-        let endpoint = jwks_uri.as_ref().or(issuer_url.as_ref());
-        let token = self.key_token_file.as_deref().zip(endpoint);
-        let token = token.map(|(file, endpoint)| KeyToken::new(file, endpoint));
-        let remote = Arc::new(Remote {
-            get,
-            clock,
-            issuer,
-            tenant: self.tenant().map(str::to_owned),
-            jwks_uri,
-            token: token.clone(),
-        });
-        let identity = format!("{} {source}", self.issuer.name());
-        Some(Source {
-            fetch: Arc::new(move || {
-                let remote = remote.clone();
-                Box::pin(async move { remote.fetch().await })
-            }),
-            changed: Arc::new(move || match token.clone() {
-                Some(token) => Box::pin(token.changed()),
-                None => Box::pin(std::future::pending()),
-            }),
-            kept_at: Some(KeptAt::new(state_dir, "jwks", identity)),
-        })
     }
 }
 

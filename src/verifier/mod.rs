@@ -27,6 +27,7 @@ mod revocation;
 pub mod rules;
 mod share;
 mod signed;
+mod sources;
 mod symptoms;
 mod tenants;
 mod token;

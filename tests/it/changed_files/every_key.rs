@@ -95,6 +95,11 @@ const HOT: &[(&str, &str, &str)] = &[
         "keys_and_tokens_go_through_the_proxy_with_its_password",
     ),
     (
+        "Introspection",
+        "secretFile",
+        "a_reload_keeps_the_answers_and_a_changed_secret_takes_effect",
+    ),
+    (
         "Issuer",
         "clientJwksCaFile",
         "the_keys_of_a_client_are_fetched_with_the_certificates_that_the_file_has_now",
