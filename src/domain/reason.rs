@@ -28,8 +28,8 @@ reasons! {
          announce.",
     /// One of the sidecar's own endpoints answered.
     Local = "local" =>
-        "No action: the sidecar answered itself (issuer endpoints, probes). Decisions of the \
-         token endpoint are in the log lines with target `audit`.",
+        "No action: the sidecar answered itself (issuer endpoints, probes). Decisions of the token \
+         endpoint are in the log lines with target `audit`.",
     /// The request carries no bearer token.
     NoToken = "no_token" =>
         "Make the client send `Authorization: Bearer <token>`. If it does, look for a proxy in \
@@ -61,18 +61,16 @@ reasons! {
          Accepted are `at+jwt`, `JWT` and tokens without `typ`.",
     /// The token's header contains `crit` or `b64`, which are not supported.
     CriticalHeader = "critical_header" =>
-        "The authority issues tokens with header extensions. Disable them there for access \
-         tokens.",
+        "The authority issues tokens with header extensions. Disable them there for access tokens.",
     /// The token's `iss` is missing, or belongs to no authority of this listener.
     UnknownIssuer = "unknown_issuer" =>
         "Compare the token's `iss` with `authorities.*.issuer`, character by character. Another \
-         scheme makes a different issuer, and so does a slash at the end, unless the authority \
-         has `profile: plgd`. Then check that the listener's `authorities` contains that \
-         authority.",
+         scheme makes a different issuer, and so does a slash at the end, unless the authority has \
+         `profile: plgd`. Then check that the listener's `authorities` contains that authority.",
     /// The token's tenant is not allowed, or its `tid` is not the tenant of its `iss`.
     Tenant = "tenant" =>
-        "Compare the token's `iss` and `tid` with `authorities.X.tenants`. Add the tenant if its \
-         tokens are to be accepted. An `iss` and a `tid` of two tenants are never accepted.",
+        "Compare `iss` and `tid` of the token with `authorities.X.tenants`. Add the tenant if its \
+         tokens are to be accepted.",
     /// The authority publishes no key with the token's `kid`, or none that fits its `alg`.
     UnknownKid = "unknown_kid" =>
         "The token is older or newer than the published keys, or comes from another installation \
@@ -100,8 +98,8 @@ reasons! {
          `clockSkew` is the accepted difference.",
     /// The token's `exp` is further away than its authority's tokens may live.
     LifetimeTooLong = "lifetime_too_long" =>
-        "Configure the authority to issue tokens that expire sooner. Or raise \
-         `authorities.*.maxTokenLifetime`, if tokens of that length are intended.",
+        "Configure the authority to issue tokens that expire sooner, or raise \
+         `authorities.*.maxTokenLifetime`.",
     /// The token's `nbf` is in the future.
     NotYetValid = "not_yet_valid" =>
         "Compare the clocks of this machine and of the authority. `authorities.*.clockSkew` \
@@ -117,9 +115,8 @@ reasons! {
          `authorities.*.revocation` selects, and the issuer's status for the token's `jti`.",
     /// The authority says that the opaque token is not active: unknown, expired or revoked.
     Inactive = "inactive" =>
-        "The client must get a new token. If new tokens are refused too, check that the token is \
-         one of the authority whose `introspection` is asked, and that the sidecar's client may \
-         introspect it.",
+        "The client must get a new token. If new ones are refused too, check that they are of the \
+         authority whose `introspection` is asked.",
     /// The token's `aud` contains none of the listener's audiences.
     Audience = "audience" =>
         "Compare the token's `aud` with the listener's `audiences`. Usually the client must \
@@ -176,8 +173,8 @@ reasons! {
     /// The token lacks a scope that the rule requires.
     Scope = "scope" =>
         "The `scope` in the `WWW-Authenticate` header lists the required scopes. Configure the \
-         client to request them, and the authority to allow them; or change the rule's `scopes` \
-         or `anyScope`.",
+         client to request them, and the authority to allow them; or change the rule's `scopes` or \
+         `anyScope`.",
     /// The token lacks a claim value that the rule requires.
     Claim = "claim" =>
         "Compare the token's claims with the rule's `claims`. Each claim must have one of the \
@@ -223,8 +220,8 @@ reasons! {
     KeysUnavailable = "keys_unavailable" =>
         "The authority's keys could not be fetched and no copy is usable. Or the token's `kid` is \
          new and the authority does not answer at the moment. Look for the warnings that name the \
-         authority (name resolution, TLS, `caFile`, timeout). Try its discovery document with \
-         curl from this machine.",
+         authority (name resolution, TLS, `caFile`, timeout). Try its discovery document with curl \
+         from this machine.",
     /// The token's revocation status is unknown.
     RevocationUnavailable = "revocation_unavailable" =>
         "The issuer's revocation list, tokens endpoint or introspection endpoint has not answered \
@@ -233,23 +230,21 @@ reasons! {
          `onFailure` the answer without a status.",
     /// The authority did not answer in time about the opaque token.
     IntrospectionUnavailable = "introspection_unavailable" =>
-        "Check that the authority runs and that the sidecar reaches \
-         `authorities.X.introspection.url`; it must answer within 2 s. The log and `/status` name \
-         the cause.",
+        "Check that the sidecar reaches `authorities.X.introspection.url`; it must answer within 2 \
+         s. The log and `/status` name the cause.",
     /// The authority refuses the sidecar's own credentials at its introspection endpoint.
     IntrospectionCredentials = "introspection_credentials" =>
-        "Check `credential`, or `clientId` and `secretFile`, of `authorities.X.introspection`, and \
-         that this client may introspect tokens. The log names the authority's answer.",
+        "Check the client in `authorities.X.introspection`, and that it may introspect tokens. The \
+         log has the authority's answer.",
     /// The answer of the authority's introspection endpoint cannot be used.
     IntrospectionAnswer = "introspection_answer" =>
-        "The answer has another status than 200, or is no JSON object with a boolean `active`. \
-         Compare `authorities.X.introspection.url` with `introspection_endpoint` of the issuer's \
-         metadata. The log names the fault.",
+        "The answer is not 200, or no JSON object with a boolean `active`. The log names the \
+         fault. Compare `authorities.X.introspection.url` with `introspection_endpoint` of the \
+         metadata.",
     /// Too many opaque tokens wait for the authority's answer, or were refused lately.
     IntrospectionLimited = "introspection_limited" =>
-        "A client sends many different tokens that the authority refuses, or the authority is \
-         slow. Tokens that were active before are still asked about. Find the client by `peer` in \
-         the access log, and check how long the authority takes for one answer.",
+        "A client sends many tokens that the authority refuses (`peer` in the access log), or the \
+         authority is slow. Tokens that were active before are still asked about.",
     /// Servers could interpret the path in two ways.
     AmbiguousPath = "ambiguous_path" =>
         "`error_description`, and `detail` in the log line, name the problem of the path. \
@@ -285,8 +280,7 @@ reasons! {
          request was for another server: exclude that server from the proxy (`no_proxy`) instead \
          of adding it to `hosts`.",
     /// The method is not allowed here.
-    Method = "method" =>
-        "Proxy listeners forward the methods in the `Allow` header.",
+    Method = "method" => "Proxy listeners forward the methods in the `Allow` header.",
     /// The request opens a tunnel (CONNECT), in which the sidecar cannot see or attach a token. Use
     /// an http:// URL.
     Tunnel = "tunnel" =>
@@ -303,8 +297,8 @@ reasons! {
     Encrypted = "encrypted" =>
         "`detail` in the log line names the destination. Configure the program to call `http://` \
          URLs: the sidecar itself uses https to the upstream. If the program must use https and \
-         has its own token, list its destination in `forwardProxy.tunnels`, or do not redirect \
-         its port.",
+         has its own token, list its destination in `forwardProxy.tunnels`, or do not redirect its \
+         port.",
     /// The request asks for a WebSocket, but its handshake is not valid.
     WebSocket = "websocket" =>
         "`error_description`, and `detail` in the log line, name the rule of RFC 6455 that the \
@@ -332,30 +326,29 @@ reasons! {
          causes many of them.",
     /// The request's body is larger than allowed.
     BodyTooLarge = "body_too_large" =>
-        "Raise `inbound[].maxBody` if such requests are intended. Token requests are limited to \
-         64 KiB.",
+        "Raise `inbound[].maxBody` if such requests are intended. Token requests are limited to 64 \
+         KiB.",
     /// The client paused for too long while it sent the request's body.
     BodyTimeout = "body_timeout" =>
         "The client stopped in the middle of its request: check its network and its own timeouts. \
          If such pauses are intended, raise `downstreamTimeouts.read` of the listener (inbound 60 \
          s, outbound 10 min). Token requests have 10 s.",
     /// An access token was attached.
-    TokenAttached = "token_attached" =>
-        "No action: the request was forwarded with a token.",
+    TokenAttached = "token_attached" => "No action: the request was forwarded with a token.",
     /// The upstream refused the access token, so the request was sent again with a new one.
     TokenRenewed = "token_renewed" =>
         "No action if it is rare: tokens are revoked. If it happens every half minute, the \
-         upstream answers 401 for a different reason, such as a missing scope. \
-         `retryUnauthorized: false` disables the retry.",
+         upstream answers 401 for a different reason, such as a missing scope. `retryUnauthorized: \
+         false` disables the retry.",
     /// The forward proxy forwarded the request unchanged, without a token.
     PassedThrough = "passed_through" =>
         "No action if this is intended: `forwardProxy.other: passThrough` forwards requests that \
          match no target. `deny` refuses them.",
     /// The forward proxy does not forward requests to this destination.
     Destination = "destination" =>
-        "`error_description` names the mismatch. The request must have a whole `http://` URL \
-         whose host, port and path match one of `forwardProxy.targets`. With `other: \
-         passThrough`, other requests are forwarded to public addresses only.",
+        "`error_description` names the mismatch. The request must have a whole `http://` URL whose \
+         host, port and path match one of `forwardProxy.targets`. With `other: passThrough`, other \
+         requests are forwarded to public addresses only.",
     /// The request would return to this sidecar.
     Loop = "loop" =>
         "`upstream` resolves to the sidecar's own listener, or to a server that sends the request \
@@ -392,10 +385,10 @@ reasons! {
          the alert is `unknown ca` or `bad certificate`.",
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout" =>
-        "`ms` of the access log line is the duration. If it is close to \
-         `upstreamTimeouts.connect` (2 s), the address does not answer: check the network and \
-         firewall. If it is close to `upstreamTimeouts.read` (60 s), the service is slow: raise \
-         the timeout if that is intended.",
+        "`ms` of the access log line is the duration. If it is close to `upstreamTimeouts.connect` \
+         (2 s), the address does not answer: check the network and firewall. If it is close to \
+         `upstreamTimeouts.read` (60 s), the service is slow: raise the timeout if that is \
+         intended.",
     /// The upstream's response was not valid HTTP, or was incomplete.
     UpstreamBroken = "upstream_broken" =>
         "`error_description`, and `detail` in the log line, name the problem. Check the service's \
@@ -403,13 +396,13 @@ reasons! {
          although `upstream` is `http://`.",
     /// The client closed the connection before the response was complete.
     ClientGone = "client_gone" =>
-        "No action, unless it is frequent. Then the client's timeout is shorter than the \
-         service's response time (`ms` shows how long the client waited).",
+        "No action, unless it is frequent. Then the client's timeout is shorter than the service's \
+         response time (`ms` shows how long the client waited).",
     /// The client paused for too long while it read the response.
     ClientStalled = "client_stalled" =>
-        "If such pauses are intended, raise `downstreamTimeouts.write` of the listener (inbound \
-         30 s, outbound 10 min). A player or an import into a slow database pauses. Otherwise \
-         find out what delays the client.",
+        "If such pauses are intended, raise `downstreamTimeouts.write` of the listener (inbound 30 \
+         s, outbound 10 min). A player or an import into a slow database pauses. Otherwise find \
+         out what delays the client.",
     /// An internal error of the sidecar.
     Internal = "internal" =>
         "Find the error line of the same moment in the log and report it as a bug.",

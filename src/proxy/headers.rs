@@ -22,8 +22,7 @@ const IMITATED: &[&str] = &[
     "x-request-id",
 ];
 
-/// Names by which some frameworks override path or method. Only those of the request line were
-/// checked.
+/// Names by which some frameworks override path or method, which no check has seen.
 const OVERRIDES: &[&str] = &[
     "x-original-url",
     "x-rewrite-url",
@@ -126,8 +125,7 @@ impl IdentityHeaders {
         Self { names }
     }
 
-    /// Writes a token's identity. [`ClientHeaders::strip`] has removed the client's headers of
-    /// these names.
+    /// Writes a token's identity. [`ClientHeaders::strip`] has removed the client's own headers.
     ///
     /// # Errors
     /// [`Reason::Internal`] when a value fits no header.
@@ -185,8 +183,7 @@ enum Removed {
     UnlessTrusted {
         written: Box<str>,
     },
-    /// Unless a trusted peer sends it in its usual spelling, and the sidecar does not write its
-    /// own.
+    /// Unless a trusted peer sends it in its usual spelling, and the sidecar writes none.
     OfOrigin,
 }
 

@@ -29,14 +29,7 @@ pub(super) fn resolve(
     name: &str,
     raw: raw::Authority,
 ) -> Option<AuthorityConfig> {
-    resolver.duration(
-        &path.key("clockSkew"),
-        raw.clock_skew,
-        Duration::ZERO,
-        MAX_CLOCK_SKEW,
-    );
-    resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
-    check_lifetime(resolver, path, &raw);
+    check_times(resolver, path, &raw);
     let tenants = tenants::resolve(resolver, path, &raw)?;
     let keys = key_source(resolver, path, &raw);
     let key_token_file = key_token_file(resolver, &path.key("keyTokenFile"), &raw, keys.as_ref());
@@ -88,7 +81,10 @@ pub(super) fn resolve(
     Some(authority)
 }
 
-fn check_lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) {
+fn check_times(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) {
+    let skew = path.key("clockSkew");
+    resolver.duration(&skew, raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
+    resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let Some(lifetime) = raw.max_token_lifetime else {
         return;
     };
