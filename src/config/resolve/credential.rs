@@ -56,10 +56,7 @@ pub(super) fn resolve(
     let throttle = throttle::resolve(resolver, path, raw.throttle);
     let egress = resolver.own_egress(path, raw.egress_proxy);
     ca?;
-    let rotation = match rotation {
-        None => None,
-        Some(rotation) => Some(rotation?),
-    };
+    let rotation = rotation.map_or(Some(None), |rotation| rotation.map(Some))?;
     Some(token_source::Config {
         name: name.to_owned(),
         endpoint: endpoint?,

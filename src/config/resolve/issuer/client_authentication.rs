@@ -19,18 +19,7 @@ pub(super) fn resolve(
     raw: &raw::Client,
     profile: ProfilePolicy,
 ) -> Option<Authentication> {
-    if raw.cap_to_assertion && raw.jwt_private_key.is_none() {
-        let message = "`capToAssertion` needs `jwtPrivateKey`: without it, the client sends no \
-                       JWT of a user";
-        resolver.error(&path.key("capToAssertion"), message);
-    }
-    let has_keys = raw.jwks_file.is_some() || raw.jwks_uri.is_some();
-    let is_legacy = raw.assertion_audiences == AssertionAudiences::Legacy;
-    if is_legacy && (!has_keys || raw.tls_client_auth.is_some()) {
-        let message = "`legacy` needs `jwksFile` or `jwksUri`: the client authenticates without an \
-                       assertion of its own";
-        resolver.error(&path.key("assertionAudiences"), message);
-    }
+    check_assertion_keys(resolver, path, raw);
     if let Some(certificate) = &raw.tls_client_auth
         && !certificate.self_signed
     {
@@ -79,6 +68,22 @@ pub(super) fn resolve(
     }
     warn_of_unused_secret(resolver, path, raw);
     Some(Authentication::PrivateKeyJwt(ClientKeys::At(key_place)))
+}
+
+/// Checks the keys about assertions, which only some clients send.
+fn check_assertion_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) {
+    if raw.cap_to_assertion && raw.jwt_private_key.is_none() {
+        let message = "`capToAssertion` needs `jwtPrivateKey`: without it, the client sends no \
+                       JWT of a user";
+        resolver.error(&path.key("capToAssertion"), message);
+    }
+    let has_keys = raw.jwks_file.is_some() || raw.jwks_uri.is_some();
+    let is_legacy = raw.assertion_audiences == AssertionAudiences::Legacy;
+    if is_legacy && (!has_keys || raw.tls_client_auth.is_some()) {
+        let message = "`legacy` needs `jwksFile` or `jwksUri`: the client authenticates without an \
+                       assertion of its own";
+        resolver.error(&path.key("assertionAudiences"), message);
+    }
 }
 
 pub(super) fn warn_of_unused_secret(
