@@ -367,7 +367,10 @@ fn contradictory_keys_are_refused() {
             "remove this key",
         ),
         (
-            forward(" }\n    transparent: true\n    tls: { certFile: a, keyFile: b }"),
+            forward(
+                " }\n    transparent: true\n    tls: { certFile: \"${DIR}/ca.pem\", keyFile: \
+                 \"${DIR}/key.pem\" }",
+            ),
             "outbound[0].tls",
             "expects no TLS",
         ),
