@@ -181,7 +181,8 @@ async fn a_client_with_a_jwks_uri_that_is_not_https_is_refused() {
         present(&sidecar, &assertion(&host, "plain").sign())
             .await
             .status,
-        401
+        503,
+        "its registration cannot be read"
     );
     assert_eq!(host.fetches(Endpoint::Jwks), 0);
     sidecar.stop().await;

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 
 use super::{JWT, client_of};
+use crate::support::certificates::CertificateAuthority;
 use crate::support::client::get;
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
@@ -217,6 +218,75 @@ async fn a_jwt_svid_replaces_the_secret() {
     chain.renew(own.svid("/ns/prod/sa/legacy", ""));
     until("the new key is found", async || chain.call().await == 200).await;
     chain.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_x509_svid_replaces_the_secret() {
+    let (own, other) = (
+        TrustDomain::named("example.org"),
+        TrustDomain::named("other.test"),
+    );
+    let (upstream, port) = (Upstream::start(), free_port());
+    let servers = CertificateAuthority::new("the servers' authority");
+    let pair = servers.server(&["127.0.0.1"]);
+    let issuing = Sidecar::builder()
+        .file("tls.crt", &pair.cert_pem)
+        .file("tls.key", &pair.key_pem)
+        .file("bundle.pem", &own.authority.pem)
+        .start(&format!(
+            r#"
+stateDir: "@DIR@"
+store: {{ url: "sqlite::memory:" }}
+issuer:
+  url: https://127.0.0.1:{port}
+  listen: 127.0.0.1:{port}
+  accessTokenLifetime: 2s
+  tls: {{ certFile: "@DIR@/tls.crt", keyFile: "@DIR@/tls.key", clientCertificate: optional,
+    clientCaFile: "@DIR@/bundle.pem" }}
+  clients: [{{ id: legacy, tlsClientAuth: {{ sanURI: "spiffe://example.org/ns/prod/**" }} }}]
+authorities: {{ self: {{ issuer: "https://127.0.0.1:{port}" }} }}
+inbound:
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [self], audiences: any,
+      rules: [{{ paths: ["/**"] }}] }}
+"#,
+            upstream.url()
+        ))
+        .await;
+    let svid = own.x509_svid("/ns/prod/sa/legacy");
+    let attaching = Sidecar::builder()
+        .file("ca.pem", &servers.pem)
+        .file("svid.pem", &svid.cert_pem)
+        .file("svid_key.pem", &svid.key_pem)
+        .start(&format!(
+            r#"
+stateDir: "@DIR@"
+credentials:
+  hub: {{ tokenUrl: "https://127.0.0.1:{port}/oauth/token", clientID: legacy,
+    authMethod: tls_client_auth, certFile: "@DIR@/svid.pem", keyFile: "@DIR@/svid_key.pem",
+    caFile: "@DIR@/ca.pem" }}
+outbound:
+  - {{ name: hub, listen: 127.0.0.1:0, upstream: "http://{}", credential: hub }}
+"#,
+            issuing.address("api")
+        ))
+        .await;
+    let call = async || get(attaching.address("hub"), "/devices", &[]).await.status;
+    assert_eq!(call().await, 200);
+    for (svid, expected) in [
+        (other.x509_svid("/ns/prod/sa/legacy"), 503),
+        (own.x509_svid("/ns/prod/sa/renewed"), 200),
+        (own.x509_svid("/ns/dev/sa/legacy"), 503),
+    ] {
+        for (name, pem) in [
+            ("svid.pem", &svid.cert_pem),
+            ("svid_key.pem", &svid.key_pem),
+        ] {
+            std::fs::write(attaching.path(name), pem).expect("a writable directory");
+        }
+        until("the new SVID counts", async || call().await == expected).await;
+    }
+    attaching.stop().await;
+    issuing.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
