@@ -80,6 +80,7 @@ fn check_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, listener: &outbou
     let attach = &listener.attach;
     for (key, is_wrong) in [
         ("header", attach.header != AUTHORIZATION),
+        ("query", attach.query.is_some()),
         ("upstreamAuthorization", attach.websocket_cookie.is_some()),
         ("overwrite", !listener.settings.overwrite),
     ] {

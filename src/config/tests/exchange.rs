@@ -134,6 +134,7 @@ fn a_credential_of_token_exchange_has_no_token_of_its_own() {
     );
     for line in [
         "    header: X-Token",
+        "    query: key",
         "    overwrite: false",
         "    upstreamAuthorization: { cookie: token }",
     ] {
