@@ -4,6 +4,8 @@
 //! exchanges, and one at a time for a caller. A refusal of the caller's token is remembered for a
 //! few seconds, and concerns only that caller.
 
+mod fault;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -16,14 +18,14 @@ use moka::sync::Cache;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use self::fault::{FAILING_FOR, is_of_subject, pause};
 use super::task::Change;
 use super::{KnownFailure, TokenSource};
 use crate::domain::keyed_digest::KeyedDigest;
-use crate::domain::oauth::ErrorCode;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::token_source::access_token::AccessToken;
 use crate::token_source::answer::unverified_expiry;
-use crate::token_source::error::{Failure, FetchError, TokenUnavailable};
+use crate::token_source::error::{FetchError, TokenUnavailable};
 use crate::token_source::token_client::TokenClient;
 use crate::token_source::{CredentialStatus, schedule};
 
@@ -36,11 +38,6 @@ const MOST_AT_ONCE: usize = 64;
 const MOST_WAITING: usize = 1024;
 /// How long a refusal of a caller's token is remembered.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// How long callers get a failure of the authority without another try, if it may pass by itself,
-/// and if it may not.
-const FAILING_FOR: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
-/// The longest accepted `Retry-After`.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// After a refusal by the upstream, no exchange follows for a younger token.
 const YOUNG: Duration = Duration::from_secs(5);
 
@@ -326,12 +323,15 @@ impl TokenSource {
     async fn exchange(&self, client: &TokenClient<'_>, mut demand: Demand) {
         let exchanged = client.exchange(&demand.subject);
         let outcome = timeout(self.0.config.timeouts.total, exchanged).await;
+        // The authority has verified the claims of the caller's token.
+        let end = unverified_expiry(demand.subject.expose_secret());
+        let mut is_cut = false;
         let outcome = outcome.map(|granted| {
             granted.map(|mut grant| {
-                // The authority has verified the claims of the caller's token.
-                if let Some(end) = unverified_expiry(demand.subject.expose_secret()) {
-                    let requested = self.0.skew.theirs(grant.requested.wall);
-                    grant.lifetime = grant.lifetime.min(requested.until(end));
+                let requested = self.0.skew.theirs(grant.requested.wall);
+                let left = end.map(|end| requested.until(end));
+                if let Some(left) = left.filter(|left| *left < grant.lifetime) {
+                    (grant.lifetime, is_cut) = (left, true);
                 }
                 grant
             })
@@ -349,7 +349,7 @@ impl TokenSource {
                 }
                 demand.settle(CallerState::Token(current.token));
             }
-            Err(failure) if is_of_subject(failure.error) => {
+            Err(failure) if is_of_subject(failure.error) || is_cut => {
                 let (credential, error) = (self.name(), failure.text());
                 tracing::info!(credential, error, "the token of a caller is not exchanged");
                 let until = Instant::now() + REFUSED_FOR;
@@ -369,30 +369,4 @@ impl TokenSource {
 fn unavailable(error: FetchError, until: Instant) -> NotExchanged {
     let wait = until.saturating_duration_since(Instant::now());
     NotExchanged::Unavailable(TokenUnavailable::new(error, wait))
-}
-
-fn pause(failure: &Failure) -> Duration {
-    let [transient, lasting] = FAILING_FOR;
-    let least = if failure.error.is_transient() {
-        transient
-    } else {
-        lasting
-    };
-    let asked = failure.retry_after.unwrap_or_default();
-    asked.min(MAX_RETRY_AFTER).max(least)
-}
-
-/// Whether an error is about the caller's token, and not about the credential. The scopes and
-/// audiences that a client may get can depend on the token (RFC 8693 §2.2.2).
-fn is_of_subject(error: FetchError) -> bool {
-    matches!(
-        error,
-        FetchError::Refused {
-            code: ErrorCode::InvalidRequest
-                | ErrorCode::InvalidGrant
-                | ErrorCode::InvalidScope
-                | ErrorCode::InvalidTarget,
-            ..
-        }
-    ) && !error.is_transient()
 }

@@ -33,8 +33,15 @@ fn reason(answer: &RawAnswer) -> (u16, Option<&str>) {
 
 /// An answer of the token endpoint with this error.
 fn refusal(error: &str) -> Behave {
-    let body = json!({"error": error, "error_description": "on purpose"}).to_string();
-    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close";
+    answer(
+        400,
+        &json!({"error": error, "error_description": "on purpose"}).to_string(),
+    )
+}
+
+fn answer(status: u16, body: &str) -> Behave {
+    let head =
+        format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close");
     Behave::Raw(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
 }
 
@@ -220,4 +227,34 @@ async fn a_token_that_is_not_replaced_stays_in_use() {
         .next(Answer::status(401, "for another reason"));
     assert_eq!(call(&world, &ann).await.status, 401);
     assert_eq!(call(&world, &ann).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_refusals_of_a_token_hinder_no_other_caller_either() {
+    let world = exchanging().await;
+    for refused in [
+        answer(403, r#"{"error":"access_denied"}"#),
+        answer(400, r#"{"error":"invalid_token"}"#),
+        answer(413, ""),
+        answer(431, "<html></html>"),
+    ] {
+        world.authority.behave_next(Endpoint::Token, [refused]);
+        assert_eq!(
+            reason(&call(&world, &token(&world)).await),
+            (401, Some("exchange_refused"))
+        );
+        assert_eq!(call(&world, &token(&world)).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_just_ended_concerns_its_caller_only() {
+    let world = exchanging().await;
+    // Within its leeway, this authority accepts the token.
+    let ended = world.authority.token().claim("exp", now() - 1).sign();
+    assert_eq!(
+        reason(&call(&world, &ended).await),
+        (401, Some("exchange_refused"))
+    );
+    assert_eq!(call(&world, &token(&world)).await.status, 200);
 }
