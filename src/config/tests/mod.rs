@@ -3,6 +3,7 @@
 mod accepted;
 mod allowances;
 mod authorities;
+mod bound;
 mod certificates;
 mod contradictions;
 mod credentials;

@@ -10,7 +10,7 @@ use crate::proxy::outbound::{Kind, TokenRefusal};
 use crate::token_source::{Authentication, PrivateKeyJwt};
 
 /// The small configuration, its credential with these lines instead of the secret's file.
-fn credential(lines: &str) -> String {
+pub(super) fn credential(lines: &str) -> String {
     small_but("    clientSecretFile: ${DIR}/secret\n", lines)
         .replace("http://127.0.0.1:8080/oauth", "https://a.example/oauth")
 }
@@ -522,89 +522,5 @@ fn a_listener_that_pages_could_call_without_a_word_is_warned_of() {
     assert_eq!(
         warned("    hosts: [sidecar.test]\n    requireHeader: X-Sidecar\n"),
         0
-    );
-}
-
-#[test]
-fn dpop_has_an_algorithm_that_signs_each_request() {
-    let dpop = |lines: &str| config(&small_with("credentials", lines)).credentials[0].dpop;
-    assert_eq!(dpop(""), None);
-    assert_eq!(dpop("    dpop: false\n"), None);
-    assert_eq!(dpop("    dpop: true\n"), Some(Algorithm::ES256));
-    assert_eq!(dpop("    dpop: {}\n"), Some(Algorithm::ES256));
-    assert_eq!(
-        dpop("    dpop: { algorithm: EdDSA }\n"),
-        Some(Algorithm::EdDSA)
-    );
-    let path = |key: &str| format!("credentials.hub.{key}");
-    for (lines, key, message) in [
-        (
-            "    dpop: { algorithm: RS256 }\n",
-            "dpop.algorithm",
-            "must be ES256, ES384 or EdDSA",
-        ),
-        (
-            "    dpop: true\n    localApi: true\n",
-            "localApi",
-            "cannot be used without its key",
-        ),
-        (
-            "    dpop: true\n    keepToken: true\n",
-            "keepToken",
-            "made at each start",
-        ),
-    ] {
-        assert_problem(&small_with("credentials", lines), &path(key), message);
-    }
-}
-
-#[test]
-fn a_dpop_token_is_sent_in_its_own_way_only() {
-    let with = |listener: &str| {
-        small_with("credentials", "    dpop: true\n").replace(
-            "    credential: hub\n",
-            &format!("    credential: hub\n{listener}"),
-        )
-    };
-    config(&with(""));
-    for (listener, key) in [
-        ("    header: X-Token\n", "header"),
-        ("    prefix: \"Token \"\n", "prefix"),
-        (
-            "    upstreamAuthorization: { cookie: token }\n",
-            "upstreamAuthorization",
-        ),
-    ] {
-        let path = format!("outbound[0].{key}");
-        assert_problem(&with(listener), &path, "`Authorization: DPoP` with a proof");
-    }
-}
-
-#[test]
-fn a_certificate_that_the_upstream_does_not_see_is_a_warning() {
-    let text = |tls: &str| {
-        credential(
-            "    authMethod: self_signed_tls_client_auth\n    certFile: ${DIR}/ca.pem\n    \
-             keyFile: ${DIR}/key.pem\n",
-        )
-        .replace(
-            "    credential: hub\n",
-            &format!("    credential: hub\n{tls}"),
-        )
-    };
-    let has_warning = |tls: &str| {
-        let found = warnings(&text(tls));
-        found.iter().any(|it| {
-            it.contains("outbound[0].upstreamTls: it does not show the client certificate")
-        })
-    };
-    assert!(has_warning(""));
-    let text =
-        text("    upstreamTls: { certFile: \"${DIR}/ca.pem\", keyFile: \"${DIR}/key.pem\" }\n")
-            .replace("upstream: http://", "upstream: https://");
-    let found = warnings(&text);
-    assert!(
-        !found.iter().any(|it| it.contains("does not show")),
-        "{found:?}"
     );
 }
