@@ -38,6 +38,19 @@ async fn a_jwt_svid_is_verified_by_the_bundle_of_its_own_trust_domain() {
         .file("ca.pem", &own.endpoint().ca_pem)
         .file("bundles.json", partner.helper_file().to_string());
     let sidecar = builder.start(&yaml(&CLIENTS, &authorities)).await;
+    let metadata = get(
+        sidecar.address("issuer"),
+        "/.well-known/openid-configuration",
+        &[],
+    )
+    .await;
+    let methods = metadata.json()["token_endpoint_auth_methods_supported"].clone();
+    assert!(
+        methods
+            .as_array()
+            .is_some_and(|it| it.contains(&json!("spiffe_jwt"))),
+        "{methods}"
+    );
     let svid = || own.svid("/ns/prod/sa/api", ISSUER);
     for (jwt, expected) in [
         (svid(), "prod"),
