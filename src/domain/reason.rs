@@ -285,20 +285,16 @@ reasons! {
     /// an http:// URL.
     Tunnel = "tunnel" =>
         "The program uses the listener as an HTTPS proxy. Configure it to call `http://` URLs: an \
-         outbound listener uses https to the upstream itself. A forward proxy is configured by \
-         `http_proxy`. It opens tunnels to its targets, and to the hosts of \
-         `forwardProxy.tunnels`; the log line has host and port.",
-    /// A tunnel was opened (CONNECT): to a target, inside which requests get a token, or to a host
-    /// of `forwardProxy.tunnels`, without a token.
+         outbound listener uses https to the upstream itself. A forward proxy opens tunnels only \
+         to its targets and to the hosts of `forwardProxy.tunnels`.",
+    /// A tunnel was opened (CONNECT): to a target, or to a host of `forwardProxy.tunnels`.
     TunnelOpened = "tunnel_opened" =>
         "No action. `path` in the access log is host and port. Requests inside a tunnel to a \
-         target have log lines of their own; a tunnel to another host has one line at its end.",
-    /// The connection carries TLS where the sidecar must read the request to attach a token.
+         target have log lines of their own; other tunnels get no token.",
+    /// The connection carries TLS where the sidecar must attach a token.
     Encrypted = "encrypted" =>
-        "`detail` in the log line names the destination. Configure the program to call `http://` \
-         URLs: the sidecar itself uses https to the upstream. If the program must use https and \
-         has its own token, list its destination in `forwardProxy.tunnels`, or do not redirect its \
-         port.",
+        "`detail` in the log line has the destination. Configure the program to call `http://` \
+         URLs: the sidecar itself uses https. Do not redirect port 443.",
     /// The request asks for a WebSocket, but its handshake is not valid.
     WebSocket = "websocket" =>
         "`error_description`, and `detail` in the log line, name the rule of RFC 6455 that the \
