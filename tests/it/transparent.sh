@@ -33,13 +33,15 @@ redirect || skip "the kernel has no NAT of $rules"
 redirect
 
 chown -R 65532:65532 "$dir"
-as_sidecar() { setpriv --reuid 65532 --regid 65532 --clear-groups "$@"; }
+as_sidecar="setpriv --reuid 65532 --regid 65532 --clear-groups"
 python3 examples/echo.py 9090 &
 echo=$!
-as_sidecar "$binary" run --config "$dir/sidecar.yaml" 2>"$dir/log" &
+# setpriv becomes the sidecar, so $! is its number.
+$as_sidecar "$binary" run --config "$dir/sidecar.yaml" 2>"$dir/log" &
 sidecar=$!
 trap 'kill $echo $sidecar 2>/dev/null || true; wait || true' EXIT
 "$binary" healthcheck --config "$dir/sidecar.yaml" --wait 60
+curl -s --noproxy '*' --retry 100 --retry-delay 1 --retry-connrefused --max-time 60 -o "$dir/echo" http://127.0.0.1:9090/
 
 call() { # NAME CURL-ARGUMENT...
   name=$1
@@ -56,10 +58,10 @@ call "another host" --resolve evil.example:80:192.0.2.80 http://evil.example/api
 call "another port" -4 -H 'Host: hub.example:8080' http://hub.example/api/v1/devices
 call "to this machine" --resolve evil.example:80:192.0.2.81 http://evil.example/api/v1/devices
 call "not redirected" -H 'Host: hub.example' http://127.0.0.1:15001/api/v1/devices
-call "a tunnel" -4 -x http://hub.example:80 --proxytunnel http://hub.example/api/v1/devices
+call "a tunnel" -4 --noproxy '' -x http://hub.example:80 --proxytunnel http://hub.example/api/v1/devices
 call "tls" -4 -k https://hub.example:80/
 # Its own calls are not redirected: nothing listens there.
-as_sidecar curl -s --noproxy '*' -o "$dir/own" -4 http://hub.example/ && echo "the sidecar's own call was redirected"
+$as_sidecar curl -s --noproxy '*' -o "$dir/own" -4 http://hub.example/ && echo "the sidecar's own call was redirected"
 kill $sidecar
 wait $sidecar || true
 grep -c '"reason":"encrypted"' "$dir/log" >/dev/null || echo "no line about TLS"

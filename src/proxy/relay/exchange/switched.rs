@@ -68,10 +68,12 @@ impl<P: Policy> Exchange<'_, P> {
         let request = client.received_head()?;
         let listener_ends = client.ending();
         let is_websocket = self.upgrade.as_ref().is_some_and(Asked::is_websocket);
+        // A tunnel that CONNECT opened ends once it is idle; other protocols end by themselves.
+        let ends_with_listener = is_websocket || self.upgrade.is_none();
         let end = async {
             tokio::select! {
                 reason = self.policy.stream_ends(&self.state, request) => End::Stream(reason),
-                () = listener_ends.cancelled() => End::Listener,
+                () = listener_ends.cancelled(), if ends_with_listener => End::Listener,
             }
         };
         let frames = is_websocket.then(Frames::default);
