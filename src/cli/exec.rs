@@ -86,7 +86,7 @@ fn variable(text: &str) -> Result<Variable, String> {
     }
 }
 
-/// What became of the command.
+/// The command, after the sidecar is ready.
 enum Beside {
     Runs(Child),
     /// A signal ended the sidecar before, with this exit code.

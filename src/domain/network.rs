@@ -7,7 +7,7 @@ use ipnet::IpNet;
 /// Parses a network such as `10.0.0.0/8`, or one address.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The fault of the text.
 pub fn parse_network(text: &str) -> Result<IpNet, &'static str> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());

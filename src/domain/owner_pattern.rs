@@ -16,7 +16,7 @@ impl OwnerPattern {
     /// Parses `owner`, `prefix*` or `*`.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// The fault of the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (beginning, is_prefix) = match text.strip_suffix('*') {
             Some(beginning) => (beginning, true),

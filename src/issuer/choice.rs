@@ -1,7 +1,7 @@
 //! The owner and the device that a token request chooses (plgd's device provisioning).
 //!
 //! The parameters have the names of the claims. A client chooses only within its registration: a
-//! request for another owner is refused, so that it never gets the token of somebody else.
+//! request for another owner is refused, so that it never gets the token of another owner.
 
 use crate::domain::owner_pattern::OwnerPattern;
 

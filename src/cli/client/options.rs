@@ -140,8 +140,8 @@ pub(super) struct Metadata {
     /// The time from which it is refused, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(super) expiry: Option<String>,
-    /// A network or address that its requests may come from, such as 10.0.0.0/8 (repeatable, or with
-    /// commas between them)
+    /// A network or address that its requests may come from, such as 10.0.0.0/8 (repeatable, or
+    /// with commas between them)
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     pub(super) allowed_network: Vec<String>,
     /// The `aud` of its assertions: issuer, or legacy for the token endpoint and lists too

@@ -1,5 +1,4 @@
-//! What the requests of a client may choose, where they may come from, and how their assertions
-//! name the issuer.
+//! The owners and networks of a client's requests, and the `aud` of its assertions.
 
 use super::{assert_problem, config, small_with, warnings};
 use crate::issuer::client::AssertionAudiences;

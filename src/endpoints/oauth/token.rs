@@ -32,7 +32,7 @@ pub struct Outcome {
     pub error: Option<ErrorCode>,
 }
 
-/// What an issued token names beside its client.
+/// The parties that an issued token names beside its client.
 #[derive(Default)]
 struct Named<'a> {
     /// The owner of an exchanged JWT, or the one that the request chose.

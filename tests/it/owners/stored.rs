@@ -46,7 +46,7 @@ async fn the_management_api_has_the_same_members_and_reads_its_own_answers() {
     assert_eq!(read["allow_device_id"], true);
     assert_eq!(read["allowed_networks"], json!(["127.0.0.0/8", "::1"]));
     assert!(read.get("assertion_audiences").is_none(), "{read}");
-    // What is read can be sent back.
+    // The answer can be sent back.
     let same = admin(&sidecar, "PATCH", "/clients/stored", &read).await;
     assert_eq!((same.status, &same.json()), (200, &read));
     let form = [GRANT, (OWNER, "tenant-a"), (DEVICE, "d")];
@@ -56,7 +56,7 @@ async fn the_management_api_has_the_same_members_and_reads_its_own_answers() {
         .as_str()
         .expect("one")
         .to_owned();
-    // What is no longer allowed is not refreshed either.
+    // An owner that is no longer allowed is not refreshed either.
     let patch = json!({ "allowed_owners": ["7"] });
     assert_eq!(
         admin(&sidecar, "PATCH", "/clients/stored", &patch)

@@ -1,6 +1,5 @@
 //! The owners and devices that a client may choose.
 
-use super::clients::Context;
 use crate::config::raw;
 use crate::config::resolve::resolver::Resolver;
 use crate::config::tree::KeyPath;
@@ -8,12 +7,12 @@ use crate::domain::owner_pattern::OwnerPattern;
 use crate::issuer::client::AllowedChoices;
 use crate::issuer::parameter_like;
 
-/// Resolves `allowedOwners` and `allowDeviceId` of a client.
+/// Resolves `allowedOwners` and `allowDeviceId` of a client. `device_claim` is empty without one.
 pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: &raw::Client,
-    context: &Context<'_>,
+    device_claim: &str,
 ) -> AllowedChoices {
     let owners_path = path.key("allowedOwners");
     let device_path = path.key("allowDeviceId");
@@ -38,7 +37,6 @@ pub(super) fn resolve(
             resolver.error(&device_path, message);
         }
     }
-    let [_, device_claim] = context.own_claims;
     if raw.allow_device_id && device_claim.is_empty() {
         let message = "set `issuer.deviceIDClaim`: the parameter of the token request has its name";
         resolver.error(&device_path, message);

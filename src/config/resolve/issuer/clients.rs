@@ -92,7 +92,7 @@ fn resolve_client(
         _ => Vec::new(),
     };
     Some(Client {
-        allowed_choices: choices::resolve(resolver, path, &raw, context),
+        allowed_choices: choices::resolve(resolver, path, &raw, context.own_claims[1]),
         owner_issuer: owner_issuer(resolver, &path.key("ownerAuthority"), &raw),
         id: raw.id.0,
         name: None,
@@ -159,7 +159,7 @@ fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) 
     if raw.owner.is_none() && raw.allowed_owners.is_empty() {
         resolver.error(
             path,
-            "`ownerAuthority` needs `owner` or `allowedOwners`: the names of that authority's users",
+            "`ownerAuthority` needs `owner` or `allowedOwners`: names of that authority's users",
         );
     }
     resolver.reference(path, name, "authorities", "authority");
