@@ -75,8 +75,8 @@ fn check_reports_every_error_with_line_and_key_and_exits_with_1() {
         &dir,
         "bad.yaml",
         "prob: {}\ninbound:\n  - name: api\n    listen: nowhere\n    upstream: ftp://x\n    \
-        audience: [a]\negressProxy: none\noutbound:\n  - { name: hub, listen: 127.0.0.1:0, \
-        upstream: \"http://x\", credential: missing }\n",
+        audience: [a]\nstore: { url: \"postgres://x/y\" }\noutbound:\n  - { name: hub, \
+        listen: 127.0.0.1:0, upstream: \"http://x\", credential: missing }\n",
     );
     let (code, out, err) = ended(&run(&["check", "--config", &bad]));
     assert_eq!((code, out.as_str()), (Some(1), ""));
