@@ -33,6 +33,14 @@ impl Exhausted {
     }
 }
 
+/// A counted call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    at: Instant,
+    /// Whether it waited for its turn.
+    pub waited: bool,
+}
+
 /// The result of a call beyond the quota, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -64,7 +72,7 @@ struct State {
 
 impl State {
     /// Counts a call now, or gives when the next one is possible.
-    fn take(&mut self, config: &Config, now: Instant) -> Result<(), Instant> {
+    fn take(&mut self, config: &Config, now: Instant) -> Result<Instant, Instant> {
         while let Some(oldest) = self.calls.front()
             && *oldest + config.per <= now
         {
@@ -74,7 +82,7 @@ impl State {
             Some(oldest) if self.calls.len() >= size(config) => Err(*oldest + config.per),
             _ => {
                 self.calls.push_back(now);
-                Ok(())
+                Ok(now)
             }
         }
     }
@@ -98,6 +106,13 @@ fn size(config: &Config) -> usize {
     usize::try_from(config.requests)
         .unwrap_or(usize::MAX)
         .max(1)
+}
+
+/// The turn of a call.
+enum Turn<'t> {
+    /// It is counted.
+    Now(Instant),
+    Later(Place<'t>),
 }
 
 /// The place of a waiting call. Dropping it frees the place.
@@ -127,50 +142,63 @@ impl Throttle {
         self.lock().waiting
     }
 
-    /// Counts a call, which may wait for its turn. Gives whether it waited.
+    /// Counts a call, which may wait for its turn.
     ///
     /// # Errors
     /// The call must not be made: it would wait for too long, or may not wait.
-    pub async fn admit(&self) -> Result<bool, Exhausted> {
-        let Some(_place) = self.place()? else {
-            return Ok(false);
+    pub async fn admit(&self) -> Result<Admitted, Exhausted> {
+        let _place = match self.place()? {
+            Turn::Now(at) => return Ok(Admitted { at, waited: false }),
+            Turn::Later(place) => place,
         };
         let _turn = self.turn.lock().await;
-        loop {
+        let at = loop {
             let taken = self.lock().take(&self.config, Instant::now());
             match taken {
-                Ok(()) => break,
+                Ok(at) => break at,
                 Err(next) => sleep_until(next).await,
             }
-        }
+        };
         (self.observer)(Outcome::Waited);
-        Ok(true)
+        Ok(Admitted { at, waited: true })
+    }
+
+    /// Uncounts a call that is not made.
+    pub fn give_back(&self, admitted: Admitted) {
+        let mut state = self.lock();
+        if let Some(place) = state.calls.iter().rposition(|at| *at == admitted.at) {
+            state.calls.remove(place);
+        }
     }
 
     /// Counts a call that cannot wait, such as the repetition of one.
     ///
     /// # Errors
     /// The call must not be made.
-    pub fn admit_now(&self) -> Result<(), Exhausted> {
+    pub fn admit_now(&self) -> Result<Admitted, Exhausted> {
         let mut state = self.lock();
         let now = Instant::now();
-        if state.waiting == 0 && state.take(&self.config, now).is_ok() {
-            return Ok(());
+        if state.waiting == 0
+            && let Ok(at) = state.take(&self.config, now)
+        {
+            return Ok(Admitted { at, waited: false });
         }
         Err(Exhausted(state.wait(&self.config, now)))
     }
 
     /// Counts a call, or takes a place for one that waits.
-    fn place(&self) -> Result<Option<Place<'_>>, Exhausted> {
+    fn place(&self) -> Result<Turn<'_>, Exhausted> {
         let (mut state, now) = (self.lock(), Instant::now());
-        if state.waiting == 0 && state.take(&self.config, now).is_ok() {
-            return Ok(None);
+        if state.waiting == 0
+            && let Ok(at) = state.take(&self.config, now)
+        {
+            return Ok(Turn::Now(at));
         }
         let wait = state.wait(&self.config, now);
         let may_wait = self.config.max_wait.is_some_and(|most| wait <= most);
         if may_wait && state.waiting < MOST_WAITING {
             state.waiting += 1;
-            return Ok(Some(Place(self)));
+            return Ok(Turn::Later(Place(self)));
         }
         drop(state);
         (self.observer)(Outcome::Refused);
@@ -202,6 +230,11 @@ mod tests {
         Arc::new(Throttle::new(config, Box::new(|_| {})))
     }
 
+    /// Whether a call waits.
+    async fn waits(throttle: &Throttle) -> Result<bool, Exhausted> {
+        throttle.admit().await.map(|admitted| admitted.waited)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn calls_wait_in_order_and_never_exceed_the_quota() {
         let throttle = throttle(3, SECOND, Some(SECOND * 60));
@@ -209,7 +242,7 @@ mod tests {
         let tasks = (0..10).map(|number| {
             let (throttle, done) = (throttle.clone(), done.clone());
             async move {
-                let waited = throttle.admit().await.unwrap();
+                let waited = throttle.admit().await.unwrap().waited;
                 let ms = began.elapsed().as_millis();
                 done.lock().unwrap().push((number, waited, ms / 1000));
             }
@@ -225,36 +258,51 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_would_wait_for_too_long_is_refused_at_once() {
         let refusing = throttle(2, SECOND * 10, None);
-        assert_eq!(refusing.admit().await, Ok(false));
+        assert_eq!(waits(&refusing).await, Ok(false));
         tokio::time::advance(SECOND * 4).await;
-        assert_eq!(refusing.admit().await, Ok(false));
-        assert_eq!(refusing.admit().await, Err(Exhausted(SECOND * 6)));
+        assert_eq!(waits(&refusing).await, Ok(false));
+        assert_eq!(waits(&refusing).await, Err(Exhausted(SECOND * 6)));
         assert_eq!(refusing.admit_now(), Err(Exhausted(SECOND * 6)));
         tokio::time::advance(SECOND * 6).await;
-        assert_eq!(refusing.admit_now(), Ok(()));
+        assert!(refusing.admit_now().is_ok());
         // Two may wait, each for its own time; the third would wait for longer than allowed.
         let throttle = throttle(1, SECOND * 10, Some(SECOND * 25));
-        assert_eq!(throttle.admit().await, Ok(false));
+        assert_eq!(waits(&throttle).await, Ok(false));
         let mut waiting = [Box::pin(throttle.admit()), Box::pin(throttle.admit())];
         for each in &mut waiting {
             assert_eq!(each.now_or_never(), None);
         }
         assert_eq!(throttle.waiting(), 2);
-        assert_eq!(throttle.admit().await, Err(Exhausted(SECOND * 30)));
+        assert_eq!(waits(&throttle).await, Err(Exhausted(SECOND * 30)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_leaves_frees_its_place() {
         let throttle = throttle(1, SECOND * 10, Some(SECOND * 10));
-        assert_eq!(throttle.admit().await, Ok(false));
+        assert_eq!(waits(&throttle).await, Ok(false));
         let mut first = Box::pin(throttle.admit());
         assert_eq!(first.as_mut().now_or_never(), None);
-        assert_eq!(throttle.admit().await, Err(Exhausted(SECOND * 20)));
+        assert_eq!(waits(&throttle).await, Err(Exhausted(SECOND * 20)));
         drop(first);
         assert_eq!(throttle.waiting(), 0);
         let began = Instant::now();
-        assert_eq!(throttle.admit().await, Ok(true));
+        assert_eq!(waits(&throttle).await, Ok(true));
         assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_made_is_not_counted() {
+        let throttle = throttle(2, SECOND, None);
+        let first = throttle.admit_now().unwrap();
+        tokio::time::advance(SECOND / 2).await;
+        let second = throttle.admit_now().unwrap();
+        throttle.give_back(second);
+        assert!(throttle.admit_now().is_ok());
+        assert_eq!(throttle.admit_now(), Err(Exhausted(SECOND / 2)));
+        throttle.give_back(first);
+        throttle.give_back(first);
+        assert!(throttle.admit_now().is_ok());
+        assert!(throttle.admit_now().is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use pingora::http::RequestHeader;
 
 use super::{Credential, Outbound, Refused, Route, State};
 use crate::domain::reason::Reason;
-use crate::limits::throttle::Throttle;
+use crate::limits::throttle::{Admitted, Throttle};
 use crate::proxy::access::Access;
 use crate::proxy::client::Client;
 
@@ -34,33 +34,61 @@ impl Outbound {
         (state, access): (&mut State, &mut Access),
     ) -> Result<Credential, Refused> {
         let has_token = matches!(credential, Credential::Attached(..));
-        let mut waited = false;
+        let mut turns = Turns::default();
         for throttle in self.throttles(index, has_token) {
             // A client that leaves frees its place.
             let admitted = tokio::select! {
                 admitted = throttle.admit() => admitted,
                 () = client.departed() => return Err(Reason::ClientGone.into()),
             };
-            waited |= admitted.map_err(|exhausted| {
+            let admitted = admitted.map_err(|exhausted| {
                 state.retry_after = Some(exhausted.retry_after_secs());
                 Reason::Throttled
             })?;
+            turns.0.push((throttle, admitted));
         }
-        if waited && has_token {
+        let waited = turns.0.iter().any(|(_, admitted)| admitted.waited);
+        let credential = if waited && has_token {
             self.credential(client, request, index, (state, access))
-                .await
+                .await?
         } else {
-            Ok(credential)
-        }
+            credential
+        };
+        turns.use_up();
+        Ok(credential)
     }
 
     /// Whether a request may be sent once more, which is another call.
     pub(super) fn may_call_again(&self, state: &State) -> bool {
-        match state.route {
-            Some(Route::To(index, _)) => self
-                .throttles(index, true)
-                .all(|throttle| throttle.admit_now().is_ok()),
-            _ => true,
+        let Some(Route::To(index, _)) = state.route else {
+            return true;
+        };
+        let mut turns = Turns::default();
+        for throttle in self.throttles(index, true) {
+            let Ok(admitted) = throttle.admit_now() else {
+                return false;
+            };
+            turns.0.push((throttle, admitted));
+        }
+        turns.use_up();
+        true
+    }
+}
+
+/// The turns of a call at its quotas. Dropping them gives them back: the call is not made.
+#[derive(Default)]
+struct Turns<'t>(Vec<(&'t Throttle, Admitted)>);
+
+impl Turns<'_> {
+    fn use_up(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Turns<'_> {
+    fn drop(&mut self) {
+        for (throttle, admitted) in self.0.drain(..) {
+            throttle.give_back(admitted);
         }
     }
 }

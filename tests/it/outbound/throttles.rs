@@ -145,6 +145,19 @@ outbound:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_one_quota_refuses_is_not_counted_by_the_other() {
+    let listener = "{ requests: 2, per: 1h, mode: refuse }\n    overwrite: false";
+    let world = throttled("{ requests: 1, per: 1h, mode: refuse }", listener).await;
+    assert_eq!(world.get("/").await.status, 200);
+    assert_eq!(world.get("/").await.status, 429);
+    // A request with a token of its own uses the quota of the listener only.
+    let own = [("Authorization", "Bearer own")];
+    let address = world.sidecar.address("hub");
+    assert_eq!(get(address, "/", &own).await.status, 200);
+    assert_eq!(get(address, "/", &own).await.status, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_try_after_a_401_is_a_call_too() {
     let clock = crate::support::clock::MovableClock::now();
     let throttle = "    throttle: { requests: 2, per: 1h, mode: refuse }";
