@@ -29,9 +29,10 @@ issuer:
   url: http://issuer.test
   listen: 127.0.0.1:0
   accessTokenLifetime: 15m
+  deviceIDClaim: device
   clients:
     - { id: caller, secretFile: "@DIR@/caller", owner: "7", allowedScopes: [read, write],
-        allowedAudiences: [gateway, elsewhere], accessTokenLifetime: 5m }
+        allowedAudiences: [gateway, elsewhere], accessTokenLifetime: 5m, allowDeviceId: true }
     - { id: bounded, secretFile: "@DIR@/bounded", allowedAudiences: [gateway],
         insertTokenClaims: { may_act: { sub: gateway }, tenant: acme } }
     - { id: mistrustful, secretFile: "@DIR@/mistrustful", allowedAudiences: [gateway],

@@ -200,6 +200,23 @@ async fn may_act_of_an_own_token_names_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_one_device_stays_one() {
+    let world = World::start().await;
+    let form = [("audience", "gateway"), ("device", "d-1")];
+    let subject = world.token_of("caller", &form).await;
+    assert_eq!(claims_of(&subject)["device"], "d-1");
+    let to = ("audience", "orders");
+    let token = claims(&world.exchange("gateway", &subject, &[to]).await);
+    assert_eq!(token["device"], "d-1");
+    let same = [to, ("device", "d-1")];
+    claims(&world.exchange("gateway", &subject, &same).await);
+    let other = [to, ("device", "d-2")];
+    let answer = world.exchange("gateway", &subject, &other).await;
+    assert_refused(&answer, "invalid_request", "d-2");
+    world.sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_metadata_lists_the_grant() {
     let world = World::start().await;
     let issuer = world.sidecar.address("issuer");

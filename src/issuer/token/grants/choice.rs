@@ -87,20 +87,25 @@ pub(super) fn kept(asked: &GrantRequest<'_>, before: &FamilyGrant) -> Result<Cho
     Ok(Choice { owner, device_id })
 }
 
-/// The choice of a token exchange: none. The exchanged token names the owner.
+/// The choice of a token exchange: none. The exchanged token names the owner and the device.
 pub(super) fn of_exchange(
     asked: &GrantRequest<'_>,
     owner: Option<&str>,
+    device: Option<&str>,
 ) -> Result<Choice, TokenError> {
     if !is_ignored(asked) {
         if let Some(other) = asked.request.owner()?.filter(|asked| Some(*asked) != owner) {
             return Err(TokenError::OtherOwner(Excerpt::of(other)));
         }
-        if let Some(device) = asked.request.device_id()? {
-            return Err(TokenError::OtherDevice(Excerpt::of(device)));
+        let requested = asked.request.device_id()?;
+        if let Some(other) = requested.filter(|asked| Some(*asked) != device) {
+            return Err(TokenError::OtherDevice(Excerpt::of(other)));
         }
     }
-    Ok(Choice::default())
+    Ok(Choice {
+        owner: None,
+        device_id: device.map(str::to_owned),
+    })
 }
 
 /// Whether the parameters for owner and device have no meaning.

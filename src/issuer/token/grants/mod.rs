@@ -62,6 +62,8 @@ pub(in crate::issuer) struct Delegation {
     pub(in crate::issuer) owner: Option<String>,
     /// The issuer of subject and owner, unless it is this one.
     pub(in crate::issuer) owner_issuer: Option<String>,
+    /// The device that the exchanged token names: the new one is not for other devices either.
+    pub(in crate::issuer) device_id: Option<String>,
     /// The current one first.
     pub(in crate::issuer) actors: Vec<Actor>,
     /// The latest end of the new token; `None`: the exchanged one is endless.

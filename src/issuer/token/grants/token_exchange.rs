@@ -68,7 +68,11 @@ pub(super) async fn terms(
     let scope = scopes(request.scope(), registration, policy, &subject)?;
     let delegation = check.delegation(subject, actor, actors, exchange.requested);
     Ok(Terms {
-        choice: choice::of_exchange(asked, delegation.owner.as_deref())?,
+        choice: choice::of_exchange(
+            asked,
+            delegation.owner.as_deref(),
+            delegation.device_id.as_deref(),
+        )?,
         audiences: audiences(asked, policy)?,
         scope,
         token_name: request.token_name().map(str::to_owned),
@@ -159,9 +163,13 @@ impl Check<'_> {
                     return Ok(Ok((name.to_owned(), claims, issuer)));
                 }
                 Err(Reason::UnknownIssuer) => {}
-                Err(Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable) => {
-                    return Err(TokenError::AuthorityUnavailable);
-                }
+                // A fault of ours is never the fault of the request.
+                Err(
+                    Reason::Busy
+                    | Reason::KeysUnavailable
+                    | Reason::RevocationUnavailable
+                    | Reason::Internal,
+                ) => return Err(TokenError::AuthorityUnavailable),
                 Err(reason) => return Ok(Err(TokenFault::Foreign(reason))),
             }
         }
@@ -287,11 +295,17 @@ impl Check<'_> {
                 Some(subject.issuer.as_str()),
             )
         };
+        // Only plgd's profile takes the device of another authority's token.
+        let has_device =
+            (subject.is_own || policy.profile.copy_device_id) && !policy.device_id_claim.is_empty();
+        let device = has_device.then(|| subject.claims.get(&policy.device_id_claim));
+        let device = device.flatten().and_then(|it| it.as_str());
         let ends = [Some(&subject), actor.as_ref()].into_iter().flatten();
         let jti = subject.claims.string("jti").ok().flatten();
         Delegation {
             owner: owner.map(str::to_owned),
             owner_issuer: owner_issuer.map(str::to_owned),
+            device_id: device.map(str::to_owned),
             actors,
             ends_by: ends.filter_map(|token| token.expires_at).min(),
             issued,
