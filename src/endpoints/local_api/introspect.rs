@@ -58,7 +58,16 @@ pub(super) async fn introspect(
             members.insert("active".to_owned(), Value::Bool(true));
             Value::Object(members)
         }
-        Err(Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable) => {
+        Err(
+            Reason::Busy
+            | Reason::KeysUnavailable
+            | Reason::RevocationUnavailable
+            | Reason::IntrospectionUnavailable
+            | Reason::IntrospectionCredentials
+            | Reason::IntrospectionAnswer
+            | Reason::IntrospectionLimited
+            | Reason::Internal,
+        ) => {
             let text = "the token cannot be verified now: the keys or the revocations of its \
                         authority are not available";
             let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -23,6 +23,7 @@ use super::task::Change;
 use super::{KnownFailure, TokenSource};
 use crate::domain::keyed_digest::KeyedDigest;
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::http_client::HttpError;
 use crate::token_source::access_token::AccessToken;
 use crate::token_source::answer::unverified_expiry;
 use crate::token_source::error::{FetchError, TokenUnavailable};
@@ -245,7 +246,8 @@ impl TokenSource {
         };
         let limit = schedule::wait_limit(self.0.config.timeouts.total);
         let waited = timeout(limit, wait).await;
-        waited.unwrap_or_else(|_| Err(stopped()))
+        let late = FetchError::Http(HttpError::Timeout);
+        waited.unwrap_or_else(|_| Err(unavailable(late, Instant::now())))
     }
 
     /// Another token for a caller in place of one that the upstream has refused; `None` if the
