@@ -65,7 +65,7 @@ impl Outbound {
                 let mut answer = answer.map_err(|_| Reason::Internal)?;
                 let named = answer.set_reason_phrase(Some("Connection established"));
                 named.map_err(|_| Reason::Internal)?;
-                Ok(Decision::Tunnel(answer))
+                Ok(Decision::Tunnel(answer.into()))
             }
         }
     }

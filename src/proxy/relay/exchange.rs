@@ -98,7 +98,7 @@ impl<P: Policy> Exchange<'_, P> {
             Decision::Forward => {}
             Decision::Answered => return Ok(()),
             Decision::Tunnel(response) => {
-                return self.open_tunnel(client, pool, response).boxed().await;
+                return self.open_tunnel(client, pool, *response).boxed().await;
             }
             Decision::Failed(fault) => return Err(fault.into()),
         }

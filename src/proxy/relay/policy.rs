@@ -161,7 +161,7 @@ pub enum Decision {
     /// It has been answered.
     Answered,
     /// The client gets this response, and then a tunnel to the upstream for any bytes.
-    Tunnel(ResponseHeader),
+    Tunnel(Box<ResponseHeader>),
     /// It fails.
     Failed(Fault),
 }
