@@ -18,7 +18,7 @@ use moka::sync::Cache;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use self::fault::{FAILING_FOR, is_of_subject, pause};
+use self::fault::{FAILING_FOR, is_of_subject, may_be_of_subject, pause};
 use super::task::Change;
 use super::{KnownFailure, TokenSource};
 use crate::domain::keyed_digest::KeyedDigest;
@@ -361,7 +361,9 @@ impl TokenSource {
                 let until = Instant::now() + pause(&failure);
                 let failures = u32::try_from(self.status().failures);
                 self.log_failure(&failure, failures.unwrap_or(u32::MAX));
-                self.settle_failure(failure.error, until);
+                if !may_be_of_subject(failure.error) {
+                    self.settle_failure(failure.error, until);
+                }
                 demand.settle(CallerState::Failed(failure.error, until));
             }
         }

@@ -45,6 +45,16 @@ pub(super) fn is_of_subject(error: FetchError) -> bool {
     }
 }
 
+/// Whether one token may be the cause of the authority's failure: then only its caller waits.
+pub(super) fn may_be_of_subject(error: FetchError) -> bool {
+    match error {
+        FetchError::Refused { code, .. } => code == ErrorCode::ServerError,
+        FetchError::Status(status) => (500..600).contains(&status) && status != 503,
+        FetchError::Late => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +90,15 @@ mod tests {
         ] {
             assert!(!is_of_subject(error), "{error:?}");
         }
+    }
+
+    #[test]
+    fn only_a_failure_without_a_sign_of_the_whole_authority_may_be_of_one_token() {
+        assert!(may_be_of_subject(FetchError::Status(500)));
+        assert!(may_be_of_subject(FetchError::Status(502)));
+        for status in [429, 503, 401] {
+            assert!(!may_be_of_subject(FetchError::Status(status)), "{status}");
+        }
+        assert!(!may_be_of_subject(FetchError::Files));
     }
 }
