@@ -165,3 +165,18 @@ fn introspection_needs_authorities_and_audiences() {
         "it needs `authorities`",
     );
 }
+
+#[test]
+fn subjects_of_other_authorities_need_more_than_their_issuer() {
+    let users = "authorities:\n  users: { issuer: \"https://users.example\" }\n";
+    let warned = |subject: &str| {
+        let text = exchanging(&format!("{{ subjects: [{subject}] }}"));
+        let found = warnings(&text.replace("authorities:\n", users));
+        let about = |it: &String| it.contains("issuer.clients[0].exchange.subjects");
+        found.iter().any(about)
+    };
+    assert!(warned("{ authority: users }"));
+    assert!(!warned("{ authority: users, subject: ann }"));
+    assert!(!warned("{ authority: users, claims: { tenant: acme } }"));
+    assert!(!warned("{ authority: self }"));
+}

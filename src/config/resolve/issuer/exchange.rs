@@ -59,6 +59,7 @@ pub(super) fn resolve(
             .map(|(i, raw)| exchanged(resolver, &path.index(i), raw))
             .collect()
     };
+    warn_of_same_names(resolver, &path.key("subjects"), &raw.subjects);
     Some(ExchangePolicy {
         subjects: tokens(resolver, "subjects", raw.subjects),
         actors: tokens(resolver, "actors", raw.actors),
@@ -66,6 +67,23 @@ pub(super) fn resolve(
         added_scopes: raw.added_scopes.into_iter().map(Into::into).collect(),
         max_depth: raw.max_depth,
     })
+}
+
+/// Warns of subjects whose `sub` another authority or this issuer may have given to another party.
+fn warn_of_same_names(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    subjects: &[raw::ExchangedTokens],
+) {
+    let is_any = |it: &raw::ExchangedTokens| it.subject.is_none() && it.claims.is_empty();
+    let of_others = subjects.iter().filter(|it| it.authority.0 != OWN);
+    if of_others.clone().any(is_any) {
+        let message = "the `sub` of another authority can be that of a client of this issuer, or \
+                       of a user of a further authority: name `subject` or `claims` here, or let \
+                       the rules of the services compare `owner_iss` too (`claims: { owner_iss: \
+                       … }`)";
+        resolver.warn(path, message);
+    }
 }
 
 fn exchanged(
