@@ -173,12 +173,12 @@ impl CertificateName {
         }
     }
 
-    /// The name for a URI, which is a pattern if it is a SPIFFE ID with `*`.
+    /// The name for a URI. A SPIFFE ID, which may have `*`, is the only URI of its certificate.
     ///
     /// # Errors
     /// [`InvalidSpiffePattern`].
     pub fn of_uri(text: &str) -> Result<Self, InvalidSpiffePattern> {
-        if text.starts_with(spiffe::SCHEME) && text.contains('*') {
+        if text.starts_with(spiffe::SCHEME) {
             return SpiffePattern::parse(text).map(Self::Spiffe);
         }
         Ok(Self::Alternative(AlternativeName::Uri(text.to_owned())))

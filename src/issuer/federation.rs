@@ -21,7 +21,7 @@ pub struct Federation {
 }
 
 /// An authority of JWTs that authenticate clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// One of the configuration, by its name.
     Named(String),

@@ -25,8 +25,8 @@ fn each_name_of_a_certificate_is_read() {
     for (keys, name) in [
         ("sanDNS: a.test", AlternativeName::Dns("a.test".to_owned())),
         (
-            "sanURI: \"spiffe://a/b\"",
-            AlternativeName::Uri("spiffe://a/b".to_owned()),
+            "sanURI: \"urn:example:b\"",
+            AlternativeName::Uri("urn:example:b".to_owned()),
         ),
         (
             "sanEmail: a@b.test",

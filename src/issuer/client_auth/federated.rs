@@ -6,6 +6,7 @@
 //! expires: it needs no `jti`, and may be used again. Its only audience is this issuer, so no other
 //! recipient has one that is valid here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -84,12 +85,10 @@ impl ClientAuth {
         }
         let live = candidates.iter().flat_map(|client| federations(client));
         let live = live.filter(|it| it.is_live(now));
-        let mut trusted: Vec<Trust> = Vec::new();
-        for federation in live {
-            if !trusted.contains(&federation.trust) {
-                trusted.push(federation.trust.clone());
-            }
-        }
+        // The store may hold thousands of clients, each with an authority of its own.
+        let mut known = HashSet::new();
+        let trusted = live.map(|it| &it.trust).filter(|it| known.insert(*it));
+        let trusted: Vec<Trust> = trusted.cloned().collect();
         let (trust, claims) = self
             .verify_federated(trusted, presented, jws, tried, now)
             .await?;
