@@ -51,7 +51,8 @@ pub enum TokenError {
     SeveralAuthMethods,
     #[error(
         "client_assertion needs the client_assertion_type \
-         urn:ietf:params:oauth:client-assertion-type:jwt-bearer (or its sibling jwt-spiffe for a JWT-SVID)"
+         urn:ietf:params:oauth:client-assertion-type:jwt-bearer (or its sibling \
+         jwt-spiffe for a JWT-SVID)"
     )]
     AssertionType,
     #[error("expiration must be a whole number: a time in unix seconds")]
