@@ -109,8 +109,8 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             400,
             "invalid_request",
             "client_assertion needs the client_assertion_type \
-             urn:ietf:params:oauth:client-assertion-type:jwt-bearer (or its sibling jwt-spiffe for a \
-             JWT-SVID)",
+             urn:ietf:params:oauth:client-assertion-type:jwt-bearer (or its sibling \
+             jwt-spiffe for a JWT-SVID)",
         ),
         (
             Some(&good),
