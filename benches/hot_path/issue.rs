@@ -41,6 +41,7 @@ fn configured() -> Client {
         secrets: vec![Secret::configured("bench-secret".into())],
         owner: Some("1".to_owned()),
         owner_issuer: None,
+        allowed_choices: Default::default(),
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: vec!["https://orders.example".to_owned()],
@@ -50,6 +51,8 @@ fn configured() -> Client {
         allow_introspection: false,
         exchange: None,
         bound_access_tokens: Default::default(),
+        allowed_networks: Vec::new(),
+        assertion_audiences: Default::default(),
         disabled: false,
         expires_at: None,
     }
@@ -106,6 +109,7 @@ fn config(algorithm: Algorithm) -> Config {
         max_token_size: 8 * 1024,
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
+        former_encryption_key: None,
     }
 }
 

@@ -163,7 +163,7 @@ impl Material {
             }
             Authentication::None => match &config.endpoint {
                 TokenEndpoint::Login(login) => {
-                    let contents = login.files().map(|file| read_secret(file));
+                    let contents = login.files().map(read_secret);
                     let contents = contents.collect::<Result<Vec<_>, _>>()?;
                     let parts: Vec<&[u8]> = contents
                         .iter()

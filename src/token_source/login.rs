@@ -65,10 +65,13 @@ impl Login {
     /// The files of the request's values, in their order.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let headers = self.headers.iter().filter_map(|(_, field)| field.file());
-        let (json, form): (&[(String, PathBuf)], &[(String, Field)]) = match &self.body {
-            LoginBody::None => (&[], &[]),
-            LoginBody::Json(_, files) => (files, &[]),
-            LoginBody::Form(fields) => (&[], fields),
+        let json = match &self.body {
+            LoginBody::Json(_, files) => files.as_slice(),
+            _ => &[],
+        };
+        let form = match &self.body {
+            LoginBody::Form(fields) => fields.as_slice(),
+            _ => &[],
         };
         headers
             .chain(json.iter().map(|(_, file)| file.as_path()))

@@ -275,7 +275,7 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
         200
     );
     assert_eq!(
-        by_secret(&sidecar, "slow", "wrong secret").await.status,
+        by_secret(&sidecar, "slow", "another-secret").await.status,
         401
     );
     let flood = async {
@@ -287,7 +287,7 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
                 format!("unknown-{n}")
             };
             async move {
-                by_secret(sidecar, &id, &format!("wrong secret {n}"))
+                by_secret(sidecar, &id, &format!("another-secret-{n}"))
                     .await
                     .status
             }

@@ -15,7 +15,7 @@ use crate::token_source::{NotExchanged, Subject, TokenSource};
 pub(super) async fn token(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Response {
     let parameters = match Parameters::parse(&headers, &body) {
         Ok(parameters) => parameters,
-        Err(answer) => return answer,
+        Err(text) => return error_answer(StatusCode::BAD_REQUEST, "invalid_request", text),
     };
     let found = parameters.identity_provider.as_ref();
     let Some(source) = found.and_then(|name| api.sources.get(name)) else {
@@ -31,7 +31,7 @@ pub(super) async fn token(State(api): State<Api>, headers: HeaderMap, body: Byte
 pub(super) async fn exchange(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Response {
     let parameters = match Parameters::parse(&headers, &body) {
         Ok(parameters) => parameters,
-        Err(answer) => return answer,
+        Err(text) => return error_answer(StatusCode::BAD_REQUEST, "invalid_request", text),
     };
     let found = parameters.identity_provider.as_ref();
     let Some(source) = found.and_then(|name| api.exchanging.get(name)) else {

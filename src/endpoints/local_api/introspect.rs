@@ -40,7 +40,7 @@ pub(super) async fn introspect(
     };
     let parameters = match Parameters::parse(&headers, &body) {
         Ok(parameters) => parameters,
-        Err(answer) => return answer,
+        Err(text) => return error_answer(StatusCode::BAD_REQUEST, "invalid_request", text),
     };
     let Some(token) = parameters.token else {
         let text = "`token` is missing: the token to verify";

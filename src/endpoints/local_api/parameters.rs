@@ -1,13 +1,11 @@
 //! The parameters of the local API's requests: a JSON object or a form, each name at most once.
 
-use axum::response::Response;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::domain::claims::Claims;
+use crate::domain::claims::{Claims, WrongType};
 use crate::domain::secret::SecretString;
-use crate::endpoints::error_answer;
 
 /// The known parameters; others are ignored.
 pub(super) struct Parameters {
@@ -23,15 +21,8 @@ impl Parameters {
     /// Parses a body by its media type.
     ///
     /// # Errors
-    /// The answer to a malformed request.
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Response> {
-        let malformed = |text| {
-            Err(error_answer(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                text,
-            ))
-        };
+    /// What is malformed, for the answer.
+    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, &'static str> {
         let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
         let kind = kind.unwrap_or_default().to_ascii_lowercase();
         let members = if kind.starts_with(b"application/json") {
@@ -39,13 +30,11 @@ impl Parameters {
         } else if kind.starts_with(b"application/x-www-form-urlencoded") {
             form(body)
         } else {
-            return malformed(
+            return Err(
                 "the content type must be application/json or application/x-www-form-urlencoded",
             );
         };
-        let Some(members) = members else {
-            return malformed("the body is malformed, or a parameter is repeated");
-        };
+        let members = members.ok_or("the body is malformed, or a parameter is repeated")?;
         let text = |name| members.string(name).map(|text| text.map(str::to_owned));
         let secret = |name| {
             members
@@ -64,9 +53,7 @@ impl Parameters {
                 ) && members.get("skip_cache") != Some(&"false".into()),
             })
         };
-        read().or_else(|_: crate::domain::claims::WrongType| {
-            malformed("a parameter has a wrong type: it must be a text")
-        })
+        read().map_err(|_: WrongType| "a parameter has a wrong type: it must be a text")
     }
 }
 

@@ -179,7 +179,7 @@ impl ApiServer {
 
     /// The answer to a TokenRequest, for the service account of a namespace.
     pub fn token(&self, namespace: &str, account: &str, audience: &str) -> TokenBuilder {
-        let token = self.signer.token(&json!({
+        self.signer.token(&json!({
             "iss": CLUSTER,
             "sub": format!("system:serviceaccount:{namespace}:{account}"),
             "aud": [audience],
@@ -193,8 +193,7 @@ impl ApiServer {
                 "pod": { "name": "legacy-0", "uid": Uuid::new_v4().to_string() },
                 "serviceaccount": { "name": account, "uid": Uuid::new_v4().to_string() },
             },
-        }));
-        token
+        }))
     }
 }
 
