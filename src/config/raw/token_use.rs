@@ -31,8 +31,8 @@ fn default_mode() -> FileMode {
     FileMode("0600".to_owned())
 }
 
-/// A quota of calls to the upstream. In no time `per` does the sidecar make more calls. A request
-/// that is sent again after a 401 counts twice.
+/// A quota of calls to the upstream: the sidecar makes at most `requests` calls in any time `per`.
+/// A request that is sent again after a 401 counts twice.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Throttle {
