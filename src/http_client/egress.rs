@@ -1,4 +1,4 @@
-//! The ways out: which proxy a request goes through, and how we prove ourselves to it.
+//! The ways out: the proxy of each request, and the authentication at it.
 
 use std::fmt;
 use std::path::PathBuf;

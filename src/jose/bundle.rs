@@ -30,7 +30,7 @@ fn among_several(document: &[u8], trust_domain: &str) -> Option<Vec<u8>> {
     STANDARD.decode(bundle).ok()
 }
 
-/// When a bundle asks to be fetched again (SPIFFE Trust Domain and Bundle §4.1.3).
+/// The time after which a bundle should be fetched again (SPIFFE Trust Domain and Bundle §4.1.3).
 #[must_use]
 pub fn refresh_hint(document: &[u8]) -> Option<Duration> {
     let bundle = Claims::parse(document).ok()?;

@@ -14,7 +14,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 
 struct KeyFile {
     path: PathBuf,
-    /// Whose bundle it is, if the authority is one of SPIFFE.
+    /// The trust domain of the bundle, if the authority is one of SPIFFE.
     trust_domain: Option<String>,
     watched: Arc<Watched>,
 }

@@ -87,7 +87,7 @@ impl Membership {
     }
 }
 
-/// How the tenants of an authority are doing.
+/// The state of an authority's tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantsState {
     /// How many tenants are allowed.
@@ -145,7 +145,7 @@ impl Authority {
         sets.is_empty() || sets.iter().any(|keys| keys.is_usable())
     }
 
-    /// How its tenants are doing; `None`: it has none.
+    /// The state of its tenants; `None`: it has none.
     #[must_use]
     pub fn tenants(&self) -> Option<TenantsState> {
         let family = self.family.as_ref()?;

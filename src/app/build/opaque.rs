@@ -41,7 +41,7 @@ impl WatchedSecret {
     }
 }
 
-/// The credentials that an authority is asked with about its tokens, as a part of its identity.
+/// The credentials of questions to an authority about its tokens, as a part of its identity.
 pub(super) fn asking(
     config: &Config,
     authority: &AuthorityConfig,

@@ -21,7 +21,7 @@ impl Parameters {
     /// Parses a body by its media type.
     ///
     /// # Errors
-    /// What is malformed, for the answer.
+    /// The fault of the body, for the answer.
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, &'static str> {
         let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
         let kind = kind.unwrap_or_default().to_ascii_lowercase();

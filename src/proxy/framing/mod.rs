@@ -60,7 +60,7 @@ pub struct HeadReader {
     forms: ErrorForms,
     /// Whether CONNECT is read.
     tunnels: bool,
-    /// Why no client may begin TLS here, if the reason is not that it is a plain port.
+    /// The reason against TLS here, if it is another one than that the port has no TLS.
     no_tls: Option<String>,
     /// The error form for the head that was read or refused last.
     form: ErrorForm,
