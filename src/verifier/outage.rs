@@ -1,7 +1,7 @@
 //! Whether an authority that is queried about single tokens counts as down.
 //!
-//! It is spared for a second if no connection can be made, or if queries about [`OUTAGE_AFTER`]
-//! different tokens fail, so that not every request queries it during an outage.
+//! No query is sent for a second if no connection can be made, or if queries about [`OUTAGE_AFTER`]
+//! different tokens fail. So only few requests query the authority during an outage.
 
 use std::time::Duration;
 

@@ -1,10 +1,14 @@
 //! Client authentication: presented credentials → [`AuthenticatedClient`].
 //!
-//! A client authenticates by a secret ([`secrets`]), by its own JWT ([`assertion`], RFC 7523), by
-//! the JWT of a trusted authority that names it ([`federated`]), by the certificate of its
-//! connection ([`certificate`], RFC 8705), or by the JWT of a trusted authority's user
-//! ([`exchange`], as plgd does), and only by the registered method. An unknown client, a wrong
-//! secret, a disabled and an expired client get the same answer.
+//! A client authenticates only by its registered method:
+//!
+//! - a secret ([`secrets`]);
+//! - its own JWT ([`assertion`], RFC 7523);
+//! - the JWT of a trusted authority that names it ([`federated`]);
+//! - the certificate of its connection ([`certificate`], RFC 8705);
+//! - the JWT of a trusted authority's user ([`exchange`], as plgd does).
+//!
+//! An unknown client, a wrong secret, a disabled and an expired client get the same answer.
 
 mod assertion;
 mod certificate;

@@ -4,8 +4,8 @@
 //! An answer about an active token is used for [`IntrospectionConfig::cache`] and never longer,
 //! whether or not the authority answers then. All requests with one token share one question. A
 //! refusal is kept for a few seconds. Active tokens, refusals and questions are kept apart and are
-//! bounded, so a flood of random tokens evicts no active one, fills no memory, and passes only a
-//! [`Budget`] of its tokens to the authority.
+//! bounded, so a flood of random tokens evicts no active one and fills no memory. Only a [`Budget`]
+//! of its tokens reaches the authority.
 //!
 //! All questions are asked in [`Introspection::run`], away from the threads that serve requests.
 
