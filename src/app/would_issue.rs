@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::config::Config;
 use crate::domain::clock::SharedClock;
+use crate::domain::oauth::GrantType;
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, BoundAccessTokens, Secret};
 use crate::issuer::{self, Client, Issuer, OpenError, SecretFiles, TokenError, TokenRequest};
@@ -37,8 +38,8 @@ pub enum NoToken {
     )]
     UnknownClient(String, String),
     #[error(
-        "the client exchanges JWTs of users, so its tokens depend on the user: explain a token of \
-         it with `--token-file`"
+        "the client exchanges tokens of others, so its tokens depend on them: explain one of its \
+         tokens with `--token-file`"
     )]
     OfUser,
     /// The issuer refuses.
@@ -62,8 +63,12 @@ pub fn client<'c>(config: &'c Config, id: &str) -> Result<&'c Client, NoToken> {
         let known: Vec<_> = clients.iter().map(|client| client.id.as_str()).collect();
         NoToken::UnknownClient(id.escape_debug().to_string(), known.join(", "))
     })?;
+    let only_exchanges = !client
+        .allowed_grant_types
+        .contains(&GrantType::ClientCredentials);
     match client.authentication {
         Authentication::Exchange(_) => Err(NoToken::OfUser),
+        _ if only_exchanges => Err(NoToken::OfUser),
         _ => Ok(client),
     }
 }

@@ -200,7 +200,8 @@ checked_text!(
         )?;
         require(
             !text.starts_with("ey") && !"ey".starts_with(text),
-            "JWTs begin with `ey`: their keys verify them, and `revocation` asks about them",
+            "JWTs begin with `ey`, and keys verify them: choose another beginning, or leave `prefix` \
+             out",
         )
     }
 );

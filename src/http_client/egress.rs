@@ -116,8 +116,8 @@ impl EgressProxy {
         } else {
             format!("http://{text}")
         };
-        let mut url =
-            Url::parse(&with_scheme).map_err(|_| WrongForm("it is not the URL of a proxy"))?;
+        let mut url = Url::parse(&with_scheme)
+            .map_err(|_| WrongForm("it is no URL: write it as `http://proxy.example:3128`"))?;
         require(
             matches!(url.scheme(), "http" | "https"),
             "it must begin with `http://` or `https://`",

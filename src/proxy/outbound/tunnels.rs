@@ -45,6 +45,8 @@ impl Outbound {
         state: &mut State,
         access: &mut Access,
     ) -> Result<Decision, Refused> {
+        // Bytes that a program sent ahead belong to the tunnel, so no request follows a refusal.
+        client.end_after_response();
         let authority = request.headers.get(header::HOST);
         let authority = authority.map(HeaderValue::to_str).and_then(Result::ok);
         let authority = authority.ok_or_else(|| Fault::malformed(AUTHORITY))?;

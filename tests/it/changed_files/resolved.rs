@@ -67,6 +67,37 @@ async fn another_signing_key_signs_at_once_and_an_unusable_file_changes_nothing(
     sidecar.stop().await;
 }
 
+/// A file of another key may be the reason why a change cannot be used, so its end is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_tried_again_after_the_fault_of_another_file() {
+    let yaml = issuer("  signing: { privateKeyFile: \"@DIR@/key\" }");
+    let mut sidecar = builder().key_file("key", &pem()).start(&yaml).await;
+    let address = sidecar.address("issuer");
+    let (file, secret) = (sidecar.path("key"), sidecar.path("secret"));
+    let first = kid(&token(address).await.expect("a token"));
+    sidecar
+        .following(async {
+            let mark = logs::mark();
+            std::fs::remove_file(&secret).expect("a file");
+            replace(&file, &pem());
+            let (key, directory) = (
+                "issuer.signing.privateKeyFile",
+                secret.display().to_string(),
+            );
+            logs::wait_for_line(mark, &["WARN", key, &directory, "is tried again"]).await;
+            assert_eq!(kid(&token(address).await.expect("a token")), first);
+            replace(&secret, FIRST);
+            until("the other key signs", async || {
+                token(address)
+                    .await
+                    .is_some_and(|token| kid(&token) != first)
+            })
+            .await;
+        })
+        .await;
+    sidecar.stop().await;
+}
+
 /// Also a file that changed before the process began to look.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_between_the_start_and_the_first_look_is_found() {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::SECRET;
 use crate::support::authority::{Authority, Endpoint};
-use crate::support::client::{Connection, RawAnswer, get, send_raw};
+use crate::support::client::{Connection, RawAnswer, get};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -69,10 +69,15 @@ impl World {
         connection
     }
 
-    /// The answer to a CONNECT that opens no tunnel.
+    /// The answer to a CONNECT that opens no tunnel. What was sent ahead is not read as a request.
     async fn refused(&self, to: &str, fields: &str) -> RawAnswer {
-        let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{fields}\r\n");
-        send_raw(self.proxy(), connect).await
+        let ahead = "GET http://hub.example/api/ahead HTTP/1.1\r\nHost: hub.example\r\n\r\n";
+        let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{fields}\r\n{ahead}");
+        let mut connection = Connection::open(self.proxy()).await;
+        connection.send(connect).await;
+        let answer = connection.answer().await;
+        assert!(connection.is_ended().await, "{to}: {answer:?}");
+        answer
     }
 }
 
