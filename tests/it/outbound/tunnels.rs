@@ -69,7 +69,7 @@ impl World {
         connection
     }
 
-    /// The answer to a CONNECT that opens no tunnel. What was sent ahead is not read as a request.
+    /// The answer to a CONNECT that opens no tunnel. Bytes sent ahead are not read as a request.
     async fn refused(&self, to: &str, fields: &str) -> RawAnswer {
         let ahead = "GET http://hub.example/api/ahead HTTP/1.1\r\nHost: hub.example\r\n\r\n";
         let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{fields}\r\n{ahead}");
