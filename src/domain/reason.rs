@@ -281,8 +281,7 @@ reasons! {
          of adding it to `hosts`.",
     /// The method is not allowed here.
     Method = "method" => "Proxy listeners forward the methods in the `Allow` header.",
-    /// The request opens a tunnel (CONNECT), in which the sidecar cannot see or attach a token. Use
-    /// an http:// URL.
+    /// The request opens a tunnel (CONNECT) that this listener does not permit. Use an http:// URL.
     Tunnel = "tunnel" =>
         "The program uses the listener as an HTTPS proxy. Configure it to call `http://` URLs: an \
          outbound listener uses https to the upstream itself. A forward proxy opens tunnels only \

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::part::{Life, Part};
 use super::super::process::Process;
 use super::Build;
+use super::introspection::{self, Clients, asking};
 use super::issuer::{OpenIssuer, own_issuer};
-use super::opaque::{self, Clients, asking};
 use super::revocations;
 use super::store::make_state_dir;
 use crate::app::error::{StartError, unusable};
@@ -73,7 +73,7 @@ fn new_authority(
     key: &AuthorityIdentity,
 ) -> Result<Arc<Part<Arc<Authority>>>, StartError> {
     let each = &key.config;
-    let Clients { clients, secrets } = opaque::clients(config, each)?;
+    let Clients { clients, secrets } = introspection::clients(config, each)?;
     let own = key.own.as_deref().map(own_issuer);
     let authority = Authority::new(each.clone(), process.clock.clone(), own, clients);
     let source = authority.source(&key.state_dir);
@@ -82,7 +82,7 @@ fn new_authority(
     let http = asks.then(|| authority.revocation_client()).transpose();
     let http = http.map_err(unusable(&each.name))?;
     let tenant_keys = authority.tenant_keys().map_err(unusable(&each.name))?;
-    let introspecting = opaque::task(&authority).map_err(unusable(&each.name))?;
+    let introspecting = introspection::task(&authority).map_err(unusable(&each.name))?;
     let state_dir = key.state_dir.clone();
     let (begun, config) = (authority.clone(), each.clone());
     let begin = move |life: &mut Life| {

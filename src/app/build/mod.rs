@@ -15,7 +15,7 @@ mod inbound;
 mod introspection;
 mod issuer;
 mod listeners;
-mod opaque;
+mod local_introspection;
 mod outbound;
 mod own_listeners;
 mod parts;
@@ -34,8 +34,8 @@ use std::sync::{Arc, OnceLock};
 
 pub(super) use descriptors::raise_limit;
 pub(super) use inbound::gate;
+pub(super) use introspection::clients as introspection_clients;
 pub(super) use listeners::{ListenerId, Planned, Service};
-pub(super) use opaque::clients as introspection_clients;
 pub(super) use parts::Parts;
 
 use self::descriptors::Shares;

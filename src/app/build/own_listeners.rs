@@ -9,7 +9,7 @@ use super::authorities::Authorities;
 use super::credentials::Credentials;
 use super::issuer::OpenIssuer;
 use super::listeners::{ListenerId, Planned, Service};
-use super::{Build, introspection, readiness, status};
+use super::{Build, local_introspection, readiness, status};
 use crate::app::{ADMIN, ISSUER, LOCAL_API, PROBES};
 use crate::domain::listen::Listen;
 use crate::domain::oauth::GrantType;
@@ -53,8 +53,8 @@ impl Build<'_> {
     pub(super) fn local_api(&mut self, authorities: &Authorities, credentials: &Credentials) {
         if let Some(api) = &self.config.local_api {
             let audiences = self.config.local_audiences.as_ref();
-            let introspect =
-                audiences.map(|it| introspection::introspect(it, authorities, &self.process.clock));
+            let introspect = audiences
+                .map(|it| local_introspection::introspect(it, authorities, &self.process.clock));
             let sources = credentials.values().cloned();
             let router = endpoints::local_api::router(sources, introspect);
             self.plain_listener(Role::LocalApi, LOCAL_API, api.listen.clone(), router);

@@ -4,7 +4,7 @@ mod dpop;
 mod login;
 mod rotation;
 mod sink;
-mod way;
+mod sources;
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub(super) fn resolve(
 ) -> Option<token_source::Config> {
     if raw.token_file.is_some() || raw.login.is_some() {
         let kept_at = kept_at(resolver, path, name, &raw, state_dir, encryption_key);
-        return way::resolve(resolver, path, name, raw, kept_at);
+        return sources::resolve(resolver, path, name, raw, kept_at);
     }
     check_keys(resolver, path, &raw);
     check_parameters(resolver, path, &raw);

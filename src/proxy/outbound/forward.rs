@@ -12,7 +12,7 @@ use http::header;
 use pingora::http::RequestHeader;
 use url::Host;
 
-use super::names::Names;
+use super::target_addresses::Names;
 use super::{ForwardTarget, Refused};
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::Pattern;

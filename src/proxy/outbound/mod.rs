@@ -10,16 +10,16 @@ mod decide;
 mod forward;
 mod forwarding;
 mod links;
-mod names;
 mod pages;
 mod proof;
 mod query;
+mod quotas;
 mod redirected;
 mod refused;
 mod replay;
 mod reverse;
+mod target_addresses;
 mod tunnels;
-mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ pub use self::config::{
     Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target, TokenRefusal,
 };
 use self::forward::{Forward, Urls};
-use self::names::Names;
 pub use self::pages::{Pages, RequiredHeader};
 use self::refused::Refused;
 use self::reverse::Reverse;
+use self::target_addresses::Names;
 use super::access::Access;
 use super::answer::Answer;
 use super::anywhere::Anywhere;
