@@ -245,7 +245,7 @@ mod tests {
             ("ftp://proxy", "must begin"),
             ("http://proxy/path", "remove path"),
             ("http://proxy/?q", "remove path"),
-            ("http://", "not the URL"),
+            ("http://", "no URL"),
             ("http://proxy:0", "port"),
             ("http://a%0ab:c@proxy", "control"),
             ("http://a%3ab:c@proxy", "colon"),

@@ -508,9 +508,10 @@ async fn serve_plain() -> SocketAddr {
 
 #[tokio::test]
 async fn a_failure_names_the_url_without_its_secrets_and_the_cause() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound and not listening, so that no other test gets its port.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let refused = closed.local_addr().unwrap();
-    drop(closed);
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let plain = serve_plain().await;
     let (tls, _) = serve_tls().await;
