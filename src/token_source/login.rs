@@ -119,7 +119,7 @@ impl Request<'_> {
         self.skew
             .note(answer.clock_skew(requested.wall, self.clock.now()));
         let at = self.skew.theirs(requested.wall);
-        // Nothing of the answer is shown: it may repeat what was sent.
+        // The answer may repeat the request, so an error shows nothing of it.
         let (token, lifetime) =
             parse(self.login, &answer, at).map_err(|failure| failure.at(&self.login.url))?;
         Ok(Grant {

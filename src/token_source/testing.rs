@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{AudienceParameter, Authentication, Config, CredentialGrant, TokenEndpoint};
+use super::{Authentication, Config, TokenEndpoint};
 use crate::domain::oauth::BasicEncoding;
-use crate::domain::scope::ScopeSet;
 use crate::http_client::FetchTimeouts;
 
 #[derive(Clone)]
@@ -111,31 +110,15 @@ pub(super) fn token(token: &str, expires_in: u64) -> String {
 }
 
 pub(super) fn config(authority: &Authority) -> Config {
+    let endpoint = TokenEndpoint::Url(authority.url("/token").parse().unwrap());
+    let timeouts = FetchTimeouts {
+        connect: Duration::from_secs(3),
+        total: Duration::from_secs(15),
+    };
     Config {
-        name: "hub".into(),
-        endpoint: TokenEndpoint::Url(authority.url("/token").parse().unwrap()),
-        grant: CredentialGrant::ClientCredentials,
         client_id: "legacy".into(),
         authentication: secret_basic(secret_file("hunter2")),
-        ca_file: None,
-        egress: crate::http_client::Egress::default(),
-        timeouts: FetchTimeouts {
-            connect: Duration::from_secs(3),
-            total: Duration::from_secs(15),
-        },
-        scopes: ScopeSet::default(),
-        audiences: Vec::new(),
-        audience_parameter: AudienceParameter::default(),
-        resources: Vec::new(),
-        extra_parameters: Vec::new(),
-        dpop: None,
-        refresh_at: 0.75,
-        prefetch: false,
-        kept_at: None,
-        local_api: false,
-        rotation: None,
-        sink: None,
-        throttle: None,
+        ..Config::without_client("hub", endpoint, timeouts)
     }
 }
 

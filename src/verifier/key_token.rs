@@ -53,7 +53,7 @@ impl KeyToken {
         Ok(Some(token))
     }
 
-    /// Ends when the file differs from what was last read.
+    /// Ends when the file differs from the content that was last read.
     pub(super) async fn changed(self: Arc<Self>) {
         self.watched.changed().await;
     }

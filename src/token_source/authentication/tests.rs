@@ -1,4 +1,4 @@
-//! The files of credentials: what is read of them, and which are watched.
+//! The files of credentials: the parts that are read, and the files that are watched.
 
 use super::*;
 

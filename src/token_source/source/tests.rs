@@ -19,7 +19,7 @@ use crate::http_client::{FetchTimeouts, HttpError};
 use crate::token_source::access_token::Grant;
 use crate::token_source::error::Failure;
 use crate::token_source::testing::{self, Authority};
-use crate::token_source::{AudienceParameter, TokenEndpoint, fetch_once};
+use crate::token_source::{TokenEndpoint, fetch_once};
 
 const BUSY: FetchError = FetchError::Status(503);
 const TIMEOUTS: FetchTimeouts = FetchTimeouts {
@@ -67,28 +67,11 @@ fn failing(error: FetchError) -> Reaction {
 
 impl World {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let endpoint = TokenEndpoint::Url("http://192.0.2.1/".parse().unwrap());
         let mut config = Config {
-            name: "hub".into(),
-            endpoint: TokenEndpoint::Url("http://192.0.2.1/".parse().unwrap()),
-            grant: CredentialGrant::ClientCredentials,
             client_id: "legacy".into(),
             authentication: testing::secret_basic("/nowhere".into()),
-            ca_file: None,
-            egress: crate::http_client::Egress::default(),
-            timeouts: TIMEOUTS,
-            scopes: crate::domain::scope::ScopeSet::default(),
-            audiences: Vec::new(),
-            audience_parameter: AudienceParameter::default(),
-            resources: Vec::new(),
-            extra_parameters: Vec::new(),
-            dpop: None,
-            refresh_at: 0.75,
-            prefetch: false,
-            kept_at: None,
-            local_api: false,
-            rotation: None,
-            sink: None,
-            throttle: None,
+            ..Config::without_client("hub", endpoint, TIMEOUTS)
         };
         change(&mut config);
         let start = Instant::now();
